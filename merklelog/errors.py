@@ -1,0 +1,184 @@
+"""Every error this project raises on purpose.
+
+One tree, so that `except MerklelogError` is enough for a caller and a fuzz test can say "garbage raises only this".
+Each class carries the exit status the command line ends with (design, "Names that outsiders use"):
+1 disproven or refused for safety, 2 usage or configuration, 3 could not tell, 4 failed for a local reason.
+
+A class says *whose* fault it is; the message says *what* was wrong with *which* value.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MerklelogError(Exception):
+    """The root of the tree; never raised itself."""
+
+    exit_status: ClassVar[int] = 4
+
+
+# --- what the caller asked for can not be done: exit 2 ---------------------------------------------------------
+
+
+class UsageError(MerklelogError):
+    """The call itself is wrong; nothing was changed."""
+
+    exit_status = 2
+
+
+class EntryError(UsageError):
+    """An entry (or its identity or idempotency key) is not one the log takes, for example over 65,535 bytes."""
+
+
+class OriginError(UsageError):
+    """An origin or key name that the design refuses."""
+
+
+class ConfigError(UsageError):
+    """A configuration that can not be used; names the file, the line and the key."""
+
+
+class RangeError(UsageError):
+    """An index or a tree size outside the tree."""
+
+
+class NotALogError(UsageError):
+    """The path is not a log's data directory (or not a published copy)."""
+
+
+class FormatVersionError(UsageError):
+    """The data was written by a newer version of this project; names both versions."""
+
+
+class ConflictError(UsageError):
+    """An idempotency key was used before with other bytes."""
+
+
+# --- bytes from outside are not what they claim: exit 1 --------------------------------------------------------
+
+
+class FormatError(MerklelogError):
+    """Bytes from outside break the format they claim to have."""
+
+    exit_status = 1
+
+
+class KeyFormatError(FormatError):
+    """A verifier or signing key that can not be read, or of a type that has no place there."""
+
+    exit_status = 2
+
+
+class PolicyError(FormatError):
+    """A trust policy that can not be read or can never be met; names the line."""
+
+    exit_status = 2
+
+
+class VerificationError(MerklelogError):
+    """Disproven: what was shown is not what it claims to be."""
+
+    exit_status = 1
+
+
+class ProofError(VerificationError):
+    """An inclusion or consistency proof that does not lead to the root."""
+
+
+class SignatureError(VerificationError):
+    """No trusted key signed this, or a trusted key's signature is wrong."""
+
+
+class PolicyUnmetError(VerificationError):
+    """The signatures are genuine but the policy asks for others."""
+
+
+class ForkError(VerificationError):
+    """Two signed checkpoints of one log that can not both be true.
+
+    `first` and `second` are the two signed notes, byte for byte: the evidence.
+    """
+
+    def __init__(self, message: str, first: bytes = b"", second: bytes = b"") -> None:
+        super().__init__(message)
+        self.first = first
+        self.second = second
+
+
+class ImmutableError(VerificationError):
+    """A published object that must never change is there with other bytes."""
+
+
+class DamagedError(VerificationError):
+    """Stored or published data is not what was written: names the index or the file."""
+
+
+# --- could not tell: exit 3 -----------------------------------------------------------------------------------
+
+
+class UnknownError(MerklelogError):
+    """Neither proven nor disproven."""
+
+    exit_status = 3
+
+
+class NotFoundError(UnknownError):
+    """The log has no such thing now (an entry, a stored checkpoint, a head that meets the policy)."""
+
+
+class UnreachableError(UnknownError):
+    """A target did not answer, or refused to."""
+
+
+class StaleError(UnknownError):
+    """An older head than the one already trusted."""
+
+
+class OverloadedError(UnknownError):
+    """More is waiting than the log takes; `retry_after` is in seconds. Nothing of this call was stored."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+# --- a local reason: exit 4 -----------------------------------------------------------------------------------
+
+
+class LocalError(MerklelogError):
+    """This machine's disk, memory or processes are in the way."""
+
+
+class LockedError(LocalError):
+    """Another process writes to this log; `pid` is its process id where it is known."""
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class StorageFullError(LocalError):
+    """No room on the disk; appends come back by themselves when there is room again."""
+
+    def __init__(self, message: str, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StorageError(LocalError):
+    """The disk or the database refused: nothing that was not acknowledged counts as stored."""
+
+
+class StoppedError(LocalError):
+    """The log stopped taking appends after a failure that only a new open can clear; the cause is chained."""
+
+
+class ClosedError(LocalError):
+    """The log was closed."""
+
+
+class KeyFileError(LocalError):
+    """A private key file is missing, unreadable or readable by others."""
+
+    exit_status = 2
