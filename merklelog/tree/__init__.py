@@ -1,7 +1,9 @@
 """The Merkle tree: RFC 6962 math over hashes that somebody else keeps.
 
-Read in this order: `hashing` (a leaf, a node), `ranges` (perfect subtrees), `tiles` (where they stand).
-Nothing here does I/O, knows of storage or reads a clock: the math names nodes and is handed hashes.
+Read in this order: `hashing` (a leaf, a node), `ranges` (perfect subtrees), `prove` and `verify` (apart,
+since only one of them is trusted), `tiles` (where tlog-tiles puts the hashes), `tile_hashes` (proofs out of
+tiles), `frontier` (the edge that a log grows). Nothing here does I/O, knows of storage or reads a clock: the
+math names the nodes it wants and is handed their hashes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from .hashing import (
     node_hash,
     node_hashes,
 )
+from .prove import HashReader, prove_consistency, prove_inclusion, prove_inclusions, root_hash
 from .ranges import CompactRange, NodeId, decompose
+from .tile_hashes import NodesFetch, TileFetch, TileHashes
 from .tiles import (
     BUNDLE_LEVEL,
     TILE_HEIGHT,
@@ -34,6 +38,7 @@ from .tiles import (
     tiles_of,
     width_at,
 )
+from .verify import root_from_inclusion, verify_consistency, verify_inclusion
 
 __all__ = [
     "BUNDLE_LEVEL",
@@ -44,9 +49,13 @@ __all__ = [
     "TILE_WIDTH",
     "CompactRange",
     "Hash",
+    "HashReader",
     "LeafIndex",
     "NodeId",
+    "NodesFetch",
     "Tile",
+    "TileFetch",
+    "TileHashes",
     "TreeSize",
     "bundle_path",
     "bundles_of",
@@ -59,7 +68,14 @@ __all__ = [
     "node_hashes",
     "node_location",
     "parse_path",
+    "prove_consistency",
+    "prove_inclusion",
+    "prove_inclusions",
+    "root_from_inclusion",
+    "root_hash",
     "tile_path",
     "tiles_of",
+    "verify_consistency",
+    "verify_inclusion",
     "width_at",
 ]

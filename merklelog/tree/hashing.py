@@ -32,6 +32,11 @@ _LEAF_START = sha256(LEAF_PREFIX)
 _NODE_START = sha256(NODE_PREFIX)
 
 
+def shown(number: int) -> str:
+    """A number for a message. Python refuses to print thousands of digits, and a message must not fail."""
+    return str(number) if number.bit_length() <= 64 else f"<{number.bit_length()} bits>"
+
+
 def leaf_hash(data: bytes) -> Hash:
     """The hash of one entry, 32 bytes (RFC 6962 section 2.1: MTH({d(0)}))."""
     return Hash(sha256(LEAF_PREFIX + data).digest())

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import RangeError
-from .hashing import EMPTY_ROOT, SIZE_LIMIT, Hash, LeafIndex, node_hash
+from .hashing import EMPTY_ROOT, SIZE_LIMIT, Hash, LeafIndex, node_hash, shown
 
 _FIRST = LeafIndex(0)
 
@@ -28,7 +29,7 @@ class NodeId(NamedTuple):
 def check_range(start: int, end: int) -> None:
     """Raise RangeError unless 0 <= start <= end < 2**63."""
     if not 0 <= start <= end < SIZE_LIMIT:
-        raise RangeError(f"range [{start}, {end}): want 0 <= start <= end < 2**63")
+        raise RangeError(f"range [{shown(start)}, {shown(end)}): want 0 <= start <= end < 2**63")
 
 
 def decompose(start: int, end: int) -> list[NodeId]:
@@ -38,6 +39,12 @@ def decompose(start: int, end: int) -> list[NodeId]:
     Raises RangeError unless 0 <= start <= end < 2**63.
     """
     check_range(start, end)
+    return list(_cover(start, end))
+
+
+@lru_cache(maxsize=256)
+def _cover(start: int, end: int) -> tuple[NodeId, ...]:
+    """`decompose` remembered: nearly all proofs in one tree share its right edge."""
     nodes = []
     while start < end:
         # A subtree that begins at `start` is at most as high as its trailing zeros, and must end by `end`.
@@ -46,7 +53,7 @@ def decompose(start: int, end: int) -> list[NodeId]:
             height = min(height, (start & -start).bit_length() - 1)
         nodes.append(NodeId(height, start >> height))
         start += 1 << height
-    return nodes
+    return tuple(nodes)
 
 
 def fold(hashes: Iterable[Hash]) -> Hash:

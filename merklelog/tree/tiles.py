@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import FormatError, RangeError
-from .hashing import SIZE_LIMIT
+from .hashing import SIZE_LIMIT, shown
 from .ranges import NodeId, check_range
 
 TILE_HEIGHT = 8
@@ -45,11 +45,11 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
     2**63 or more, or a width outside 1 to 256.
     """
     if not BUNDLE_LEVEL <= level <= MAX_LEVEL:
-        raise RangeError(f"tile level {level}: want 0 to {MAX_LEVEL}, or {BUNDLE_LEVEL} for entries")
+        raise RangeError(f"tile level {shown(level)}: want 0 to {MAX_LEVEL}, or {BUNDLE_LEVEL} for entries")
     if not 0 <= index < SIZE_LIMIT:
-        raise RangeError(f"tile index {index}: want 0 <= index < 2**63")
+        raise RangeError(f"tile index {shown(index)}: want 0 <= index < 2**63")
     if not 1 <= width <= TILE_WIDTH:
-        raise RangeError(f"tile width {width}: want 1 to {TILE_WIDTH}")
+        raise RangeError(f"tile width {shown(width)}: want 1 to {TILE_WIDTH}")
     rest, last = divmod(index, 1000)
     number = f"{last:03d}"
     while rest:

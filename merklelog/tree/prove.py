@@ -1,0 +1,120 @@
+"""Inclusion and consistency proofs, made of hashes that a `HashReader` hands over.
+
+Each function names all the nodes it needs in one call, and only roots of perfect subtrees, so a reader may be
+a table in memory, tiles on a disk or tiles behind a network, and never has to hash over the tree's ragged
+edge. Nothing here checks the hashes: a prover is not trusted anyway, see `verify`.
+
+Sources: RFC 6962 sections 2.1.1 (PATH) and 2.1.2 (PROOF, SUBPROOF), the same as RFC 9162 sections 2.1.3.1
+and 2.1.4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from ..errors import RangeError
+from .hashing import SIZE_LIMIT, Hash, shown
+from .ranges import NodeId, decompose, fold
+
+# Gives the hash of each node asked for, in that order. Asked once a proof (or once for many), each node once.
+HashReader = Callable[[Sequence[NodeId]], Sequence[Hash]]
+
+
+class _Path(NamedTuple):
+    """A proof to be: one hash for each node in order, but those of [fold_from, fold_to) folded into one."""
+
+    nodes: list[NodeId]
+    fold_from: int
+    fold_to: int
+
+
+def prove_inclusion(index: int, size: int, read: HashReader) -> list[Hash]:
+    """The audit path of leaf `index` in the tree of `size` leaves, lowest hash first.
+
+    Raises RangeError unless 0 <= index < size < 2**63. Source: RFC 6962 section 2.1.1, PATH(m, D[n]).
+    """
+    return prove_inclusions((index,), size, read)[0]
+
+
+def prove_inclusions(indexes: Iterable[int], size: int, read: HashReader) -> list[list[Hash]]:
+    """`prove_inclusion` for each of `indexes`, with one read in which shared nodes stand once.
+
+    Raises RangeError as `prove_inclusion` does.
+    """
+    return _read_paths([_inclusion_path(index, size) for index in indexes], read)
+
+
+def prove_consistency(old: int, new: int, read: HashReader) -> list[Hash]:
+    """The proof that the tree of `old` leaves is the beginning of the tree of `new` leaves.
+
+    Empty when there is nothing to prove: old == 0 (the empty tree begins every tree) and old == new. Raises
+    RangeError unless 0 <= old <= new < 2**63. Source: RFC 6962 section 2.1.2, PROOF(m, D[n]).
+    """
+    if not 0 <= old <= new < SIZE_LIMIT:
+        raise RangeError(f"consistency of sizes {shown(old)} and {shown(new)}: want 0 <= old <= new < 2**63")
+    if old in (0, new):
+        return []
+    # SUBPROOF comes down to the largest perfect subtree that ends the old tree. The proof is that node and
+    # its path in the new tree; the node itself is left out (SUBPROOF's b is true) when it is the whole old
+    # tree, whose root the verifier has.
+    height = (old & -old).bit_length() - 1
+    node = NodeId(height, (old - 1) >> height)
+    path = _path(node, new)
+    if node.index:
+        path = _Path([node, *path.nodes], path.fold_from + 1, path.fold_to + 1)
+    return _read_paths([path], read)[0]
+
+
+def root_hash(size: int, read: HashReader) -> Hash:
+    """The root of the tree of `size` leaves (RFC 6962 section 2.1, MTH). Raises RangeError at 2**63."""
+    nodes = decompose(0, size)
+    return fold(_read(nodes, read).values())
+
+
+def _inclusion_path(index: int, size: int) -> _Path:
+    if not 0 <= index < size < SIZE_LIMIT:
+        raise RangeError(
+            f"inclusion of leaf {shown(index)} in size {shown(size)}: want 0 <= index < size < 2**63"
+        )
+    return _path(NodeId(0, index), size)
+
+
+def _path(node: NodeId, size: int) -> _Path:
+    """The siblings on the way from `node` to the root of the tree of `size` leaves.
+
+    Below the height where the node's way meets that of the last leaf, all siblings are perfect. At that
+    height the sibling is the tree's ragged right side, several perfect subtrees. Above it both go up the
+    right edge and have siblings on the left only, perfect again.
+    """
+    height, index = node
+    inner = (index ^ ((size - 1) >> height)).bit_length()
+    nodes = [NodeId(height + up, index >> up ^ 1) for up in range(inner - 1)]
+    fold_from = len(nodes)
+    if inner:
+        up = inner - 1
+        nodes += decompose(((index >> up) + 1) << (height + up), size)
+    fold_to = len(nodes)
+    border = range(inner, index.bit_length())
+    nodes += [NodeId(height + up, index >> up ^ 1) for up in border if index >> up & 1]
+    return _Path(nodes, fold_from, fold_to)
+
+
+def _read_paths(paths: list[_Path], read: HashReader) -> list[list[Hash]]:
+    known = _read(chain.from_iterable(path.nodes for path in paths), read)
+    return [_assemble(path, known) for path in paths]
+
+
+def _read(nodes: Iterable[NodeId], read: HashReader) -> dict[NodeId, Hash]:
+    """Ask for each node once; no question at all when there is none."""
+    wanted = list(dict.fromkeys(nodes))
+    return dict(zip(wanted, read(wanted), strict=True)) if wanted else {}
+
+
+def _assemble(path: _Path, known: Mapping[NodeId, Hash]) -> list[Hash]:
+    nodes, fold_from, fold_to = path
+    hashes = [known[node] for node in nodes]
+    if fold_to - fold_from > 1:
+        hashes[fold_from:fold_to] = [fold(hashes[fold_from:fold_to])]
+    return hashes
