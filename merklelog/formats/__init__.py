@@ -21,3 +21,67 @@ Specifications are cited at revision 5ba5ee83 of the C2SP repository.
 Only `tree` and `errors` are imported from this project. Parsers raise FormatError or one of its children,
 nothing else.
 """
+
+from __future__ import annotations
+
+from .algorithms import SignatureType
+from .bundle import BUNDLE_WIDTH, LENGTHS, MAX_ENTRY, format_bundle, parse_bundle
+from .checkpoint import SignedCheckpoint, parse_checkpoint, sign_checkpoint
+from .checkpoint_text import Checkpoint, format_checkpoint_text, parse_checkpoint_text
+from .keys import (
+    SigningKey,
+    VerifierKey,
+    format_signing_key,
+    format_vkey,
+    generate_signing_key,
+    load_signing_key,
+    parse_signing_key,
+    parse_vkey,
+    write_signing_key,
+)
+from .names import validate_key_name, validate_origin
+from .note import Note, NoteSignature, VerifiedSignature, format_note, parse_note, verify_note
+from .policy import Group, Policy, PolicyLog, PolicyWitness, format_policy, parse_policy, single_log_policy
+from .proof import ProofFile, format_proof, parse_proof
+
+__all__ = [
+    "BUNDLE_WIDTH",
+    "LENGTHS",
+    "MAX_ENTRY",
+    "Checkpoint",
+    "Group",
+    "Note",
+    "NoteSignature",
+    "Policy",
+    "PolicyLog",
+    "PolicyWitness",
+    "ProofFile",
+    "SignatureType",
+    "SignedCheckpoint",
+    "SigningKey",
+    "VerifiedSignature",
+    "VerifierKey",
+    "format_bundle",
+    "format_checkpoint_text",
+    "format_note",
+    "format_policy",
+    "format_proof",
+    "format_signing_key",
+    "format_vkey",
+    "generate_signing_key",
+    "load_signing_key",
+    "parse_bundle",
+    "parse_checkpoint",
+    "parse_checkpoint_text",
+    "parse_note",
+    "parse_policy",
+    "parse_proof",
+    "parse_signing_key",
+    "parse_vkey",
+    "sign_checkpoint",
+    "single_log_policy",
+    "validate_key_name",
+    "validate_origin",
+    "verify_note",
+    "write_signing_key",
+]

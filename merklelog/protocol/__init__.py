@@ -4,3 +4,19 @@ commit    what one commit of the log changes, as plain data
 verdict   do these signatures meet that policy; does this proof file hold; since when did it exist
 advance   may a trusted head move to this newer one
 """
+
+from __future__ import annotations
+
+from .advance import TrustedHead, advance
+from .verdict import Cosigner, PolicyVerdict, Verdict, evaluate_policy, is_quorum, verify_proof_file
+
+__all__ = [
+    "Cosigner",
+    "PolicyVerdict",
+    "TrustedHead",
+    "Verdict",
+    "advance",
+    "evaluate_policy",
+    "is_quorum",
+    "verify_proof_file",
+]
