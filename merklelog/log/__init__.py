@@ -1,0 +1,21 @@
+"""The log engine: the single-writer sequencer, and what an embedding program opens."""
+
+from .config import KEYS, Key, LogConfig, load_config
+from .create import create_log
+from .log import Log, open_log
+from .reader import LogReader, open_reader
+from .receipt import BatchReceipt, Receipt
+
+__all__ = [
+    "KEYS",
+    "BatchReceipt",
+    "Key",
+    "Log",
+    "LogConfig",
+    "LogReader",
+    "Receipt",
+    "create_log",
+    "load_config",
+    "open_log",
+    "open_reader",
+]

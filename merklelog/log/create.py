@@ -1,0 +1,153 @@
+"""Making a log: keys, configuration and an empty, signed tree, all at once or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from merklelog.errors import KeyFileError, NotALogError, StorageError
+from merklelog.formats import (
+    SignatureType,
+    SigningKey,
+    VerifierKey,
+    format_vkey,
+    generate_signing_key,
+    load_signing_key,
+    parse_vkey,
+    validate_origin,
+    write_signing_key,
+)
+from merklelog.protocol.commit import Checkpointed, Commit
+from merklelog.store import FORMAT, RocksStore, StoreReader
+from merklelog.tree import EMPTY_ROOT
+
+from .config import FILE, format_config
+from .directory import DATABASE, DIARY, FORMAT_FILE, INDEX, format_line, sync_path, write_synced
+from .head import Signers
+
+ED25519_FILE: Final = "ed25519.key"
+MLDSA44_FILE: Final = "mldsa44.key"
+_FILES: Final = ((ED25519_FILE, SignatureType.ED25519), (MLDSA44_FILE, SignatureType.COSIGNATURE_MLDSA44))
+
+
+class LogInfo(msgspec.Struct, frozen=True):
+    """What a log is for good: kept in its database, so that reading it needs no private key."""
+
+    origin: str
+    vkeys: tuple[str, ...]
+
+    def verifiers(self) -> tuple[VerifierKey, ...]:
+        """The log's verifier keys, Ed25519 first."""
+        return tuple(parse_vkey(text) for text in self.vkeys)
+
+
+def read_info(store: StoreReader) -> LogInfo | None:
+    """The log's info from its database; None when it has none that can be read."""
+    raw = store.meta("log")
+    try:
+        return None if raw is None else msgspec.json.decode(raw, type=LogInfo)
+    except msgspec.DecodeError:
+        return None
+
+
+def create_log(
+    path: Path,
+    origin: str,
+    *,
+    keys: Path | None = None,
+    reuse_keys: bool = False,
+    settings: Mapping[str, str | int | bool] | None = None,
+) -> tuple[VerifierKey, ...]:
+    """Make an empty log at `path`, which must not exist or be an empty directory; gives its verifier keys.
+
+    `keys` is where the private keys go (default: `path/keys`); key files that are there already are an error
+    unless `reuse_keys`, because a second log with the origin and keys of a first one is a fork. `settings` are
+    dotted configuration keys. Everything is made beside `path` and renamed into place, so that a crash leaves no
+    half a log.
+
+    Raises OriginError, ConfigError, KeyFileError, NotALogError, StorageError.
+    """
+    validate_origin(origin)
+    path = Path(path).absolute()
+    config = {"log.origin": origin, **(settings or {})}
+    if keys is not None:
+        config["log.keys"] = str(keys.absolute())
+    text = format_config(config)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise NotALogError(f"{path} is there already and not an empty directory; nothing was changed")
+    made: list[Path] = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.init-", dir=path.parent))
+    except OSError as error:
+        raise StorageError(f"{path.parent}: {error.strerror}") from error
+    try:
+        target = keys.absolute() if keys is not None else draft / "keys"
+        signers = _make_keys(target, origin, reuse=reuse_keys, made=made)
+        _fill(draft, text, signers)
+        draft.chmod(0o755)
+        draft.rename(path)
+        sync_path(path.parent)
+    except BaseException as error:
+        for file in made:
+            file.unlink(missing_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise StorageError(f"{path}: {error.strerror}") from error
+        raise
+    return (signers.ed25519.verifier, signers.mldsa44.verifier)
+
+
+def _make_keys(directory: Path, origin: str, *, reuse: bool, made: list[Path]) -> Signers:
+    there = [name for name, _ in _FILES if (directory / name).exists()]
+    if there and reuse:
+        return load_signers(directory, origin)
+    if there:
+        raise KeyFileError(
+            f"{directory / there[0]} is there already: a second log with the origin and keys of a first is a "
+            f"fork. Give another place for keys, or say that this origin never signed with them (--reuse-keys)"
+        )
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh: dict[str, SigningKey] = {}
+    for name, kind in _FILES:
+        fresh[name] = generate_signing_key(origin, kind)
+        made.append(directory / name)
+        write_signing_key(directory / name, fresh[name])
+    return Signers(origin, fresh[ED25519_FILE], fresh[MLDSA44_FILE])
+
+
+def load_signers(directory: Path, origin: str) -> Signers:
+    """The log's private keys. Raises KeyFileError when one is missing, unreadable or another log's."""
+    loaded = [load_signing_key(directory / name) for name, _ in _FILES]
+    for (name, kind), key in zip(_FILES, loaded, strict=True):
+        if key.name != origin or key.type is not kind:
+            raise KeyFileError(
+                f"{directory / name}: a key of {key.name!r}, type {key.type.name}; "
+                f"want {origin!r}, type {kind.name}"
+            )
+    return Signers(origin, *loaded)
+
+
+def _fill(draft: Path, config: str, signers: Signers) -> None:
+    write_synced(draft / FILE, config)
+    for name in (INDEX, DIARY):
+        (draft / name).mkdir()
+    vkeys = tuple(format_vkey(key.verifier) for key in (signers.ed25519, signers.mldsa44))
+    info = msgspec.json.encode(LogInfo(signers.origin, vkeys))
+    store = RocksStore.create(draft / DATABASE, {"format": str(FORMAT).encode(), "log": info})
+    try:
+        note = signers.sign(0, EMPTY_ROOT, both=True)
+        store.write(Commit(checkpoint=Checkpointed(0, note, keep=True)))
+        store.sync()
+        store.settle()
+    finally:
+        store.close()
+    write_synced(draft / FORMAT_FILE, format_line())
+    for folder, _, _ in os.walk(draft):
+        sync_path(Path(folder))

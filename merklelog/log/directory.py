@@ -1,0 +1,105 @@
+"""A log's data directory: what stands where, which format it is, and who may write.
+
+FORMAT           one line: the format's name and version; written last when a log is made
+merklelog.toml   the configuration
+keys/            private keys, unless the configuration puts them elsewhere
+db/              the database
+index/           the identity index, derived from the database
+diary/           RocksDB's own notes of what it did
+lock             held by the one writer, and names its process
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from merklelog.errors import FormatVersionError, LockedError, NotALogError, StorageError
+from merklelog.store import FORMAT
+
+FORMAT_FILE: Final = "FORMAT"
+FORMAT_NAME: Final = "merklelog data directory, format "
+DATABASE: Final = "db"
+INDEX: Final = "index"
+DIARY: Final = "diary"
+LOCK: Final = "lock"
+
+
+def format_line() -> str:
+    """What FORMAT says."""
+    return f"{FORMAT_NAME}{FORMAT}\n"
+
+
+def check_directory(directory: Path) -> None:
+    """Raises NotALogError or FormatVersionError unless this is a log's directory that this version opens.
+
+    Looks only, and before anything else touches the directory: opening a database at a wrong path would make
+    one there.
+    """
+    path = directory / FORMAT_FILE
+    try:
+        text = path.read_text("ascii", errors="replace")
+    except FileNotFoundError:
+        there = "no such directory" if not directory.exists() else "it has no FORMAT file"
+        raise NotALogError(f"{directory} is not a log's data directory: {there}") from None
+    except OSError as error:
+        raise NotALogError(f"{directory} is not a log's data directory: {error.strerror}") from error
+    version = text.removeprefix(FORMAT_NAME).removesuffix("\n")
+    if (
+        not text.startswith(FORMAT_NAME)
+        or not version.isascii()
+        or not version.isdecimal()
+        or len(version) > 9
+    ):
+        raise NotALogError(f"{path} says {text[:60]!r}, want {format_line()!r}")
+    if int(version) > FORMAT:
+        raise FormatVersionError(
+            f"{directory} has format {version}; this version of merklelog reads up to format {FORMAT}"
+        )
+    for name in (DATABASE, f"{DATABASE}/CURRENT"):
+        if not (directory / name).exists():
+            raise NotALogError(f"{directory} is not a whole log: {directory / name} is missing")
+
+
+class WriterLock:
+    """The right to write to a log, held while this object is open. Raises LockedError naming who has it."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / LOCK
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._handle, 32).decode("ascii", "replace").strip()
+            os.close(self._handle)
+            pid = int(holder) if holder.isascii() and holder.isdecimal() else None
+            who = f"process {pid}" if pid is not None else "another process"
+            raise LockedError(f"{directory} is open for writing by {who}", pid) from error
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let the next writer in. The file stays: deleting it would let two writers lock two files."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def sync_path(path: Path) -> None:
+    """Sync a file or a directory."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Write a small file and fsync it; its directory is the caller's to sync."""
+    path.write_text(text, "utf-8")
+    sync_path(path)

@@ -1,0 +1,397 @@
+"""`Log`: what an embedding program opens to append to a log and to read it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from merklelog.errors import (
+    ClosedError,
+    DamagedError,
+    EntryError,
+    FormatVersionError,
+    KeyFileError,
+    NotALogError,
+    StoppedError,
+)
+from merklelog.store import FORMAT, RocksStore, Store
+from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex
+
+from .config import LogConfig, load_config
+from .create import LogInfo, load_signers, read_info
+from .directory import DATABASE, INDEX, WriterLock, check_directory
+from .head import Head, Signers, read_head
+from .planner import Known
+from .reader import LogReader, open_reader
+from .receipt import BatchReceipt, Receipt
+from .request import Request, check_identity, many, one, scoped_key
+from .sequencer import Limits, Sequencer, World
+
+if TYPE_CHECKING:
+    from .identities import Identities
+
+Settled = Receipt | BatchReceipt
+_OPEN: weakref.WeakSet[Log] = weakref.WeakSet()
+
+
+class Log(LogReader):
+    """A log open for appending: the one writer of its directory.
+
+    Appends may come from any number of threads and event loops; each returns when its entry is fsynced and under
+    a signed checkpoint. Entries of one batch are contiguous and all or none; index order is the order in which
+    appends were called.
+
+    Every append takes `identity`, 32 bytes by which the entry is told apart where the log dedupes (default: its
+    leaf hash), and `idempotency_key`, 1 to 128 bytes that belong to `submitter`: the same key and bytes again
+    give the same index, other bytes ConflictError.
+
+    Appends raise EntryError, ConflictError, OverloadedError, StorageFullError (then nothing of them was stored),
+    StoppedError (then they may have been stored), ClosedError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: LogConfig,
+        info: LogInfo,
+        store: Store,
+        head: Head,
+        frontier: Frontier,
+        signers: Signers,
+        lock: WriterLock,
+        world: World,
+    ) -> None:
+        super().__init__(path, config, info, store, head)
+        self._lock = lock
+        self._store = store
+        self._frontier = frontier
+        self._closed = False
+        self._identities: Identities | None = None
+        if config.dedupe or config.lookup:
+            from .identities import (
+                Identities,
+            )  # brings numpy, which most logs and every short command do without
+
+            self._identities = Identities(path / INDEX, store, self._leaf_tile, frontier.size)
+        known = Known(
+            remembered=store.remembered,
+            leaf=self._leaf,
+            duplicates=self._identities.duplicates if self._identities and config.dedupe else None,
+        )
+        self._sequencer = Sequencer(
+            store,
+            frontier,
+            head,
+            signers,
+            known,
+            self._identities.add if self._identities else None,
+            _LateProofs(self),
+            Limits(config.max_pending_bytes, config.min_free_bytes, config.idempotency_days),
+            world,
+        )
+        _OPEN.add(self)
+
+    @property
+    def _head(self) -> Head:
+        return self._sequencer.head
+
+    def _leaf(self, index: int) -> Hash:
+        at = HASH_SIZE * (index % TILE_WIDTH)
+        return Hash(self._leaf_tile(index >> TILE_HEIGHT)[at : at + HASH_SIZE])
+
+    def _leaf_tile(self, number: int) -> bytes:
+        """A level-0 tile as it is written now, durable or not: for the sequencer's own thread."""
+        if number == self._frontier.size >> TILE_HEIGHT:
+            return self._frontier.partial(0)
+        tile = self._store.tile(0, number)
+        if tile is None:
+            raise DamagedError(f"{self.path}: full tile 0/{number} is missing")
+        return tile
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        entry: bytes,
+        *,
+        identity: bytes | None = None,
+        idempotency_key: bytes | str | None = None,
+        submitter: str = "",
+    ) -> Receipt:
+        """Append one entry (at most 65,535 bytes) and wait until it is durable and under a signed checkpoint."""
+        request = self._one(entry, identity, idempotency_key, submitter)
+        return _single(self._wait(request))
+
+    def append_batch(
+        self,
+        entries: Sequence[bytes],
+        *,
+        identities: Sequence[bytes | None] | None = None,
+        idempotency_key: bytes | str | None = None,
+        idempotency_keys: Sequence[bytes | str | None] | None = None,
+        submitter: str = "",
+    ) -> BatchReceipt:
+        """Append entries together: all or none, contiguous, in order. A key is for the batch or for each entry."""
+        request = self._many(entries, identities, idempotency_key, idempotency_keys, submitter)
+        return _batch(self._wait(request))
+
+    def submit(
+        self,
+        entry: bytes,
+        *,
+        identity: bytes | None = None,
+        idempotency_key: bytes | str | None = None,
+        submitter: str = "",
+    ) -> Future[Receipt]:
+        """`append` without waiting: a future. Its callbacks run in the log's own thread and must be short."""
+        request = self._one(entry, identity, idempotency_key, submitter)
+        future: Future[Receipt] = Future()
+        self._send(request, future)
+        return future
+
+    def submit_batch(
+        self,
+        entries: Sequence[bytes],
+        *,
+        identities: Sequence[bytes | None] | None = None,
+        idempotency_key: bytes | str | None = None,
+        idempotency_keys: Sequence[bytes | str | None] | None = None,
+        submitter: str = "",
+    ) -> Future[BatchReceipt]:
+        """`append_batch` without waiting: a future."""
+        request = self._many(entries, identities, idempotency_key, idempotency_keys, submitter)
+        future: Future[BatchReceipt] = Future()
+        self._send(request, future)
+        return future
+
+    async def append_async(
+        self,
+        entry: bytes,
+        *,
+        identity: bytes | None = None,
+        idempotency_key: bytes | str | None = None,
+        submitter: str = "",
+    ) -> Receipt:
+        """`append` for asyncio. A cancelled call may still have stored its entry."""
+        request = self._one(entry, identity, idempotency_key, submitter)
+        return _single(await self._ask(request))
+
+    async def append_batch_async(
+        self,
+        entries: Sequence[bytes],
+        *,
+        identities: Sequence[bytes | None] | None = None,
+        idempotency_key: bytes | str | None = None,
+        idempotency_keys: Sequence[bytes | str | None] | None = None,
+        submitter: str = "",
+    ) -> BatchReceipt:
+        """`append_batch` for asyncio."""
+        request = self._many(entries, identities, idempotency_key, idempotency_keys, submitter)
+        return _batch(await self._ask(request))
+
+    def _one(self, entry: bytes, identity: bytes | None, key: bytes | str | None, submitter: str) -> Request:
+        request = one(entry)
+        if identity is not None:
+            request.identities = self._identities_of([identity], 1)
+        if key is not None:
+            request.key = scoped_key(key, submitter)
+        return request
+
+    def _many(
+        self,
+        entries: Sequence[bytes],
+        identities: Sequence[bytes | None] | None,
+        key: bytes | str | None,
+        keys: Sequence[bytes | str | None] | None,
+        submitter: str,
+    ) -> Request:
+        request = many(entries)
+        count = len(request.entries)
+        if identities is not None:
+            request.identities = self._identities_of(identities, count)
+        if key is not None and keys is not None:
+            raise EntryError("a batch has one idempotency key or one for each entry, not both")
+        if key is not None:
+            request.key = scoped_key(key, submitter)
+        if keys is not None:
+            if len(keys) != count:
+                raise EntryError(f"{len(keys)} idempotency keys for {count} entries")
+            request.keys = [None if each is None else scoped_key(each, submitter) for each in keys]
+        return request
+
+    def _identities_of(self, identities: Sequence[bytes | None], count: int) -> list[bytes | None]:
+        if not self.config.dedupe:
+            raise EntryError("an identity was given, but this log does not dedupe (log.dedupe = false)")
+        if len(identities) != count:
+            raise EntryError(f"{len(identities)} identities for {count} entries")
+        return [check_identity(identity, i) for i, identity in enumerate(identities)]
+
+    def _wait(self, request: Request) -> Settled:
+        request.block()
+        self._sequencer.submit(request)
+        return request.wait()
+
+    def _send(self, request: Request, future: Future[Receipt] | Future[BatchReceipt]) -> None:
+        future.set_running_or_notify_cancel()  # what is queued can not be called back
+        request.future = future  # type: ignore[assignment]  # the request's kind and the future's are the same
+        self._sequencer.submit(request)
+
+    async def _ask(self, request: Request) -> Settled:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Settled] = loop.create_future()
+        request.loop, request.future = loop, future
+        self._sequencer.submit(request)
+        return await future
+
+    # --- reading and closing -----------------------------------------------------------------------------------
+
+    def find(self, leaf: Hash) -> LeafIndex | None:
+        """The first entry with this leaf hash; through the index where the log has one, else by reading all."""
+        if self._identities is None:
+            return super().find(leaf)
+        return self._identities.find(leaf, self.size)
+
+    def refresh(self) -> None:
+        """Nothing to do: the writer sees its own commits."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a failure stopped this log; appends raise StoppedError until it is opened again."""
+        return self._sequencer.failure is not None
+
+    def close(self) -> None:
+        """Commit what waits, store the last checkpoint, and let the next writer in; safe to call twice.
+
+        Raises StoppedError when a failure had stopped the log, after everything was let go of.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        _OPEN.discard(self)
+        try:
+            self._sequencer.close()
+            if self._identities is not None:
+                self._identities.close()
+            if not self.stopped:
+                self._store.settle()
+        finally:
+            self._store.close()
+            self._lock.release()
+        if self.stopped:
+            raise StoppedError(f"{self.path}: the log had stopped: {self._sequencer.failure}")
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.close()
+        except StoppedError:
+            if not any(exc):  # else the failure is on its way already, and says more
+                raise
+
+
+class _LateProofs:
+    """Proofs for receipts, also when the log was closed meanwhile."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def inclusion_proof(self, index: int, size: int | None = None) -> list[Hash]:
+        """See LogReader.inclusion_proof."""
+        try:
+            return self._log.inclusion_proof(index, size)
+        except ClosedError:
+            with open_reader(self._log.path) as reader:
+                return reader.inclusion_proof(index, size)
+
+
+def _single(settled: Settled) -> Receipt:
+    if not isinstance(settled, Receipt):
+        raise TypeError("a single append was settled as a batch")
+    return settled
+
+
+def _batch(settled: Settled) -> BatchReceipt:
+    if not isinstance(settled, BatchReceipt):
+        raise TypeError("a batch was settled as a single append")
+    return settled
+
+
+def _free_bytes(path: Path) -> Callable[[], int]:
+    def free() -> int:
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
+    return free
+
+
+def open_log(path: str | os.PathLike[str], *, step: Callable[[str], None] | None = None) -> Log:
+    """Open a log's data directory for appending; use as a context manager, or call `close`.
+
+    The stored tree is checked against the newest signed checkpoint before anything is appended. `step` is called
+    with the name of each step of a commit; it is for tests.
+
+    Raises NotALogError, FormatVersionError, ConfigError, KeyFileError, LockedError (naming the process that has
+    it), DamagedError, StorageError; then nothing was changed.
+    """
+    directory = Path(path).absolute()
+    check_directory(directory)
+    config = load_config(directory)
+    signers = load_signers(config.keys_path(directory), config.origin)
+    lock = WriterLock(directory)
+    store: RocksStore | None = None
+    try:
+        store = RocksStore(directory / DATABASE)
+        info = _check_info(directory, store, config, signers)
+        head, frontier = read_head(store, info.origin, info.verifiers(), str(directory))
+        world = World(time.monotonic, lambda: int(time.time()), _free_bytes(directory), step or _no_step)
+        return Log(directory, config, info, store, head, frontier, signers, lock, world)
+    except BaseException:
+        if store is not None:
+            store.close()
+        lock.release()
+        raise
+
+
+def _check_info(directory: Path, store: RocksStore, config: LogConfig, signers: Signers) -> LogInfo:
+    """The database's own word on which log it is must fit the configuration and the keys."""
+    version = (store.meta("format") or b"").decode("ascii", "replace")
+    if version != str(FORMAT):
+        raise FormatVersionError(f"{directory}: the database has format {version!r}, want {FORMAT}")
+    info = read_info(store)
+    if info is None:
+        raise DamagedError(f"{directory}: the database does not say which log it is")
+    if info.origin != config.origin:
+        raise NotALogError(
+            f"{directory}: the configuration says log.origin = {config.origin!r}, "
+            f"the database is of {info.origin!r}"
+        )
+    for known, key in zip(info.verifiers(), (signers.ed25519, signers.mldsa44), strict=True):
+        if key.verifier != known:
+            raise KeyFileError(
+                f"{config.keys_path(directory)}: a key with ID {key.verifier.key_id.hex()}, "
+                f"but this log's is {known.key_id.hex()}"
+            )
+    return info
+
+
+def _no_step(_name: str) -> None:
+    """Nothing happens between steps, but in tests."""
+
+
+@atexit.register
+def _close_all() -> None:
+    """Programs that forget to close still get their last checkpoint stored and their files flushed."""
+    for log in list(_OPEN):
+        try:
+            log.close()
+        except StoppedError:
+            continue  # its appends were told; an exit has nobody else to tell
+
+
+__all__ = ["Log", "open_log"]

@@ -1,0 +1,229 @@
+"""Which entries of a drained queue are new, and which index every entry gets.
+
+Runs in the sequencer's thread, before anything is written. Idempotency keys come first (the same bytes again: the
+same indexes; other bytes: that one append is refused), then, where the log asks for it, exact dedupe by identity.
+A log that uses neither pays one slice a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from merklelog.errors import ConflictError
+from merklelog.tree import Hash, leaf_hashes
+
+from .request import Request
+
+DAY = 86_400
+FINGERPRINT_BYTES = 32
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a commit is made of: the new entries in index order with their leaf hashes, and what to note beside."""
+
+    first: int
+    entries: list[bytes] = field(default_factory=list)
+    hashes: list[Hash] = field(default_factory=list)
+    identities: list[tuple[int, bytes]] = field(default_factory=list)
+    remember: dict[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Known:
+    """What the planner may ask of the log.
+
+    `duplicates` maps positions of the given 32-byte identities to the index of the entry that already has it,
+    exactly; None when the log keeps duplicates. `leaf` is the leaf hash of an entry already in the log.
+    `remembered` is the row of an idempotency key.
+    """
+
+    remembered: Callable[[bytes], bytes | None]
+    leaf: Callable[[int], Hash]
+    duplicates: Callable[[Sequence[bytes]], dict[int, int]] | None
+
+
+def plan(requests: list[Request], first: int, now: int, keep_seconds: int, known: Known) -> Plan:
+    """Give every request its indexes and leaf hashes, or its error; returns what has to be committed."""
+    made = Plan(first)
+    if known.duplicates is None and all(r.key is None and r.keys is None for r in requests):
+        for request in requests:
+            _place_new(request, made)
+        return made
+    planner = _Planner(made, now, keep_seconds, known)
+    for request in requests:
+        planner.take(request)
+    return made
+
+
+def _place_new(request: Request, made: Plan) -> None:
+    request.first = made.first + len(made.entries)
+    request.hashes = leaf_hashes(request.entries)
+    made.entries.extend(request.entries)
+    made.hashes.extend(request.hashes)
+
+
+class _Planner:
+    """The thorough way, one request after the other, so that a repeat within the drained queue is seen too."""
+
+    def __init__(self, made: Plan, now: int, keep_seconds: int, known: Known) -> None:
+        self.made = made
+        self.now = now
+        self.oldest = now - keep_seconds
+        self.known = known
+        # Identities of this plan's own entries: the store and the index do not know them yet.
+        self.fresh: dict[bytes, int] = {}
+
+    def take(self, request: Request) -> None:
+        try:
+            done = self._repeated(request)
+        except ConflictError as error:
+            request.error = error
+            return
+        if done is not None and None not in done:
+            request.indexes = [index for index in done if index is not None]
+            request.hashes = [self._leaf(index) for index in request.indexes]
+            return
+        self._place(request, done)
+        self._note(request)
+
+    def _repeated(self, request: Request) -> list[int | None] | None:
+        """The indexes that idempotency keys already name; None when no key of the request is known."""
+        if request.key is not None:
+            row = self._row(request.key)
+            return None if row is None else list(_same(row, request.entries))
+        if request.keys is None:
+            return None
+        found: list[int | None] = []
+        for key, entry in zip(request.keys, request.entries, strict=True):
+            row = None if key is None else self._row(key)
+            found.append(None if row is None else _same(row, [entry])[0])
+        self._refuse_clash(request)
+        return found if any(index is not None for index in found) else None
+
+    def _refuse_clash(self, request: Request) -> None:
+        """One key twice in one batch must mean the same bytes twice."""
+        seen: dict[bytes, bytes] = {}
+        for position, (key, entry) in enumerate(zip(request.keys or (), request.entries, strict=True)):
+            if key is not None and seen.setdefault(key, entry) != entry:
+                raise ConflictError(
+                    f"entry {position} of the batch repeats an idempotency key with other bytes"
+                )
+
+    def _row(self, key: bytes) -> bytes | None:
+        row = self.made.remember.get(key) or self.known.remembered(key)
+        return row if row is not None and int.from_bytes(row[:8], "big") >= self.oldest else None
+
+    def _place(self, request: Request, done: list[int | None] | None) -> None:
+        hashes = leaf_hashes(request.entries)
+        if self.known.duplicates is None and done is None and request.keys is None:
+            request.first = self._append(request.entries, hashes)
+            request.hashes = hashes
+            return
+        given = request.identities or [None] * len(hashes)
+        identities = [leaf if own is None else own for leaf, own in zip(hashes, given, strict=True)]
+        old = self.known.duplicates(identities) if self.known.duplicates is not None else {}
+        if done is None and not old and request.keys is None and self._all_fresh(identities):
+            self._place_all(request, hashes, identities, given)
+            return
+        indexes = []
+        by_key: dict[bytes, int] = {}
+        for position, identity in enumerate(identities):
+            index = done[position] if done is not None else None
+            key = request.keys[position] if request.keys is not None else None
+            if index is None and key is not None:
+                index = by_key.get(key)
+            if index is None:
+                index = old.get(position)
+            if index is None and self.known.duplicates is not None:
+                index = self.fresh.get(identity)
+            if index is None:
+                index = self._append([request.entries[position]], [hashes[position]])
+                self._fresh(identity, given[position], index)
+            if key is not None:
+                by_key[key] = index
+            indexes.append(index)
+        request.indexes = indexes
+        request.hashes = [self._leaf(index) for index in indexes]
+
+    def _all_fresh(self, identities: list[bytes]) -> bool:
+        """None of these stands in this plan, or twice among themselves."""
+        return len(set(identities)) == len(identities) and self.fresh.keys().isdisjoint(identities)
+
+    def _place_all(
+        self,
+        request: Request,
+        hashes: list[Hash],
+        identities: Sequence[bytes],
+        given: Sequence[bytes | None],
+    ) -> None:
+        first = self._append(request.entries, hashes)
+        request.first, request.hashes = first, hashes
+        self.fresh.update(zip(identities, range(first, first + len(hashes)), strict=True))
+        if request.identities is not None:
+            own = ((first + i, identity) for i, identity in enumerate(given) if identity is not None)
+            self.made.identities.extend(own)
+
+    def _append(self, entries: list[bytes], hashes: list[Hash]) -> int:
+        first = self.made.first + len(self.made.entries)
+        self.made.entries.extend(entries)
+        self.made.hashes.extend(hashes)
+        return first
+
+    def _fresh(self, identity: bytes, own: bytes | None, index: int) -> None:
+        self.fresh[identity] = index
+        if own is not None:
+            self.made.identities.append((index, own))
+
+    def _leaf(self, index: int) -> Hash:
+        """The leaf hash of an entry, in the log or in this plan."""
+        return (
+            self.made.hashes[index - self.made.first] if index >= self.made.first else self.known.leaf(index)
+        )
+
+    def _note(self, request: Request) -> None:
+        if request.key is None and request.keys is None:
+            return
+        indexes = request.indexes or range(request.first, request.first + len(request.hashes))
+        if request.key is not None:
+            self.made.remember[request.key] = format_row(self.now, request.entries, indexes)
+        for key, entry, index in zip(request.keys or (), request.entries, indexes, strict=False):
+            if key is not None and self._row(key) is None:
+                self.made.remember[key] = format_row(self.now, [entry], [index])
+
+
+def format_row(now: int, entries: Sequence[bytes], indexes: Sequence[int]) -> bytes:
+    """An idempotency row: time (8 bytes, seconds), fingerprint of the entries (32), then runs of indexes as
+    (first, count) of 8 and 4 bytes, all big endian.
+    """
+    runs: list[list[int]] = []
+    for index in indexes:
+        if runs and runs[-1][0] + runs[-1][1] == index:
+            runs[-1][1] += 1
+        else:
+            runs.append([index, 1])
+    packed = b"".join(first.to_bytes(8, "big") + count.to_bytes(4, "big") for first, count in runs)
+    return now.to_bytes(8, "big") + _fingerprint(entries) + packed
+
+
+def _same(row: bytes, entries: Sequence[bytes]) -> list[int]:
+    """The row's indexes. Raises ConflictError when it was made for other bytes."""
+    if row[8 : 8 + FINGERPRINT_BYTES] != _fingerprint(entries):
+        raise ConflictError("this idempotency key was used before with other bytes")
+    indexes: list[int] = []
+    for at in range(8 + FINGERPRINT_BYTES, len(row), 12):
+        first, count = int.from_bytes(row[at : at + 8], "big"), int.from_bytes(row[at + 8 : at + 12], "big")
+        indexes.extend(range(first, first + count))
+    return indexes
+
+
+def _fingerprint(entries: Sequence[bytes]) -> bytes:
+    """BLAKE3 over the entries, each behind its length, so that no two lists of entries look alike."""
+    hasher = blake3()
+    for entry in entries:
+        hasher.update(len(entry).to_bytes(4, "big"))
+        hasher.update(entry)
+    return hasher.digest()

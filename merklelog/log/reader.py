@@ -1,0 +1,274 @@
+"""Reading a log: what `merklelog.open_reader` gives, and the reading half of `Log`.
+
+All reads are bounded by the newest *durable* signed head, so nothing is shown that a power cut could take back.
+Reads may come from any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from merklelog.errors import DamagedError, NotALogError, NotFoundError, RangeError
+from merklelog.formats import LENGTHS, ProofFile, VerifierKey, format_proof
+from merklelog.store import RocksStore, StoreReader
+from merklelog.tree import (
+    HASH_SIZE,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Hash,
+    LeafIndex,
+    Tile,
+    TileHashes,
+    TreeSize,
+    prove_consistency,
+    prove_inclusion,
+    prove_inclusions,
+    width_at,
+)
+
+from .config import LogConfig, load_config
+from .create import LogInfo, read_info
+from .directory import DATABASE, check_directory
+from .head import Head, check_size, read_head
+
+
+class LogReader:
+    """A log as it stood when this was opened, beside its writer or without one. Opens no private key."""
+
+    def __init__(self, path: Path, config: LogConfig, info: LogInfo, store: StoreReader, head: Head) -> None:
+        self.path = path
+        self.config = config
+        self.vkeys: tuple[VerifierKey, ...] = info.verifiers()
+        self._info = info
+        self._reads: StoreReader = store
+        self._shown = head
+        self._hashes: TileHashes | None = None
+
+    @property
+    def origin(self) -> str:
+        """The log's name, the first line of its checkpoints."""
+        return self._info.origin
+
+    @property
+    def _head(self) -> Head:
+        """The newest durable head."""
+        return self._shown
+
+    @property
+    def size(self) -> TreeSize:
+        """Entries under the newest signed checkpoint."""
+        return self._head.size
+
+    @property
+    def root(self) -> Hash:
+        """The root hash of the newest signed checkpoint."""
+        return self._head.root
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database; safe to call twice."""
+        self._reads.close()
+
+    def refresh(self) -> None:
+        """See what the writer committed since. Not while another thread reads through this object."""
+        store, head = _open_store(self.path, self._info)
+        old, self._reads, self._shown, self._hashes = self._reads, store, head, None
+        old.close()
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def checkpoint(self, size: int | None = None) -> bytes:
+        """The newest signed checkpoint, or the one stored for `size`: a signed note (c2sp.org/tlog-checkpoint).
+
+        About one a second is stored. Nothing is ever signed on demand: raises NotFoundError when none is stored
+        for that size, RangeError for a size the tree never had.
+        """
+        head = self._head
+        if size is None or size == head.size:
+            return head.note
+        check_size(size, head)
+        note = self._reads.checkpoint(size)
+        if note is None:
+            raise NotFoundError(f"no checkpoint is stored for size {size}: about one a second is kept")
+        return note
+
+    def stored_sizes(self) -> Iterator[TreeSize]:
+        """Sizes with a stored checkpoint, largest first; the newest checkpoint's is the first."""
+        head = self._head
+        yield head.size
+        for size in self._reads.stored_sizes():
+            if size < head.size:
+                yield TreeSize(size)
+
+    # --- entries -----------------------------------------------------------------------------------------------
+
+    def entry(self, index: int) -> bytes:
+        """The bytes of one entry. Raises RangeError, DamagedError."""
+        if not 0 <= index < self.size:
+            raise RangeError(f"entry {index}: the log has {self.size} entries, the first is 0")
+        return next(self.entries(index, index + 1))
+
+    def entries(self, start: int, end: int) -> Iterator[bytes]:
+        """The entries of [start, end), in order, streamed. Raises RangeError before the first is given."""
+        if not 0 <= start <= end <= self.size:
+            raise RangeError(f"entries {start}:{end}: want 0 <= start <= end <= {self.size}")
+        return self._entries(start, end)
+
+    def _entries(self, start: int, end: int) -> Iterator[bytes]:
+        at = start
+        for first, framed in self._reads.segments(start, end) if start < end else ():
+            if first > at:
+                raise DamagedError(f"{self.path}: entries {at} to {first - 1} are missing")
+            index, offset, length = first, 0, len(framed)
+            while offset < length and at < end:
+                stop = offset + 2 + int.from_bytes(framed[offset : offset + 2], "big")
+                if stop > length:
+                    raise DamagedError(f"{self.path}: entry {index} runs over the end of its segment")
+                if index >= at:
+                    yield framed[offset + 2 : stop]
+                    at = index + 1
+                index, offset = index + 1, stop
+        if at != end:
+            raise DamagedError(f"{self.path}: entries {at} to {end - 1} are missing")
+
+    def bundle(self, index: int, width: int = TILE_WIDTH) -> bytes:
+        """An entry bundle, uncompressed (c2sp.org/tlog-tiles, "Log entries"). Raises RangeError, DamagedError."""
+        start = index << TILE_HEIGHT
+        self._check_tile("bundle", 0, index, width)
+        segments = list(self._reads.segments(start, start + width))
+        joined = b"".join(framed for _, framed in segments)
+        if segments and segments[0][0] == start and segments[-1][0] < start + width:
+            known = width_at(0, index, self.size)
+            if width == TILE_WIDTH or (width == known and self._ends(segments[-1], start + width)):
+                return joined
+        return b"".join(LENGTHS[len(entry)] + entry for entry in self._entries(start, start + width))
+
+    def _ends(self, segment: tuple[int, bytes], end: int) -> bool:
+        """Whether a segment's last entry is the one before `end`; later commits may stand behind it."""
+        index, framed = segment
+        offset = 0
+        while offset < len(framed):
+            offset += 2 + int.from_bytes(framed[offset : offset + 2], "big")
+            index += 1
+        return index == end
+
+    # --- the tree ----------------------------------------------------------------------------------------------
+
+    def tile(self, level: int, index: int, width: int = TILE_WIDTH) -> bytes:
+        """The first `width` hashes of a tile, 32 bytes each (c2sp.org/tlog-tiles, "Merkle Tree").
+
+        Raises RangeError for what the tree does not have, DamagedError.
+        """
+        head = self._check_tile("tile", level, index, width)
+        if index == head.size >> (TILE_HEIGHT * (level + 1)):
+            return head.partials[level][: width * HASH_SIZE]
+        hashes = self._reads.tile(level, index)
+        if hashes is None or len(hashes) != TILE_WIDTH * HASH_SIZE:
+            got = "missing" if hashes is None else f"{len(hashes)} bytes long"
+            raise DamagedError(f"{self.path}: full tile {level}/{index} is {got}")
+        return hashes[: width * HASH_SIZE]
+
+    def _check_tile(self, what: str, level: int, index: int, width: int) -> Head:
+        head = self._head
+        there = width_at(level, index, head.size) if level >= 0 and index >= 0 else 0
+        if not 1 <= width <= there:
+            raise RangeError(
+                f"{what} {level}/{index} of width {width}: at size {head.size} it has width {there}"
+            )
+        return head
+
+    def _fetch(self, tile: Tile) -> bytes:
+        return self.tile(tile.level, tile.index, tile.width)
+
+    def _inner(self, level: int, index: int) -> bytes | None:
+        return self._reads.nodes(level, index)
+
+    def _hashes_at(self, size: int) -> TileHashes:
+        """The tree's node hashes at a size; those of the last size asked for stay cached."""
+        hashes = self._hashes
+        if hashes is None or hashes.size != size:
+            hashes = TileHashes(size, self._fetch, nodes=self._inner)
+            self._hashes = hashes
+        return hashes
+
+    def inclusion_proof(self, index: int, size: int | None = None) -> list[Hash]:
+        """The inclusion proof of an entry in the tree of `size` (RFC 6962 section 2.1.1). Raises RangeError."""
+        at = check_size(size, self._head)
+        return prove_inclusion(index, at, self._hashes_at(at))
+
+    def inclusion_proofs(self, indexes: list[int], size: int | None = None) -> list[list[Hash]]:
+        """Many inclusion proofs with one pass over the tiles they share. Raises RangeError."""
+        at = check_size(size, self._head)
+        return prove_inclusions(indexes, at, self._hashes_at(at))
+
+    def consistency_proof(self, old: int, new: int | None = None) -> list[Hash]:
+        """The proof that the tree of `new` extends that of `old` (RFC 6962 section 2.1.2). Raises RangeError."""
+        at = check_size(new, self._head)
+        return prove_consistency(old, at, self._hashes_at(at))
+
+    def prove(self, index: int, size: int | None = None) -> bytes:
+        """A proof file for an entry (c2sp.org/tlog-proof), to the newest or to a stored checkpoint.
+
+        Raises RangeError, NotFoundError.
+        """
+        head = self._head
+        at = check_size(size, head)
+        note = self.checkpoint(at)
+        if not 0 <= index < at:
+            raise RangeError(f"entry {index}: the tree of size {at} has none; the first is 0")
+        return format_proof(ProofFile(index, tuple(self.inclusion_proof(index, at)), note))
+
+    def find(self, leaf: Hash) -> LeafIndex | None:
+        """The first entry with this leaf hash, by reading all leaf hashes; None when there is none."""
+        size = self.size
+        for number in range((size + TILE_WIDTH - 1) >> TILE_HEIGHT):
+            hashes = self.tile(0, number, width_at(0, number, size))
+            at = hashes.find(leaf)
+            while at >= 0:
+                if at % HASH_SIZE == 0:
+                    return LeafIndex((number << TILE_HEIGHT) + at // HASH_SIZE)
+                at = hashes.find(leaf, at + 1)
+        return None
+
+
+def _open_store(path: Path, info: LogInfo | None) -> tuple[RocksStore, Head]:
+    store = RocksStore.open_beside(path / DATABASE)
+    try:
+        found = read_info(store) if info is None else info
+        if found is None:
+            raise DamagedError(f"{path}: the database does not say which log it is")
+        head, _ = read_head(store, found.origin, found.verifiers(), str(path))
+    except BaseException:
+        store.close()
+        raise
+    return store, head
+
+
+def open_reader(path: str | os.PathLike[str]) -> LogReader:
+    """Open a log's data directory for reading, also while another process appends to it.
+
+    Raises NotALogError, FormatVersionError, ConfigError, DamagedError, StorageError; changes nothing.
+    """
+    directory = Path(path).absolute()
+    check_directory(directory)
+    config = load_config(directory)
+    store, head = _open_store(directory, None)
+    info = read_info(store)
+    if info is None or info.origin != config.origin:
+        store.close()
+        raise NotALogError(
+            f"{directory}: the configuration says log.origin = {config.origin!r}, "
+            f"the database is of {info.origin if info else None!r}"
+        )
+    return LogReader(directory, config, info, store, head)
+
+
+__all__ = ["LogReader", "open_reader"]

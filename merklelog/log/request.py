@@ -1,0 +1,170 @@
+"""One append on its way through the sequencer, and how its caller is told."""
+
+from __future__ import annotations
+
+import asyncio
+from _thread import allocate_lock
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from blake3 import blake3
+
+from merklelog.errors import EntryError, MerklelogError
+from merklelog.formats import MAX_ENTRY
+from merklelog.tree import Hash
+
+from .receipt import BatchReceipt, ProofSource, Receipt
+
+IDENTITY_BYTES = 32
+MAX_KEY_BYTES = 128
+# What one waiting entry costs beside its bytes: the objects that carry it. Counted, so that a flood of tiny
+# entries is bounded like one of large ones.
+OVERHEAD_BYTES = 160
+
+
+class Sink(Protocol):
+    """Where the outcome of an append goes."""
+
+    def settle(self, request: Request) -> None:
+        """Tell the caller; `request.error` or its receipt says what."""
+        ...
+
+
+class Request:
+    """One append: what was asked, and after its commit what came of it.
+
+    `indexes` is None while the entries are contiguous from `first`: the common case carries no list.
+    """
+
+    __slots__ = (
+        "cost",
+        "entries",
+        "error",
+        "first",
+        "future",
+        "hashes",
+        "identities",
+        "indexes",
+        "key",
+        "keys",
+        "loop",
+        "note",
+        "single",
+        "size",
+        "source",
+        "waiter",
+    )
+
+    def __init__(self, entries: list[bytes], cost: int, *, single: bool) -> None:
+        self.entries = entries
+        self.cost = cost
+        self.single = single
+        self.identities: Sequence[bytes | None] | None = None
+        self.key: bytes | None = None
+        self.keys: list[bytes | None] | None = None
+        self.first = -1
+        self.indexes: list[int] | None = None
+        self.hashes: list[Hash] = []
+        self.size = 0
+        self.note = b""
+        self.error: MerklelogError | None = None
+        self.source: ProofSource | None = None
+        self.waiter: object = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.future: Future[Receipt | BatchReceipt] | asyncio.Future[Receipt | BatchReceipt] | None = None
+
+    def receipt(self) -> Receipt | BatchReceipt:
+        """What the caller gets; only after the commit is durable."""
+        source = self.source
+        if source is None:
+            raise MerklelogError("an append was settled before it was committed")
+        if self.single:
+            index = self.first if self.indexes is None else self.indexes[0]
+            return Receipt(source, index, self.hashes[0], self.size, self.note)
+        indexes = range(self.first, self.first + len(self.hashes)) if self.indexes is None else self.indexes
+        return BatchReceipt(source, indexes, self.hashes, self.size, self.note)
+
+    def settle(self) -> None:
+        """Tell the caller, in the thread that the caller's kind of future needs."""
+        future = self.future
+        if future is None:
+            self.waiter.release()  # type: ignore[attr-defined]  # a lock; _thread names no public type for it
+        elif future.done():
+            return  # cancelled by its caller; the entry is stored all the same
+        elif self.error is not None:
+            future.set_exception(self.error)
+        else:
+            future.set_result(self.receipt())
+
+    def wait(self) -> Receipt | BatchReceipt:
+        """Block until settled; raises the append's error."""
+        self.waiter.acquire()  # type: ignore[attr-defined]
+        if self.error is not None:
+            raise self.error
+        return self.receipt()
+
+    def block(self) -> None:
+        """Prepare for `wait`."""
+        self.waiter = allocate_lock()
+        self.waiter.acquire()
+
+
+def settle_all(requests: list[Request]) -> None:
+    """Settle what one event loop waits for, in one of its callbacks."""
+    for request in requests:
+        request.settle()
+
+
+def one(entry: bytes) -> Request:
+    """A request for one entry. Raises EntryError."""
+    if type(entry) is not bytes:
+        entry = as_bytes(entry, 0)
+    size = len(entry)
+    if size > MAX_ENTRY:
+        raise EntryError(f"entry of {size:,} bytes: an entry has at most {MAX_ENTRY:,} (c2sp.org/tlog-tiles)")
+    return Request([entry], size + OVERHEAD_BYTES, single=True)
+
+
+def many(entries: Sequence[bytes]) -> Request:
+    """A request for a batch. Raises EntryError naming the first entry that can not be one."""
+    taken = list(entries)
+    if not taken:
+        raise EntryError("a batch of no entries")
+    if set(map(type, taken)) != {bytes}:
+        taken = [entry if type(entry) is bytes else as_bytes(entry, i) for i, entry in enumerate(taken)]
+    sizes = list(map(len, taken))
+    if max(sizes) > MAX_ENTRY:
+        bad = next(i for i, size in enumerate(sizes) if size > MAX_ENTRY)
+        raise EntryError(
+            f"entry {bad} of the batch has {sizes[bad]:,} bytes: an entry has at most {MAX_ENTRY:,}"
+        )
+    return Request(taken, sum(sizes) + OVERHEAD_BYTES * len(taken), single=False)
+
+
+def as_bytes(entry: object, position: int) -> bytes:
+    """Bytes of a bytearray or memoryview. Raises EntryError for anything else."""
+    if isinstance(entry, bytes | bytearray | memoryview):
+        return bytes(entry)
+    raise EntryError(f"entry {position} is of type {type(entry).__name__}: an entry is bytes")
+
+
+def check_identity(identity: bytes | None, position: int) -> bytes | None:
+    """Raises EntryError unless it is 32 bytes or None."""
+    if identity is None or (isinstance(identity, bytes) and len(identity) == IDENTITY_BYTES):
+        return identity
+    shown = f"{len(identity)} bytes" if isinstance(identity, bytes) else type(identity).__name__
+    raise EntryError(f"identity of entry {position} is {shown}: an identity is {IDENTITY_BYTES} bytes")
+
+
+def scoped_key(key: bytes | str, submitter: str) -> bytes:
+    """The 32 bytes under which a log remembers a submitter's idempotency key.
+
+    Raises EntryError unless the key has 1 to 128 bytes (a str counts as its UTF-8).
+    """
+    raw = key.encode() if isinstance(key, str) else key
+    if not isinstance(raw, bytes) or not 1 <= len(raw) <= MAX_KEY_BYTES:
+        shown = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
+        raise EntryError(f"idempotency key of {shown}: a key has 1 to {MAX_KEY_BYTES} bytes")
+    who = submitter.encode()
+    return blake3(len(who).to_bytes(8, "big") + who + raw).digest()

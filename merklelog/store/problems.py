@@ -1,0 +1,29 @@
+"""What the database's errors mean.
+
+rocksdict raises bare `Exception` with RocksDB's text in it. Each is told apart here, once: no room, damage, a
+second process, or any other refusal of the disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from merklelog.errors import DamagedError, LockedError, MerklelogError, StorageError, StorageFullError
+
+_FULL = ("no space left", "file too large", "disk quota", "enospc", "edquot", "efbig")
+_DAMAGED = ("corruption", "checksum mismatch", "bad magic", "no such file or directory", "missing")
+_LOCKED = ("while lock file", "lock hold by current process", "/lock:")
+
+
+def translate(error: Exception, path: Path, doing: str) -> MerklelogError:
+    """The project's error for what rocksdict raised while `doing` something with the database at `path`."""
+    text = str(error)
+    low = text.lower()
+    said = f"{path}: {doing}: {text}"
+    if any(word in low for word in _LOCKED):
+        return LockedError(said)
+    if any(word in low for word in _FULL):
+        return StorageFullError(said)
+    if any(word in low for word in _DAMAGED):
+        return DamagedError(said)
+    return StorageError(said)

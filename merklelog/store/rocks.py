@@ -1,0 +1,346 @@
+"""The store on RocksDB, through rocksdict. Layout: `layout.py`; tuning: `options.py`.
+
+Traps that shaped this file: every column family handle is taken once at open, because dropping one flushes it;
+iterators end early instead of raising after damage, so each scan asks for its status; opening a wrong path makes
+files, so the caller checks the directory first; after a failed write only a new open tells what is stored; a
+secondary that catches up with its writer can show an old value of one family beside new ones of another, so a
+reader opens read-only, sees one moment, and opens again to see a later one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from rocksdict import AccessType, Cache, Rdict, RdictIter, WriteBatch
+
+from merklelog.errors import ClosedError, DamagedError
+from merklelog.protocol.commit import Commit
+from merklelog.tree import Growth
+
+from . import layout, options
+from .problems import translate
+
+DIARY = "diary"  # where RocksDB writes its own log of what it did, beside the database
+OPEN_TRIES = 20
+
+
+class RocksStore:
+    """One open database, for its one writer or (opened as a secondary) for readers beside it."""
+
+    __slots__ = ("_batch_handles", "_cache", "_database", "_diary", "_edge_starts", "_families", "path")
+
+    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
+        self.path = path
+        self._cache = Cache(options.CACHE_BYTES)
+        # RocksDB's own diary of a reader goes where it is thrown away: the directory stays as it was.
+        self._diary: Path | None = Path(tempfile.mkdtemp(prefix="merklelog-read-")) if read_only else None
+        # Starts of the pieces of each partial tile, so that they can be deleted by key when it is full.
+        self._edge_starts: dict[tuple[int, int], list[int]] = {}
+        access = AccessType.read_only(False) if read_only else AccessType.read_write()
+        whole = options.database_options(read_only=read_only)
+        whole.set_db_log_dir(str(self._diary or path.parent / DIARY))
+        whole.create_if_missing(create)
+        whole.create_missing_column_families(create)
+        families = options.family_options(self._cache)
+        try:
+            self._database: Rdict | None = Rdict(str(path), whole, families, access)
+            self._families = {name: self._database.get_column_family(name) for name in layout.FAMILIES}
+            handles = {name: self._database.get_column_family_handle(name) for name in layout.FAMILIES}
+        except Exception as error:  # rocksdict raises no narrower class
+            self._remove_diary()
+            raise translate(error, path, "opening the database") from error
+        self._batch_handles = handles
+
+    @classmethod
+    def create(cls, path: Path, metas: Mapping[str, bytes]) -> Self:
+        """A new, empty database that holds these values; `path` must not exist."""
+        store = cls(path, create=True)
+        batch = WriteBatch(raw_mode=True)
+        for name, value in metas.items():
+            batch.put(name.encode(), value, store._batch_handles["meta"])
+        store._write(batch)
+        store.sync()
+        return store
+
+    @classmethod
+    def open_beside(cls, path: Path) -> Self:
+        """One durable moment of the database, read-only, also while its writer goes on.
+
+        Opening reads the list of files and then the write-ahead logs. A log that the writer deletes in between
+        (its rows are in a table the list did not name yet) would be missing without a sign, and so would a table
+        that a compaction took away: then the opening is done again.
+        """
+        for _ in range(OPEN_TRIES):
+            logs = set(path.glob("*.log"))
+            try:
+                store = cls(path, read_only=True)
+            except DamagedError as error:
+                damage = error
+                if "no such file" in str(error).lower() and logs != set(path.glob("*.log")):
+                    continue
+                raise
+            if logs <= set(path.glob("*.log")):
+                store._make_durable()
+                return store
+            store.close()
+            damage = DamagedError(
+                f"{path}: its write-ahead logs changed during each of {OPEN_TRIES} openings"
+            )
+        raise damage
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def write(self, commit: Commit) -> None:
+        """See Store.write. Raises StorageFullError, StorageError."""
+        batch = WriteBatch(raw_mode=True)
+        put, handles = batch.put, self._batch_handles
+        entries = handles["entries"]
+        for first, framed in commit.segments:
+            put(layout.number(first), framed, entries)
+        self._put_growth(batch, commit.growth)
+        for index, identity in commit.identities:
+            put(layout.number(index), identity, handles["identities"])
+        self._put_remembered(batch, commit)
+        if commit.checkpoint is not None:
+            put(layout.NEWEST, commit.checkpoint.note, handles["heads"])
+            if commit.checkpoint.keep:
+                put(layout.kept_key(commit.checkpoint.size), commit.checkpoint.note, handles["heads"])
+        self._write(batch)
+
+    def _put_growth(self, batch: WriteBatch, growth: Growth) -> None:
+        tiles = self._batch_handles["tiles"]
+        for tile in growth.full:
+            batch.put(layout.tile_key(tile.level, tile.index), tile.hashes, tiles)
+            batch.put(layout.nodes_key(tile.level, tile.index), tile.nodes, tiles)
+            for start in self._starts(tile.level, tile.index):
+                batch.delete(layout.edge_key(tile.level, tile.index, start), tiles)
+            self._edge_starts.pop((tile.level, tile.index), None)
+        for piece in growth.edges:
+            batch.put(layout.edge_key(piece.level, piece.index, piece.start), piece.hashes, tiles)
+            self._starts(piece.level, piece.index).append(piece.start)
+
+    def _starts(self, level: int, index: int) -> list[int]:
+        """Where the pieces of this partial tile start; read once from the database, then kept."""
+        known = self._edge_starts.get((level, index))
+        if known is None:
+            known = [start for start, _ in self._pieces(level, index)]
+            self._edge_starts[level, index] = known
+        return known
+
+    def _put_remembered(self, batch: WriteBatch, commit: Commit) -> None:
+        rows = self._batch_handles["idempotency"]
+        for key, row in commit.remember:
+            batch.put(layout.remembered_key(key), row, rows)
+            batch.put(layout.remembered_time_key(layout.remembered_time(row), key), b"", rows)
+        for key in commit.forget:
+            old = self.remembered(key)
+            if old is not None:
+                batch.delete(layout.remembered_key(key), rows)
+                batch.delete(layout.remembered_time_key(layout.remembered_time(old), key), rows)
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._open().write(batch)
+        except Exception as error:  # rocksdict raises no narrower class
+            raise translate(error, self.path, "writing a commit") from error
+
+    def sync(self) -> None:
+        """See Store.sync: flushes the write-ahead log's buffer and fsyncs it; lets the GIL go."""
+        try:
+            self._open().flush_wal(True)
+        except Exception as error:  # rocksdict raises no narrower class
+            raise translate(error, self.path, "syncing the write-ahead log") from error
+
+    def settle(self) -> None:
+        """See Store.settle: flushes every memtable, after which no write-ahead log is left to replay."""
+        try:
+            for family in self._families.values():
+                family.flush(True)
+        except Exception as error:  # rocksdict raises no narrower class
+            raise translate(error, self.path, "flushing memtables") from error
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def meta(self, name: str) -> bytes | None:
+        """See StoreReader.meta."""
+        return self._get("meta", name.encode())
+
+    def newest(self) -> bytes | None:
+        """See StoreReader.newest."""
+        return self._get("heads", layout.NEWEST)
+
+    def checkpoint(self, size: int) -> bytes | None:
+        """See StoreReader.checkpoint."""
+        return self._get("heads", layout.kept_key(size))
+
+    def stored_sizes(self) -> Iterator[int]:
+        """See StoreReader.stored_sizes."""
+        rows = self._iterator("heads")
+        rows.seek_to_last()
+        while rows.valid():
+            key = rows.key()
+            if key.startswith(layout.KEPT):
+                yield int.from_bytes(key[1:], "big")
+            rows.prev()
+        self._finished(rows, "heads")
+
+    def segments(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """See StoreReader.segments."""
+        rows = self._iterator("entries")
+        rows.seek_for_prev(layout.number(start))
+        if not rows.valid():
+            self._finished(rows, "entries")
+            rows.seek(layout.number(start))
+        while rows.valid():
+            first = int.from_bytes(rows.key(), "big")
+            if first >= end:
+                break
+            yield first, rows.value()
+            rows.next()
+        self._finished(rows, "entries")
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """See StoreReader.tile."""
+        return self._get("tiles", layout.tile_key(level, index))
+
+    def nodes(self, level: int, index: int) -> bytes | None:
+        """See StoreReader.nodes."""
+        return self._get("tiles", layout.nodes_key(level, index))
+
+    def edge(self, level: int, index: int) -> bytes:
+        """See StoreReader.edge. Raises DamagedError when a piece is missing."""
+        joined = bytearray()
+        for start, hashes in self._pieces(level, index):
+            if len(joined) != 32 * start:
+                raise DamagedError(
+                    f"{self.path}: partial tile {level}/{index}: a piece starts at hash {start}, "
+                    f"want {len(joined) // 32}"
+                )
+            joined += hashes
+        return bytes(joined)
+
+    def _pieces(self, level: int, index: int) -> Iterator[tuple[int, bytes]]:
+        first = layout.edge_key(level, index, 0)
+        rows = self._iterator("tiles")
+        rows.seek(first)
+        while rows.valid():
+            key = rows.key()
+            if key[:-1] != first[:-1]:
+                break
+            yield key[-1], rows.value()
+            rows.next()
+        self._finished(rows, "tiles")
+
+    def identity(self, index: int) -> bytes | None:
+        """See StoreReader.identity."""
+        return self._get("identities", layout.number(index))
+
+    def identities(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """See StoreReader.identities."""
+        rows = self._iterator("identities")
+        rows.seek(layout.number(start))
+        while rows.valid():
+            index = int.from_bytes(rows.key(), "big")
+            if index >= end:
+                break
+            yield index, rows.value()
+            rows.next()
+        self._finished(rows, "identities")
+
+    def remembered(self, key: bytes) -> bytes | None:
+        """See StoreReader.remembered."""
+        return self._get("idempotency", layout.remembered_key(key))
+
+    def remembered_before(self, time: int, limit: int) -> list[bytes]:
+        """See StoreReader.remembered_before."""
+        found: list[bytes] = []
+        rows = self._iterator("idempotency")
+        rows.seek(b"t")
+        end = b"t" + layout.number(time)
+        while rows.valid() and len(found) < limit:
+            key = rows.key()
+            if key >= end:
+                break
+            found.append(key[9:])
+            rows.next()
+        self._finished(rows, "idempotency")
+        return found
+
+    def rows(self, family: str) -> Iterator[tuple[bytes, bytes]]:
+        """Every row of a column family, in key order: for a backup."""
+        rows = self._iterator(family)
+        rows.seek_to_first()
+        while rows.valid():
+            yield rows.key(), rows.value()
+            rows.next()
+        self._finished(rows, family)
+
+    def put_rows(self, family: str, rows: list[tuple[bytes, bytes]]) -> None:
+        """Write rows as they are: for a backup being made, never into a log in use."""
+        batch = WriteBatch(raw_mode=True)
+        handle = self._batch_handles[family]
+        for key, value in rows:
+            batch.put(key, value, handle)
+        self._write(batch)
+
+    def _make_durable(self) -> None:
+        """Sync the write-ahead logs that were just read.
+
+        The writer's process may not have synced its last commits yet. A checkpoint that a reader shows must not
+        be taken back by a power cut, or the log would sign another for that size: so the reader syncs first.
+        """
+        for file in [*self.path.glob("*.log"), self.path]:
+            try:
+                handle = os.open(file, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # its rows were flushed into a synced table meanwhile
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def _open(self) -> Rdict:
+        if self._database is None:
+            raise ClosedError(f"{self.path}: the database was closed")
+        return self._database
+
+    def _get(self, family: str, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._families[family].get(key)
+        except KeyError:
+            raise ClosedError(f"{self.path}: the database was closed") from None
+        except Exception as error:  # rocksdict raises no narrower class
+            raise translate(error, self.path, f"reading {family} {key.hex()}") from error
+        return value
+
+    def _iterator(self, family: str) -> RdictIter:
+        self._open()
+        return self._families[family].iter()
+
+    def _finished(self, rows: RdictIter, family: str) -> None:
+        """An iterator ends at damage as it ends at the last row; only its status tells which."""
+        try:
+            rows.status()
+        except Exception as error:  # rocksdict raises no narrower class
+            raise translate(error, self.path, f"scanning {family}") from error
+
+    def close(self) -> None:
+        """Close the database; safe to call twice. Handles go first, or its lock would stay."""
+        if self._database is None:
+            return
+        database, self._database = self._database, None
+        for family in self._families.values():
+            family.close()
+        self._families = {}
+        self._batch_handles = {}
+        database.close()
+        self._remove_diary()
+
+    def _remove_diary(self) -> None:
+        if self._diary is not None:
+            shutil.rmtree(self._diary, ignore_errors=True)
