@@ -8,6 +8,7 @@ math names the nodes it wants and is handed their hashes.
 
 from __future__ import annotations
 
+from .frontier import EdgePiece, Frontier, FullTile, Growth
 from .hashing import (
     EMPTY_ROOT,
     HASH_SIZE,
@@ -48,6 +49,10 @@ __all__ = [
     "TILE_HEIGHT",
     "TILE_WIDTH",
     "CompactRange",
+    "EdgePiece",
+    "Frontier",
+    "FullTile",
+    "Growth",
     "Hash",
     "HashReader",
     "LeafIndex",
