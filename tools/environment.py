@@ -49,7 +49,8 @@ def ensure(kind: str) -> Path:
     """
     if sys.version_info < OLDEST:
         version = sys.version.split()[0]
-        raise SystemExit(f"merklelog needs Python 3.11 or newer; {sys.executable} is {version}")
+        wanted = ".".join(map(str, OLDEST))
+        raise SystemExit(f"merklelog needs Python {wanted} or newer; {sys.executable} is {version}")
     home = ROOT / ".venv"
     place = home / f"{kind}-{_key(kind)}"
     if not (place / "complete").exists():

@@ -1,0 +1,147 @@
+"""The main job from end to end, on real audit events: `python3 tools/demo.py`.
+
+Makes an environment for itself (see environment.py), then runs the same commands a user would type, shows
+each with its answer, and leaves everything in ./demo/. Run again, it makes that directory anew; a ./demo/
+that it did not make is left alone. Exit status 0 when every step ended as it should, a refused forgery
+included.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import environment
+
+DIRECTORY = Path("demo")
+MARK = DIRECTORY / "made-by-tools-demo"
+SAMPLE = environment.ROOT / "tools" / "sample" / "cloudtrail.jsonl"
+WIDTH = 100
+LINES = 12
+
+
+@dataclass(frozen=True)
+class Step:
+    """A sentence, the command line it is about, and the exit status that is right here."""
+
+    sentence: str
+    command: str
+    status: int = 0
+
+
+def steps(sample: str) -> tuple[Step, ...]:
+    """The demonstration; `sample` is the path of the events as the shell is to read it."""
+    verify = 'merklelog verify demo/evidence/proof.tlog-proof --vkey "$(head -n 1 demo/evidence/vkeys)"'
+    return (
+        Step(
+            "A new log: keys, configuration, an empty signed tree.",
+            "merklelog init demo/log --origin demo.example/trail",
+        ),
+        Step(
+            "103 CloudTrail events of a data theft, one entry a line.",
+            f"merklelog append demo/log --jsonl {sample}",
+        ),
+        Step(
+            "What the log now commits to: its name, its size, its root, signed.",
+            "merklelog checkpoint demo/log",
+        ),
+        Step("The last event is the theft itself.", "merklelog get demo/log 102 > demo/evidence/event.json"),
+        Step(
+            "The proof that it is in the log, in one file.",
+            "merklelog prove demo/log 102 -o demo/evidence/proof.tlog-proof",
+        ),
+        Step(
+            "The log's public keys, which a stranger gets once.",
+            "merklelog vkey demo/log > demo/evidence/vkeys",
+        ),
+        Step(
+            "The stranger verifies: offline, without the log.", f"{verify} --entry demo/evidence/event.json"
+        ),
+        Step(
+            "Someone moves the theft by a day: one byte of the event.",
+            "sed s/2020-09-14T01:13:20/2020-09-15T01:13:20/ demo/evidence/event.json > demo/forged.json",
+        ),
+        Step("The same proof refuses it.", f"{verify} --entry demo/forged.json", status=1),
+        Step("The log goes on.", 'echo \'{"eventName":"StopLogging"}\' | merklelog append demo/log --jsonl'),
+        Step(
+            "It only grew: the old tree is the beginning of the new one.",
+            "merklelog consistency demo/log 103 104",
+        ),
+        Step("Every leaf, tile and root, recomputed.", "merklelog audit demo/log"),
+        Step("A static copy for any web server.", "merklelog publish demo/log --to dir:demo/published"),
+        Step("And the copy, audited like the log.", "merklelog audit dir:demo/published"),
+    )
+
+
+ENDING = """
+You now hold, in ./demo/:
+  evidence/   an event, the proof that it was logged, and the log's public keys:
+              all that anyone needs to check it, with any C2SP tlog-proof verifier, without this log
+  published/  the whole log as static files (c2sp.org/tlog-tiles); serve it with any web server
+  log/        the log itself; log/keys/ holds its private keys
+
+The command is {command}; `merklelog --help` lists what else it does."""
+
+
+def prepare() -> None:
+    """An empty ./demo/. Raises SystemExit when there is one that is not the demo's own."""
+    if DIRECTORY.is_symlink() or (DIRECTORY.exists() and not MARK.is_file()):
+        raise SystemExit(
+            f"{DIRECTORY.resolve()} is there already and not made by this demo: move it away first"
+        )
+    if DIRECTORY.exists():
+        shutil.rmtree(DIRECTORY)
+    DIRECTORY.mkdir()
+    MARK.write_text("tools/demo.py deletes this directory when it runs again.\n", "utf-8")
+    (DIRECTORY / "evidence").mkdir()
+
+
+def abridge(text: str) -> str:
+    """A command's output as the demo shows it: indented, long lines and long texts cut."""
+    lines = text.splitlines()
+    shown = [
+        line if len(line) <= WIDTH else f"{line[:WIDTH]}… ({len(line)} characters)" for line in lines[:LINES]
+    ]
+    if len(lines) > LINES:
+        shown.append(f"… and {len(lines) - LINES} lines more")
+    return "".join(f"     {line}\n" for line in shown)
+
+
+def run(number: int, step: Step, variables: dict[str, str]) -> None:
+    """One step: its sentence, its command, its answer. Raises SystemExit when the status is another."""
+    print(f"{number}. {step.sentence}\n   $ {step.command}", flush=True)
+    done = subprocess.run(
+        ["sh", "-c", step.command],
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    print(abridge(done.stdout.decode("utf-8", "backslashreplace")), end="")
+    if done.returncode != step.status:
+        raise SystemExit(f"   exit status {done.returncode}, want {step.status}: the demo stops here")
+    print(f"     (exit status {step.status}, as it must be)\n" if step.status else "", flush=True)
+
+
+def show(commands: Path) -> None:
+    """The whole demonstration in the current directory, with the `merklelog` that stands in `commands`."""
+    prepare()
+    variables = environment.clean_environment()
+    variables["PATH"] = os.pathsep.join([str(commands), variables.get("PATH", os.defpath)])
+    sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
+    for number, step in enumerate(steps(shlex.quote(str(sample))), 1):
+        run(number, step, variables)
+    print(ENDING.format(command=commands / "merklelog"))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        raise SystemExit("usage: python3 tools/demo.py")
+    environment.ensure("run")
+    show(environment.ROOT / ".venv" / "run" / "bin")
