@@ -28,7 +28,7 @@ from merklelog.store import FORMAT, RocksStore, StoreReader
 from merklelog.tree import EMPTY_ROOT
 
 from .config import FILE, format_config
-from .directory import DATABASE, DIARY, FORMAT_FILE, INDEX, format_line, sync_path, write_synced
+from .directory import DATABASE, FORMAT_FILE, INDEX, format_line, sync_path, write_synced
 from .head import Signers
 
 ED25519_FILE: Final = "ed25519.key"
@@ -136,8 +136,7 @@ def load_signers(directory: Path, origin: str) -> Signers:
 
 def _fill(draft: Path, config: str, signers: Signers) -> None:
     write_synced(draft / FILE, config)
-    for name in (INDEX, DIARY):
-        (draft / name).mkdir()
+    (draft / INDEX).mkdir()
     vkeys = tuple(format_vkey(key.verifier) for key in (signers.ed25519, signers.mldsa44))
     info = msgspec.json.encode(LogInfo(signers.origin, vkeys))
     store = RocksStore.create(draft / DATABASE, {"format": str(FORMAT).encode(), "log": info})

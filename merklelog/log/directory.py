@@ -23,7 +23,6 @@ FORMAT_FILE: Final = "FORMAT"
 FORMAT_NAME: Final = "merklelog data directory, format "
 DATABASE: Final = "db"
 INDEX: Final = "index"
-DIARY: Final = "diary"
 LOCK: Final = "lock"
 
 

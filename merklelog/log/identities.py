@@ -61,10 +61,10 @@ class Identities:
                     break
         return found
 
-    def find(self, leaf: Hash, size: int) -> LeafIndex | None:
-        """The first entry below `size` with this leaf hash."""
+    def find(self, leaf: Hash, size: int, leaf_at: Callable[[int], Hash]) -> LeafIndex | None:
+        """The first entry below the durable `size` with this leaf hash; `leaf_at` reads one for any thread."""
         for index in self._index.candidates([leaf]).get(0, []):
-            if index < size and self.leaf(index) == leaf:
+            if index < size and leaf_at(index) == leaf:
                 return LeafIndex(index)
         return None
 

@@ -256,7 +256,13 @@ class Log(LogReader):
         """The first entry with this leaf hash; through the index where the log has one, else by reading all."""
         if self._identities is None:
             return super().find(leaf)
-        return self._identities.find(leaf, self.size)
+        size = self.size
+        return self._identities.find(leaf, size, lambda index: self._durable_leaf(index, size))
+
+    def _durable_leaf(self, index: int, size: int) -> Hash:
+        number, at = divmod(index, TILE_WIDTH)
+        hashes = self.tile(0, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
+        return Hash(hashes[HASH_SIZE * at : HASH_SIZE * (at + 1)])
 
     def refresh(self) -> None:
         """Nothing to do: the writer sees its own commits."""

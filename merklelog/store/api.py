@@ -54,7 +54,10 @@ class StoreReader(Protocol):
         ...
 
     def edge(self, level: int, index: int) -> bytes:
-        """The hashes of a tile that is not full, joined; empty when it has none or became full."""
+        """The hashes of the unfinished tile of a level, joined; empty when it has none.
+
+        Asked only of the tile at the right edge of the tree: the pieces of earlier ones are not kept.
+        """
         ...
 
     def identity(self, index: int) -> bytes | None:

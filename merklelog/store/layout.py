@@ -9,10 +9,10 @@ from __future__ import annotations
 FORMAT = 1
 FAMILIES = ("entries", "tiles", "heads", "meta", "idempotency", "identities")
 
-EDGE = 0x80  # set in the level byte of a piece of a partial tile
 NODES = 0x40  # set in the level byte of a full tile's inner hashes
 NEWEST = b"newest"
-KEPT = b"s"
+KEPT = b"s"  # the last rows of `heads`, so that the newest are found from its end
+EDGE = b"e"
 
 
 def number(value: int) -> bytes:
@@ -30,9 +30,13 @@ def nodes_key(level: int, index: int) -> bytes:
     return bytes((level | NODES,)) + number(index)
 
 
-def edge_key(level: int, index: int, start: int) -> bytes:
-    """A piece of a partial tile: its hashes from position `start` on; deleted when the tile is full."""
-    return bytes((level | EDGE,)) + number(index) + bytes((start,))
+def edge_key(level: int, start: int) -> bytes:
+    """A piece of the partial tile of a level: its hashes from position `start` on, behind the tile's index.
+
+    In `heads`, and deleted when the tile is full. The tile's index is in the value and not in the key: the next
+    tile's pieces have the same keys, or each deletion would leave a tombstone of its own in the sorted files.
+    """
+    return EDGE + bytes((level, start))
 
 
 def kept_key(size: int) -> bytes:

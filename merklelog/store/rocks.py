@@ -27,6 +27,7 @@ from .problems import translate
 
 DIARY = "diary"  # where RocksDB writes its own log of what it did, beside the database
 OPEN_TRIES = 20
+TILE_LEVELS = 8
 
 
 class RocksStore:
@@ -37,13 +38,12 @@ class RocksStore:
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
         self.path = path
         self._cache = Cache(options.CACHE_BYTES)
-        # RocksDB's own diary of a reader goes where it is thrown away: the directory stays as it was.
-        self._diary: Path | None = Path(tempfile.mkdtemp(prefix="merklelog-read-")) if read_only else None
-        # Starts of the pieces of each partial tile, so that they can be deleted by key when it is full.
-        self._edge_starts: dict[tuple[int, int], list[int]] = {}
+        # RocksDB writes a diary, 100 KiB at each open. A reader's must not stand in the log's directory at all;
+        # a writer's is of use only after a crash, so a clean close throws it away too.
+        self._diary = Path(tempfile.mkdtemp(prefix="merklelog-read-")) if read_only else path.parent / DIARY
         access = AccessType.read_only(False) if read_only else AccessType.read_write()
         whole = options.database_options(read_only=read_only)
-        whole.set_db_log_dir(str(self._diary or path.parent / DIARY))
+        whole.set_db_log_dir(str(self._diary))
         whole.create_if_missing(create)
         whole.create_missing_column_families(create)
         families = options.family_options(self._cache)
@@ -52,9 +52,14 @@ class RocksStore:
             self._families = {name: self._database.get_column_family(name) for name in layout.FAMILIES}
             handles = {name: self._database.get_column_family_handle(name) for name in layout.FAMILIES}
         except Exception as error:  # rocksdict raises no narrower class
-            self._remove_diary()
+            if read_only:
+                self._remove_diary()
             raise translate(error, path, "opening the database") from error
         self._batch_handles = handles
+        # Where the pieces of each level's unfinished tile start, so that they can be deleted when it is full.
+        self._edge_starts = {
+            level: [start for start, _ in self._pieces(level)] for level in range(TILE_LEVELS)
+        }
 
     @classmethod
     def create(cls, path: Path, metas: Mapping[str, bytes]) -> Self:
@@ -113,24 +118,16 @@ class RocksStore:
         self._write(batch)
 
     def _put_growth(self, batch: WriteBatch, growth: Growth) -> None:
-        tiles = self._batch_handles["tiles"]
+        tiles, heads = self._batch_handles["tiles"], self._batch_handles["heads"]
         for tile in growth.full:
             batch.put(layout.tile_key(tile.level, tile.index), tile.hashes, tiles)
             batch.put(layout.nodes_key(tile.level, tile.index), tile.nodes, tiles)
-            for start in self._starts(tile.level, tile.index):
-                batch.delete(layout.edge_key(tile.level, tile.index, start), tiles)
-            self._edge_starts.pop((tile.level, tile.index), None)
+            for start in self._edge_starts.pop(tile.level, ()):
+                batch.delete(layout.edge_key(tile.level, start), heads)
         for piece in growth.edges:
-            batch.put(layout.edge_key(piece.level, piece.index, piece.start), piece.hashes, tiles)
-            self._starts(piece.level, piece.index).append(piece.start)
-
-    def _starts(self, level: int, index: int) -> list[int]:
-        """Where the pieces of this partial tile start; read once from the database, then kept."""
-        known = self._edge_starts.get((level, index))
-        if known is None:
-            known = [start for start, _ in self._pieces(level, index)]
-            self._edge_starts[level, index] = known
-        return known
+            value = layout.number(piece.index) + piece.hashes
+            batch.put(layout.edge_key(piece.level, piece.start), value, heads)
+            self._edge_starts.setdefault(piece.level, []).append(piece.start)
 
     def _put_remembered(self, batch: WriteBatch, commit: Commit) -> None:
         rows = self._batch_handles["idempotency"]
@@ -184,8 +181,9 @@ class RocksStore:
         rows.seek_to_last()
         while rows.valid():
             key = rows.key()
-            if key.startswith(layout.KEPT):
-                yield int.from_bytes(key[1:], "big")
+            if not key.startswith(layout.KEPT):
+                break
+            yield int.from_bytes(key[1:], "big")
             rows.prev()
         self._finished(rows, "heads")
 
@@ -215,18 +213,20 @@ class RocksStore:
     def edge(self, level: int, index: int) -> bytes:
         """See StoreReader.edge. Raises DamagedError when a piece is missing."""
         joined = bytearray()
-        for start, hashes in self._pieces(level, index):
-            if len(joined) != 32 * start:
+        own = layout.number(index)
+        for start, value in self._pieces(level):
+            if value[:8] != own or len(joined) != 32 * start:
                 raise DamagedError(
-                    f"{self.path}: partial tile {level}/{index}: a piece starts at hash {start}, "
-                    f"want {len(joined) // 32}"
+                    f"{self.path}: partial tile {level}/{index}: a piece of tile {level}/"
+                    f"{int.from_bytes(value[:8], 'big')} starts at hash {start}, want {len(joined) // 32}"
                 )
-            joined += hashes
+            joined += value[8:]
         return bytes(joined)
 
-    def _pieces(self, level: int, index: int) -> Iterator[tuple[int, bytes]]:
-        first = layout.edge_key(level, index, 0)
-        rows = self._iterator("tiles")
+    def _pieces(self, level: int) -> Iterator[tuple[int, bytes]]:
+        """The pieces of a level's unfinished tile: where each starts, and its row."""
+        first = layout.edge_key(level, 0)
+        rows = self._iterator("heads")
         rows.seek(first)
         while rows.valid():
             key = rows.key()
@@ -234,7 +234,7 @@ class RocksStore:
                 break
             yield key[-1], rows.value()
             rows.next()
-        self._finished(rows, "tiles")
+        self._finished(rows, "heads")
 
     def identity(self, index: int) -> bytes | None:
         """See StoreReader.identity."""
@@ -342,5 +342,4 @@ class RocksStore:
         self._remove_diary()
 
     def _remove_diary(self) -> None:
-        if self._diary is not None:
-            shutil.rmtree(self._diary, ignore_errors=True)
+        shutil.rmtree(self._diary, ignore_errors=True)
