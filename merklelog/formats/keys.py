@@ -18,7 +18,7 @@ from typing import Final
 from merklelog.errors import KeyFileError, KeyFormatError
 from merklelog.formats import algorithms
 from merklelog.formats.algorithms import SEED_SIZE, SignatureType, signature_type
-from merklelog.formats.names import validate_key_name, validate_origin
+from merklelog.formats.names import key_name_fault, validate_key_name, validate_origin
 from merklelog.formats.wire import encode_base64, quote, try_base64
 
 __all__ = [
@@ -78,23 +78,27 @@ class VerifierKey:
         return algorithms.is_signature(self.type, self.public, signature, message)
 
 
-def _parse_key(text: str, what: str) -> tuple[str, bytes, SignatureType, bytes]:
-    """The parts of `name+id+base64(type || material)`. Shows nothing of the last one, which may be secret."""
+def _split_key(text: str, what: str, *, secret: bool) -> tuple[str, bytes, bytes]:
+    """The name, ID and bytes of `name+id+base64(bytes)`, the bytes not empty.
+
+    With `secret`, messages show nothing of the text: in a key torn apart any part may be the seed's.
+    """
     if len(text) > MAX_KEY_CHARS:
         raise KeyFormatError(f"{what}: {len(text)} characters, want at most {MAX_KEY_CHARS}")
     parts = text.split("+", 2)  # base64 has pluses of its own
     if len(parts) != 3:
         raise KeyFormatError(f"{what}: want NAME+ID+KEY")
     name, hex_id, encoded = parts
-    validate_key_name(name)
+    label = what if secret else f"{what} {quote(name)}"
+    if fault := key_name_fault(name):
+        raise KeyFormatError(f"{label}: no note can carry its name: {fault}")
     if not _HEX_ID.fullmatch(hex_id):
-        raise KeyFormatError(f"{what} {quote(name)}: got key ID {quote(hex_id)}, want 8 lowercase hex digits")
+        shown = "" if secret else f", got {quote(hex_id)}"
+        raise KeyFormatError(f"{label}: want a key ID of 8 lowercase hex digits{shown}")
     material = try_base64(encoded.encode("utf-8", "replace"))
     if not material:
-        raise KeyFormatError(
-            f"{what} {quote(name)}: its last part is not canonical base64 of a type and a key"
-        )
-    return name, bytes.fromhex(hex_id), signature_type(material[0]), material[1:]
+        raise KeyFormatError(f"{label}: its last part is not canonical base64 of a type and a key")
+    return name, bytes.fromhex(hex_id), material
 
 
 def parse_vkey(text: str) -> VerifierKey:
@@ -103,8 +107,8 @@ def parse_vkey(text: str) -> VerifierKey:
     Raises KeyFormatError; for a type this project does not verify it names the type byte.
     Source: signed-note, "Verifier keys".
     """
-    name, identifier, kind, public = _parse_key(text, "verifier key")
-    return VerifierKey(name, identifier, kind, public)
+    name, identifier, material = _split_key(text, "verifier key", secret=False)
+    return VerifierKey(name, identifier, signature_type(material[0]), material[1:])
 
 
 def format_vkey(key: VerifierKey) -> str:
@@ -152,8 +156,10 @@ def parse_signing_key(text: str) -> SigningKey:
     """
     if not text.startswith(_PRIVATE):
         raise KeyFormatError(f"signing key: it does not begin with {_PRIVATE}")
-    name, identifier, kind, seed = _parse_key(text[len(_PRIVATE) :], "signing key")
-    key = SigningKey(name, kind, seed)
+    name, identifier, material = _split_key(text[len(_PRIVATE) :], "signing key", secret=True)
+    if len(material) != 1 + SEED_SIZE:
+        raise KeyFormatError(f"signing key: got {len(material)} bytes, want a type and a seed of {SEED_SIZE}")
+    key = SigningKey(name, signature_type(material[0]), material[1:])
     if key.verifier.key_id != identifier:
         raise KeyFormatError(
             f"signing key {quote(name)}: got key ID {identifier.hex()}, want {key.verifier.key_id.hex()}"
@@ -174,11 +180,8 @@ def load_signing_key(path: Path) -> SigningKey:
     Wide permissions are let pass for a file that is another user's or on a read-only mount (a secret volume,
     a systemd credential): who mounted it chose them, and this process could not change them.
     """
-    try:
-        text = _read_key_file(path).decode("utf-8")
-    except UnicodeDecodeError:
-        # Not chained: a UnicodeDecodeError carries the bytes it could not decode.
-        raise KeyFileError(f"key file {path}: it is not UTF-8") from None
+    # Not strict: a UnicodeDecodeError would carry the bytes. What it stands in for is refused as a surrogate.
+    text = _read_key_file(path).decode("utf-8", "surrogateescape")
     try:
         return parse_signing_key(text.removesuffix("\n"))
     except KeyFormatError as error:

@@ -1,0 +1,238 @@
+"""One function for each parser of outside bytes: bytes in, nothing out, raising only this project's errors.
+
+What is accepted must also come back byte for byte; an AssertionError, or anything but a MerklelogError, is a
+finding. `TARGETS` names the functions, `SEEDS` holds valid inputs to start from, `mutate` bends one. The tests run
+each for a moment; a soak may run them for days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from merklelog.errors import FormatError, MerklelogError
+from merklelog.formats import bundle, checkpoint, checkpoint_text, keys, note, policy, proof, wire
+from merklelog.formats.keys import SignatureType, SigningKey
+from merklelog.protocol.verdict import verify_proof_file
+from merklelog.tree.hashing import Hash, TreeSize, leaf_hash
+from merklelog.tree.tiles import BUNDLE_LEVEL, bundle_path, parse_path, tile_path
+
+ORIGIN = "example.com/log"
+ENTRY = b"an entry"
+
+
+def _key(number: int, name: str, kind: SignatureType) -> SigningKey:
+    return SigningKey(name, kind, bytes([number]) * 32)
+
+
+LOG = _key(1, ORIGIN, SignatureType.ED25519)
+LOG_MLDSA = _key(2, ORIGIN, SignatureType.COSIGNATURE_MLDSA44)
+WITNESS = _key(3, "witness.example/one", SignatureType.COSIGNATURE_ED25519)
+WITNESS_MLDSA = _key(4, "witness.example/two", SignatureType.COSIGNATURE_MLDSA44)
+KEYS = [LOG, LOG_MLDSA, WITNESS, WITNESS_MLDSA]
+
+
+def _note() -> bytes:
+    head = checkpoint.Checkpoint(ORIGIN, TreeSize(1), leaf_hash(ENTRY))
+    times = [0, 0, 1_700_000_000, 1_700_000_001]
+    lines = tuple(checkpoint.sign_checkpoint(head, key, time) for key, time in zip(KEYS, times, strict=True))
+    return note.format_note(note.Note(checkpoint.format_checkpoint_text(head), lines))
+
+
+def _policy() -> bytes:
+    log, log_mldsa, one, two = (keys.format_vkey(key.verifier) for key in KEYS)
+    return (
+        f"# a policy\nlog {log} https://example.com/log/\nlog {log_mldsa}\n"
+        f"witness one {one}\n witness\ttwo {two} https://witness.example/\n"
+        f"group both 2 one two\ngroup any-of any both\nquorum any-of\n"
+    ).encode()
+
+
+NOTE = _note()
+POLICY = _policy()
+TRUSTED = policy.parse_policy(POLICY)
+PROOF = proof.format_proof(proof.ProofFile(0, (), NOTE, b"extra"))
+DEEP_PROOF = proof.format_proof(proof.ProofFile(5, (Hash(bytes(32)), Hash(b"\xff" * 32)), NOTE))
+
+
+def decimal(data: bytes) -> None:
+    assert b"%d" % wire.parse_decimal(data, "number") == data
+
+
+def base64(data: bytes) -> None:
+    assert wire.encode_base64(wire.decode_base64(data, "base64")) == data
+
+
+def vkey(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    assert keys.format_vkey(keys.parse_vkey(text)) == text
+
+
+def signing_key(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    assert keys.format_signing_key(keys.parse_signing_key(text)) == text
+
+
+def origin(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    assert keys.validate_origin(text) == text
+    assert 1 <= len(text.encode()) <= 255
+
+
+def signed_note(data: bytes) -> None:
+    assert note.format_note(note.parse_note(data)) == data
+
+
+def verified_note(data: bytes) -> None:
+    note.verify_note(note.parse_note(data), [key.verifier for key in KEYS])
+
+
+def signature_line(data: bytes) -> None:
+    assert note.format_signature_line(note.parse_signature_line(data)) == data + b"\n"
+
+
+def head_text(data: bytes) -> None:
+    assert checkpoint_text.format_checkpoint_text(checkpoint_text.parse_checkpoint_text(data)) == data
+
+
+def signed_head(data: bytes) -> None:
+    assert note.format_note(checkpoint.parse_checkpoint(data).note) == data
+
+
+def proof_file(data: bytes) -> None:
+    assert proof.format_proof(proof.parse_proof(data)) == data
+
+
+def verified_proof(data: bytes) -> None:
+    verify_proof_file(proof.parse_proof(data), leaf_hash(ENTRY), TRUSTED)
+
+
+def trust_policy(data: bytes) -> None:
+    parsed = policy.parse_policy(data)
+    assert policy.parse_policy(policy.format_policy(parsed)) == parsed
+
+
+def entry_bundle(data: bytes) -> None:
+    entries = bundle.parse_bundle(data)
+    assert bundle.format_bundle(entries) == data
+    assert bundle.parse_bundle(data, len(entries)) == entries
+    try:
+        bundle.parse_bundle(data, len(entries) + 1)
+    except FormatError:
+        return
+    raise AssertionError("a bundle was read as one with more entries than it has")
+
+
+def tile(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    level, index, width = parse_path(text)
+    assert (bundle_path(index, width) if level == BUNDLE_LEVEL else tile_path(level, index, width)) == text
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "decimal": decimal,
+    "base64": base64,
+    "vkey": vkey,
+    "signing_key": signing_key,
+    "origin": origin,
+    "signed_note": signed_note,
+    "verified_note": verified_note,
+    "signature_line": signature_line,
+    "head_text": head_text,
+    "signed_head": signed_head,
+    "proof_file": proof_file,
+    "verified_proof": verified_proof,
+    "trust_policy": trust_policy,
+    "entry_bundle": entry_bundle,
+    "tile": tile,
+}
+
+_TEXT, _LINES = NOTE.split(b"\n\n")
+SEEDS: dict[str, list[bytes]] = {
+    "decimal": [b"0", b"18", b"9223372036854775807"],
+    "base64": [b"", b"AA==", b"AAA=", b"AAAA", b"+/+/"],
+    "vkey": [keys.format_vkey(key.verifier).encode() for key in KEYS],
+    "signing_key": [keys.format_signing_key(key).encode() for key in KEYS],
+    "origin": [ORIGIN.encode(), b"example.com:8080/log", "例え.example/ログ".encode()],
+    "signed_note": [NOTE, b"\n\n" + _LINES],
+    "verified_note": [NOTE],
+    "signature_line": _LINES.splitlines(),
+    "head_text": [_TEXT + b"\n", _TEXT + b"\nextension\n"],
+    "signed_head": [NOTE],
+    "proof_file": [PROOF, DEEP_PROOF],
+    "verified_proof": [PROOF],
+    "trust_policy": [POLICY, b"quorum none\n"],
+    "entry_bundle": [bundle.format_bundle([b"", b"a", b"bc" * 200]), bundle.format_bundle([b""] * 256)],
+    "tile": [b"tile/0/x001/234", b"tile/8/001.p/17", b"tile/entries/x001/x234/067.p/255"],
+}
+
+_TOKENS = [
+    b"\n",
+    b"\n\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b"\0",
+    b"\x7f",
+    b"+",
+    b"=",
+    b"==",
+    b"-",
+    b"_",
+    b"0",
+    b"00",
+    b"1",
+]
+_TOKENS += [
+    "— ".encode(),
+    "\u3000".encode(),
+    "٣".encode(),
+    b"\xc3\x28",
+    b"\xed\xa0\x80",
+    b"\xff",
+    b"none",
+    b"any",
+]
+_TOKENS += [
+    b"9223372036854775808",
+    b"18446744073709551616",
+    b"9" * 5000,
+    b"extra ",
+    b"index ",
+    b"quorum none\n",
+]
+
+
+def mutate(random: Random, data: bytes) -> bytes:
+    """One valid input with one to four faults: flipped, lost, doubled, moved or foreign bytes."""
+    for _ in range(random.choice([1, 1, 1, 2, 4])):
+        at = random.randrange(len(data) + 1)
+        end = min(len(data), at + random.choice([1, 1, 2, 8, 64]))
+        match random.randrange(5):
+            case 0 if at < len(data):
+                data = data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :]
+            case 1:
+                data = data[:at] + data[end:]
+            case 2:
+                data = data[:end] + data[at:]
+            case 3:
+                data = data[:at] + random.choice(_TOKENS) + data[at:]
+            case _:
+                data = data[:at] + random.randbytes(end - at) + data[end:]
+    return data
+
+
+def run(name: str, random: Random, rounds: int) -> int:
+    """Feeds one target `rounds` mutated seeds; returns how many it accepted. Raises what it finds."""
+    accepted = 0
+    for _ in range(rounds):
+        data = mutate(random, random.choice(SEEDS[name]))
+        try:
+            TARGETS[name](data)
+        except MerklelogError:
+            continue
+        except BaseException as error:
+            error.add_note(f"target {name}, input {data!r}")
+            raise
+        accepted += 1
+    return accepted
