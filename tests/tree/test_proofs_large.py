@@ -107,11 +107,11 @@ HUGE = 1 << 100_000
     ids=range(9),
 )
 def test_a_leaf_outside_the_tree(numbers: tuple[int, int]) -> None:
-    with pytest.raises(RangeError):
+    with pytest.raises(RangeError, match="want 0 <= index < size"):
         prove_inclusion(*numbers, read)
-    with pytest.raises(RangeError):
+    with pytest.raises(RangeError, match="want 0 <= index < size"):
         prove_inclusions([0, numbers[0]], numbers[1], read)
-    with pytest.raises(ProofError):
+    with pytest.raises(ProofError, match="want 0 <= index < size"):
         verify_inclusion(LEAF, *numbers, [], LEAF)
 
 
@@ -119,9 +119,9 @@ def test_a_leaf_outside_the_tree(numbers: tuple[int, int]) -> None:
     "numbers", [(4, 3), (-1, 3), (-2, -1), (0, 2**63), (2**63, 2**63), (HUGE, 3), (1, HUGE)], ids=range(7)
 )
 def test_sizes_that_are_none(numbers: tuple[int, int]) -> None:
-    with pytest.raises(RangeError):
+    with pytest.raises(RangeError, match="want 0 <= old <= new"):
         prove_consistency(*numbers, read)
-    with pytest.raises(ProofError):
+    with pytest.raises(ProofError, match="want 0 <= old <= new"):
         verify_consistency(*numbers, EMPTY_ROOT, EMPTY_ROOT, [])
 
 

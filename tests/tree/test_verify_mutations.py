@@ -173,6 +173,10 @@ def test_messages_name_what_was_got_and_what_was_wanted(tree1000: ReferenceTree)
         verify_inclusion(leaf, 3, 9, proof, OTHER)
     with pytest.raises(ProofError, match="consistency proof from 3 to 9: got 0 hashes, want 5"):
         verify_consistency(3, 9, tree1000.mth(0, 3), root, [])
+    with pytest.raises(ProofError, match="old root is 31 bytes, want 32 bytes"):
+        verify_consistency(3, 9, bytes(31), root, tree1000.proof(3, 9))
+    with pytest.raises(ProofError, match="new root is a NoneType, want 32 bytes"):
+        verify_consistency(3, 9, OTHER, None, tree1000.proof(3, 9))  # type: ignore[arg-type]
     with pytest.raises(ProofError, match=f"from 3 to 9: new root: got {root.hex()}, want {OTHER.hex()}"):
         verify_consistency(3, 9, tree1000.mth(0, 3), OTHER, tree1000.proof(3, 9))
 
