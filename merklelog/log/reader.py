@@ -79,7 +79,7 @@ class LogReader:
 
     def refresh(self) -> None:
         """See what the writer committed since. Not while another thread reads through this object."""
-        store, head = _open_store(self.path, self._info)
+        store, _, head = _open_head(self.path)
         old, self._reads, self._shown, self._hashes = self._reads, store, head, None
         old.close()
 
@@ -239,17 +239,32 @@ class LogReader:
         return None
 
 
-def _open_store(path: Path, info: LogInfo | None) -> tuple[RocksStore, Head]:
+def open_rows(path: Path) -> tuple[RocksStore, LogInfo]:
+    """The rows of a log's data directory, open beside its writer, and which log it is; no row is judged.
+
+    For an audit, which judges them all. Raises NotALogError, FormatVersionError, DamagedError, StorageError;
+    changes nothing.
+    """
+    check_directory(path)
     store = RocksStore.open_beside(path / DATABASE)
     try:
-        found = read_info(store) if info is None else info
-        if found is None:
+        info = read_info(store)
+        if info is None:
             raise DamagedError(f"{path}: the database does not say which log it is")
-        head, _ = read_head(store, found.origin, found.verifiers(), str(path))
     except BaseException:
         store.close()
         raise
-    return store, head
+    return store, info
+
+
+def _open_head(path: Path) -> tuple[RocksStore, LogInfo, Head]:
+    store, info = open_rows(path)
+    try:
+        head, _ = read_head(store, info.origin, info.verifiers(), str(path))
+    except BaseException:
+        store.close()
+        raise
+    return store, info, head
 
 
 def open_reader(path: str | os.PathLike[str]) -> LogReader:
@@ -260,15 +275,14 @@ def open_reader(path: str | os.PathLike[str]) -> LogReader:
     directory = Path(path).absolute()
     check_directory(directory)
     config = load_config(directory)
-    store, head = _open_store(directory, None)
-    info = read_info(store)
-    if info is None or info.origin != config.origin:
+    store, info, head = _open_head(directory)
+    if info.origin != config.origin:
         store.close()
         raise NotALogError(
             f"{directory}: the configuration says log.origin = {config.origin!r}, "
-            f"the database is of {info.origin if info else None!r}"
+            f"the database is of {info.origin!r}"
         )
     return LogReader(directory, config, info, store, head)
 
 
-__all__ = ["LogReader", "open_reader"]
+__all__ = ["LogReader", "open_reader", "open_rows"]
