@@ -1,0 +1,92 @@
+"""Which of a log's checkpoints a reader believes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from merklelog.client.source import TileSource
+from merklelog.errors import DamagedError, FormatError, NotFoundError, PolicyUnmetError, SignatureError
+from merklelog.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
+from merklelog.formats.policy import Policy
+from merklelog.formats.wire import quote
+from merklelog.protocol.verdict import PolicyVerdict, evaluate_policy
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedHead:
+    """A checkpoint that meets the reader's policy, why it does, and the signed note byte for byte."""
+
+    checkpoint: Checkpoint
+    verdict: PolicyVerdict
+    note: bytes = field(repr=False)
+
+
+def head_of_size(source: TileSource, policy: Policy, size: int) -> VerifiedHead:
+    """The stored checkpoint of that size, verified.
+
+    Raises NotFoundError when none is stored; PolicyUnmetError, SignatureError and DamagedError for one that
+    does not meet the policy, that nobody trusted signed, or that is damaged.
+    """
+    note = source.checkpoint(size)
+    name = f"checkpoints/{size}"
+    signed = _parse(note, name)
+    if signed.checkpoint.size != size:
+        raise DamagedError(f"{name}: it is for size {signed.checkpoint.size}")
+    return _verify(signed, note, policy, name)
+
+
+def newest_head(source: TileSource, policy: Policy) -> VerifiedHead:
+    """The newest stored checkpoint that meets the policy.
+
+    One that a listed key signed wrongly, or that is no checkpoint, is an error and not passed over, and so is
+    a newer one by another name than the log's: SignatureError and DamagedError, naming the file. Raises
+    NotFoundError when no checkpoint meets the policy (design, "Formats": a reader then could not tell).
+    """
+    passed: list[tuple[str, SignedCheckpoint]] = []
+    last: Exception | None = None
+    for name, note in _candidates(source):
+        signed = _parse(note, name)
+        try:
+            head = _verify(signed, note, policy, name)
+        except (PolicyUnmetError, SignatureError) as error:
+            if _claims_listed_key(signed, policy) and isinstance(error, SignatureError):
+                raise
+            passed.append((name, signed))
+            last = error
+            continue
+        for other_name, other in passed:
+            if other.checkpoint.origin != head.checkpoint.origin:
+                origin = quote(other.checkpoint.origin)
+                raise DamagedError(f"{other_name}: got origin {origin}, want {quote(head.checkpoint.origin)}")
+        return head
+    raise NotFoundError(
+        f"none of {len(passed)} stored checkpoints meets the policy; the last one: {last}"
+    ) from last
+
+
+def _candidates(source: TileSource) -> Iterator[tuple[str, bytes]]:
+    """The newest checkpoint, then every stored one from the newest on (its note may have other signatures)."""
+    yield "checkpoint", source.checkpoint()
+    for size in source.stored_sizes():
+        yield f"checkpoints/{size}", source.checkpoint(size)
+
+
+def _parse(note: bytes, name: str) -> SignedCheckpoint:
+    try:
+        return parse_checkpoint(note)
+    except FormatError as error:
+        raise DamagedError(f"{name}: {error}") from error
+
+
+def _verify(signed: SignedCheckpoint, note: bytes, policy: Policy, name: str) -> VerifiedHead:
+    try:
+        return VerifiedHead(signed.checkpoint, evaluate_policy(policy, signed), note)
+    except (PolicyUnmetError, SignatureError) as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _claims_listed_key(signed: SignedCheckpoint, policy: Policy) -> bool:
+    keys = [log.key for log in policy.logs] + [witness.key for witness in policy.witnesses]
+    listed = {(key.name, key.key_id) for key in keys}
+    return any((line.name, line.key_id) in listed for line in signed.note.signatures)
