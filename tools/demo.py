@@ -13,7 +13,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import environment
@@ -34,49 +35,69 @@ class Step:
     status: int = 0
 
 
-def steps(sample: str) -> tuple[Step, ...]:
-    """The demonstration; `sample` is the path of the events as the shell is to read it."""
-    verify = 'merklelog verify demo/evidence/proof.tlog-proof --vkey "$(head -n 1 demo/evidence/vkeys)"'
-    return (
-        Step(
-            "A new log: keys, configuration, an empty signed tree.",
-            "merklelog init demo/log --origin demo.example/trail",
-        ),
-        Step(
-            "103 CloudTrail events of a data theft, one entry a line.",
-            f"merklelog append demo/log --jsonl {sample}",
-        ),
-        Step(
-            "What the log now commits to: its name, its size, its root, signed.",
-            "merklelog checkpoint demo/log",
-        ),
-        Step("The last event is the theft itself.", "merklelog get demo/log 102 > demo/evidence/event.json"),
-        Step(
-            "The proof that it is in the log, in one file.",
-            "merklelog prove demo/log 102 -o demo/evidence/proof.tlog-proof",
-        ),
-        Step(
-            "The log's public keys, which a stranger gets once.",
-            "merklelog vkey demo/log > demo/evidence/vkeys",
-        ),
-        Step(
-            "The stranger verifies: offline, without the log.", f"{verify} --entry demo/evidence/event.json"
-        ),
-        Step(
-            "Someone moves the theft by a day: one byte of the event.",
-            "sed s/2020-09-14T01:13:20/2020-09-15T01:13:20/ demo/evidence/event.json > demo/forged.json",
-        ),
-        Step("The same proof refuses it.", f"{verify} --entry demo/forged.json", status=1),
-        Step("The log goes on.", 'echo \'{"eventName":"StopLogging"}\' | merklelog append demo/log --jsonl'),
-        Step(
-            "It only grew: the old tree is the beginning of the new one.",
-            "merklelog consistency demo/log 103 104",
-        ),
-        Step("Every leaf, tile and root, recomputed.", "merklelog audit demo/log"),
-        Step("A static copy for any web server.", "merklelog publish demo/log --to dir:demo/published"),
-        Step("And the copy, audited like the log.", "merklelog audit dir:demo/published"),
-    )
-
+EVENT = "demo/evidence/event.json"
+PROOF = "demo/evidence/proof.tlog-proof"
+FIELDS = """grep -oE '"(eventName|@timestamp)":"[^"]*"'"""
+VERIFY = f'merklelog verify {PROOF} --vkey "$(head -n 1 demo/evidence/vkeys)"'
+STEPS = (
+    Step(
+        "A new log: keys, configuration, an empty signed tree.",
+        "merklelog init demo/log --origin demo.example/trail",
+    ),
+    Step(
+        "103 CloudTrail events of a data theft, one entry a line.",
+        "merklelog append demo/log --jsonl SAMPLE",
+    ),
+    Step(
+        "What the log now commits to: its name, its size, its root, signed.",
+        "merklelog checkpoint demo/log",
+    ),
+    Step(
+        "The last event is the theft itself: an object is read out.",
+        f"merklelog get demo/log 102 > {EVENT} && {FIELDS} {EVENT}",
+    ),
+    Step(
+        "The proof that it is in the log, in one file.",
+        f"merklelog prove demo/log 102 -o {PROOF} && head -n 6 {PROOF}",
+    ),
+    Step(
+        "The log's public keys, which a stranger gets once.",
+        "merklelog vkey demo/log > demo/evidence/vkeys",
+    ),
+    Step(
+        "The stranger verifies: offline, without the log.",
+        f"{VERIFY} --entry {EVENT}",
+    ),
+    Step(
+        "Someone moves the theft by a day: one byte of the event.",
+        f"sed s/2020-09-14T01:13:20/2020-09-15T01:13:20/ {EVENT} > demo/forged.json",
+    ),
+    Step(
+        "The same proof refuses it.",
+        f"{VERIFY} --entry demo/forged.json",
+        status=1,
+    ),
+    Step(
+        "The log goes on.",
+        """echo '{"eventName":"StopLogging"}' | merklelog append demo/log --jsonl""",
+    ),
+    Step(
+        "It only grew: the old tree is the beginning of the new one.",
+        "merklelog consistency demo/log 103 104",
+    ),
+    Step(
+        "Every leaf, tile and root, recomputed.",
+        "merklelog audit demo/log",
+    ),
+    Step(
+        "A static copy for any web server.",
+        "merklelog publish demo/log --to dir:demo/published",
+    ),
+    Step(
+        "And the copy, audited like the log.",
+        "merklelog audit dir:demo/published",
+    ),
+)
 
 ENDING = """
 You now hold, in ./demo/:
@@ -102,19 +123,21 @@ def prepare() -> None:
 
 
 def abridge(text: str) -> str:
-    """A command's output as the demo shows it: indented, long lines and long texts cut."""
-    lines = text.splitlines()
-    shown = [
-        line if len(line) <= WIDTH else f"{line[:WIDTH]}… ({len(line)} characters)" for line in lines[:LINES]
-    ]
-    if len(lines) > LINES:
-        shown.append(f"… and {len(lines) - LINES} lines more")
-    return "".join(f"     {line}\n" for line in shown)
+    """A command's output as the demo shows it: indented, sentences wrapped, long words and long texts cut."""
+    shown: list[str] = []
+    for line in text.splitlines():
+        if max(map(len, line.split()), default=0) > WIDTH:
+            shown.append(f"{line[:WIDTH]}… ({len(line):,} characters)")
+        else:
+            shown += textwrap.wrap(line, WIDTH, subsequent_indent="  ") or [""]
+    if len(shown) > LINES:
+        shown[LINES - 1 :] = [f"… and {len(shown) - LINES + 1} lines more"]
+    return "".join(f"      {line}\n" for line in shown)
 
 
 def run(number: int, step: Step, variables: dict[str, str]) -> None:
     """One step: its sentence, its command, its answer. Raises SystemExit when the status is another."""
-    print(f"{number}. {step.sentence}\n   $ {step.command}", flush=True)
+    print(f"{number:2}. {step.sentence}\n    $ {step.command}", flush=True)
     done = subprocess.run(
         ["sh", "-c", step.command],
         env=variables,
@@ -125,8 +148,8 @@ def run(number: int, step: Step, variables: dict[str, str]) -> None:
     )
     print(abridge(done.stdout.decode("utf-8", "backslashreplace")), end="")
     if done.returncode != step.status:
-        raise SystemExit(f"   exit status {done.returncode}, want {step.status}: the demo stops here")
-    print(f"     (exit status {step.status}, as it must be)\n" if step.status else "", flush=True)
+        raise SystemExit(f"    exit status {done.returncode}, want {step.status}: the demo stops here")
+    print(f"      (exit status {step.status}, as it must be)\n" if step.status else "", flush=True)
 
 
 def show(commands: Path) -> None:
@@ -135,8 +158,9 @@ def show(commands: Path) -> None:
     variables = environment.clean_environment()
     variables["PATH"] = os.pathsep.join([str(commands), variables.get("PATH", os.defpath)])
     sample = SAMPLE.relative_to(Path.cwd()) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
-    for number, step in enumerate(steps(shlex.quote(str(sample))), 1):
-        run(number, step, variables)
+    for number, step in enumerate(STEPS, 1):
+        command = step.command.replace("SAMPLE", shlex.quote(str(sample)))
+        run(number, replace(step, command=command), variables)
     print(ENDING.format(command=commands / "merklelog"))
 
 
