@@ -32,11 +32,14 @@ WITNESS_MLDSA = _key(4, "witness.example/two", SignatureType.COSIGNATURE_MLDSA44
 KEYS = [LOG, LOG_MLDSA, WITNESS, WITNESS_MLDSA]
 
 
-def _note() -> bytes:
-    head = checkpoint.Checkpoint(ORIGIN, TreeSize(1), leaf_hash(ENTRY))
-    times = [0, 0, 1_700_000_000, 1_700_000_001]
-    lines = tuple(checkpoint.sign_checkpoint(head, key, time) for key, time in zip(KEYS, times, strict=True))
-    return note.format_note(note.Note(checkpoint.format_checkpoint_text(head), lines))
+HEAD = checkpoint.Checkpoint(ORIGIN, TreeSize(1), leaf_hash(ENTRY))
+TEXT = checkpoint.format_checkpoint_text(HEAD)
+TIMES = {LOG: 0, LOG_MLDSA: 0, WITNESS: 1_700_000_000, WITNESS_MLDSA: 1_700_000_001}
+
+
+def _note(*signers: SigningKey) -> bytes:
+    lines = tuple(checkpoint.sign_checkpoint(HEAD, key, TIMES[key]) for key in signers)
+    return note.format_note(note.Note(TEXT, lines))
 
 
 def _policy() -> bytes:
@@ -48,10 +51,15 @@ def _policy() -> bytes:
     ).encode()
 
 
-NOTE = _note()
+NOTE = _note(*KEYS)
+SHORT_NOTE = _note(LOG, WITNESS)
 POLICY = _policy()
-TRUSTED = policy.parse_policy(POLICY)
+# Either witness is enough, so that the short note and the long one both meet it.
+TRUSTED = policy.parse_policy(POLICY.replace(b"group both 2 one two", b"group both 1 one two"))
+SHORT_POLICY = b"".join(POLICY.splitlines(keepends=True)[i] for i in (1, 3)) + b"group g any one\nquorum g\n"
 PROOF = proof.format_proof(proof.ProofFile(0, (), NOTE, b"extra"))
+SHORT_PROOF = proof.format_proof(proof.ProofFile(0, (), SHORT_NOTE))
+BARE_PROOF = proof.format_proof(proof.ProofFile(5, (Hash(bytes(32)),) * 3, b"c\n", b"extra"))
 DEEP_PROOF = proof.format_proof(proof.ProofFile(5, (Hash(bytes(32)), Hash(b"\xff" * 32)), NOTE))
 
 
@@ -84,7 +92,12 @@ def signed_note(data: bytes) -> None:
 
 
 def verified_note(data: bytes) -> None:
-    note.verify_note(note.parse_note(data), [key.verifier for key in KEYS])
+    parsed = note.parse_note(data)
+    for found in note.verify_note(parsed, [key.verifier for key in KEYS]):
+        if found.key.type.is_mldsa:  # which does not cover extension lines
+            assert parsed.text.startswith(TEXT), "a signature was accepted for a text that nobody signed"
+        else:
+            assert parsed.text == TEXT, "a signature was accepted for a text that nobody signed"
 
 
 def signature_line(data: bytes) -> None:
@@ -104,7 +117,10 @@ def proof_file(data: bytes) -> None:
 
 
 def verified_proof(data: bytes) -> None:
-    verify_proof_file(proof.parse_proof(data), leaf_hash(ENTRY), TRUSTED)
+    verdict = verify_proof_file(proof.parse_proof(data), leaf_hash(ENTRY), TRUSTED)
+    got = verdict.checkpoint  # its extension lines may be anyone's when only 0x06 keys signed
+    assert (got.origin, got.size, got.root) == (HEAD.origin, HEAD.size, HEAD.root), "nobody signed this"
+    assert verdict.index == 0
 
 
 def trust_policy(data: bytes) -> None:
@@ -147,21 +163,21 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "tile": tile,
 }
 
-_TEXT, _LINES = NOTE.split(b"\n\n")
+_LINES = NOTE.split(b"\n\n")[1]
 SEEDS: dict[str, list[bytes]] = {
     "decimal": [b"0", b"18", b"9223372036854775807"],
     "base64": [b"", b"AA==", b"AAA=", b"AAAA", b"+/+/"],
     "vkey": [keys.format_vkey(key.verifier).encode() for key in KEYS],
     "signing_key": [keys.format_signing_key(key).encode() for key in KEYS],
     "origin": [ORIGIN.encode(), b"example.com:8080/log", "例え.example/ログ".encode()],
-    "signed_note": [NOTE, b"\n\n" + _LINES],
-    "verified_note": [NOTE],
+    "signed_note": [SHORT_NOTE, NOTE, b"\n\n" + _LINES],
+    "verified_note": [SHORT_NOTE, NOTE],
     "signature_line": _LINES.splitlines(),
-    "head_text": [_TEXT + b"\n", _TEXT + b"\nextension\n"],
-    "signed_head": [NOTE],
-    "proof_file": [PROOF, DEEP_PROOF],
-    "verified_proof": [PROOF],
-    "trust_policy": [POLICY, b"quorum none\n"],
+    "head_text": [TEXT, TEXT + b"extension\n"],
+    "signed_head": [SHORT_NOTE, NOTE],
+    "proof_file": [BARE_PROOF, PROOF, DEEP_PROOF],
+    "verified_proof": [SHORT_PROOF, PROOF],
+    "trust_policy": [SHORT_POLICY, POLICY, b"quorum none\n"],
     "entry_bundle": [bundle.format_bundle([b"", b"a", b"bc" * 200]), bundle.format_bundle([b""] * 256)],
     "tile": [b"tile/0/x001/234", b"tile/8/001.p/17", b"tile/entries/x001/x234/067.p/255"],
 }
