@@ -220,23 +220,6 @@ def test_a_proof_file_without_a_checkpoint() -> None:
         verify_proof_file(ProofFile(1, HASHES, b"test checkpoint\n"), LEAVES[1], KEY)
 
 
-def test_oak_proof_file() -> None:
-    data = (VECTORS / "oak_test.tlog-proof").read_bytes()
-    oak = json.loads((VECTORS / "oak_tlog_proof.json").read_text("utf-8"))
-    proof = parse_proof(data)
-    assert format_proof(proof) == data
-    trusted = policy(f"log {oak['log_vkey']}", f"witness w {oak['witness_vkey']}", "quorum w")
-    verdict = verify_proof_file(proof, leaf_hash(oak["entry"].encode()), trusted)
-    assert (verdict.checkpoint.origin, verdict.checkpoint.size, verdict.index) == (
-        oak["origin_in_checkpoint"],
-        4,
-        3,
-    )
-    assert verdict.existed_by == 1771605822
-    with pytest.raises(ProofError):
-        verify_proof_file(proof, leaf_hash(oak["entry"].encode() + b"\n"), trusted)
-
-
 def test_oak_merkle_proof() -> None:
     """The hashes are a real log's; the checkpoint around them is signed here."""
     real = json.loads((VECTORS / "oak_tlog_proof.json").read_text("utf-8"))["real_merkle"]
