@@ -159,6 +159,7 @@ class _Publication:
         self._progress = progress
         self._step = step
         self._tiles = VerifiedTiles(source, target.size, target.root)
+        self._contested = False
 
     def check(self, shown: Head | None, newest: Head) -> None:
         """Compare the log with what the copy shows, before anything is changed."""
@@ -197,8 +198,10 @@ class _Publication:
             self._step("shown")
         collected = 0
         if work or unfinished:
-            # One that was killed may have left partial tiles of a size never shown: then look everywhere.
-            collected = collect_partials(self._dest, None if unfinished else old, size)
+            # One that was killed may have left partial tiles of a size never shown, and one that ran at the
+            # same time those of a size this one knows nothing of: then look everywhere.
+            everywhere = unfinished or self._contested
+            collected = collect_partials(self._dest, None if everywhere else old, size)
             self._step("collected")
             self._dest.delete(UNFINISHED_KEY)
         self._step("finished")
@@ -239,6 +242,7 @@ class _Publication:
             ):
                 return self._target.size, True
             # Somebody else published meanwhile. That is fine if it is the same history; if it is not, say so.
+            self._contested = True
             shown = read_copy_head(self._dest, self._verifiers)
             if shown is not None:
                 self._compare(shown)

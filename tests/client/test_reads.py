@@ -18,6 +18,7 @@ from merklelog.errors import (
     NotFoundError,
     PolicyError,
     PolicyUnmetError,
+    ProofError,
     RangeError,
     SignatureError,
     UnreachableError,
@@ -207,6 +208,23 @@ def test_a_wrong_signature_is_not_passed_over(memory: ModuleType) -> None:
     log.notes[12] = format_note(Note(forged.note.text, (named,)))
     with pytest.raises(SignatureError, match=r"^checkpoint: "):
         VerifiedReads(log, log.vkeys).head()
+
+
+def test_a_newer_checkpoint_of_another_log_is_not_passed_over(memory: ModuleType) -> None:
+    log = memory.MemoryLog().grow(10)
+    key = SigningKey("log.example/other", SignatureType.ED25519, memory.KEY.seed)
+    log.notes[12] = memory.MemoryLog("log.example/other", (key,)).grow(12).checkpoint()
+    with pytest.raises(
+        DamagedError, match=r"^checkpoint: got origin 'log.example/other', want 'log.example/mem"
+    ):
+        VerifiedReads(log, log.vkeys).head()
+
+
+def test_no_proof_is_given_that_was_not_verified(memory: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = memory.MemoryLog().grow(10)
+    monkeypatch.setattr("merklelog.client.reads.prove_inclusion", lambda *_: [bytes(32)] * 4)
+    with pytest.raises(ProofError):
+        VerifiedReads(log, log.vkeys).prove(3)
 
 
 def test_two_histories_are_a_fork(memory: ModuleType) -> None:

@@ -48,6 +48,20 @@ def test_another_publishes_a_smaller_tree_meanwhile(
     assert sorted(check.complete(tmp_path, slow.vkeys, slow.entries)) == [600, 800, 800]
 
 
+def test_what_is_shown_keeps_its_partial_tiles(tmp_path: Path, memory: ModuleType) -> None:
+    publish(memory.MemoryLog().grow(100), tmp_path)
+    slow, quick = memory.MemoryLog().grow(800), memory.MemoryLog().grow(300)
+    kept = []
+
+    def meanwhile() -> None:
+        publish(quick, tmp_path)
+        kept.append((tmp_path / "tile/0/001.p/44").exists() and (tmp_path / "tile/0/001").exists())
+
+    publish(slow, tmp_path, "full", meanwhile)
+    assert kept == [True]
+    assert not (tmp_path / "tile/0/001.p").exists()
+
+
 @pytest.mark.parametrize("at", STEPS[: STEPS.index("shown")])
 def test_another_publishes_the_same_tree_meanwhile(
     tmp_path: Path, memory: ModuleType, check: ModuleType, at: str

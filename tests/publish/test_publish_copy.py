@@ -136,6 +136,19 @@ def test_partial_tiles_go_when_the_full_one_is_there(
     check.complete(tmp_path, log.vkeys, log.entries)
 
 
+def test_a_partial_tile_stays_while_its_full_one_is_missing(tmp_path: Path, memory: ModuleType) -> None:
+    log, store = memory.MemoryLog().grow(200), DirectoryStore(tmp_path)
+    publish_copy(log, store, verifiers=log.vkeys)
+
+    def lose(name: str) -> None:
+        if name == "shown":
+            store.delete("tile/0/000")
+
+    assert publish_copy(log.grow(256), store, verifiers=log.vkeys, step=lose).collected == 1
+    assert store.stat("tile/0/000.p/200") is not None
+    assert store.stat("tile/entries/000.p/200") is None
+
+
 def test_a_checkpoint_by_all_the_keys_goes_before_a_newer_one(tmp_path: Path, memory: ModuleType) -> None:
     log = memory.MemoryLog(keys=(memory.KEY, memory.QUANTUM_KEY)).grow(300)
     store = DirectoryStore(tmp_path)
@@ -146,6 +159,18 @@ def test_a_checkpoint_by_all_the_keys_goes_before_a_newer_one(tmp_path: Path, me
     assert (report.size, report.newest, report.moved) == (300, 310, False)
     log.sign()
     assert publish_copy(log, store, verifiers=log.vkeys).size == 310
+
+
+def test_a_copy_ahead_of_all_that_every_key_signed_goes_on(tmp_path: Path, memory: ModuleType) -> None:
+    log = memory.MemoryLog(keys=(memory.KEY, memory.QUANTUM_KEY)).grow(300)
+    every = log.notes.copy()
+    log.grow(310, keys=(memory.KEY,))
+    log.notes = {310: log.notes[310]}
+    store = DirectoryStore(tmp_path)
+    assert publish_copy(log, store, verifiers=log.vkeys).size == 310
+    log.notes |= every
+    log.grow(320, keys=(memory.KEY,))
+    assert publish_copy(log, store, verifiers=log.vkeys).size == 320
 
 
 def test_signatures_that_come_later_are_shown(tmp_path: Path, memory: ModuleType, check: ModuleType) -> None:
