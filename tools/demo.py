@@ -38,7 +38,8 @@ class Step:
 EVENT = "demo/evidence/event.json"
 PROOF = "demo/evidence/proof.tlog-proof"
 FIELDS = """grep -oE '"(eventName|@timestamp)":"[^"]*"'"""
-VERIFY = f'merklelog verify {PROOF} --vkey "$(head -n 1 demo/evidence/vkeys)"'
+VKEY = '--vkey "$(head -n 1 demo/evidence/vkeys)"'
+VERIFY = f"merklelog verify {PROOF} {VKEY}"
 STEPS = (
     Step(
         "A new log: keys, configuration, an empty signed tree.",
@@ -94,8 +95,8 @@ STEPS = (
         "merklelog publish demo/log --to dir:demo/published",
     ),
     Step(
-        "And the copy, audited like the log.",
-        "merklelog audit dir:demo/published",
+        "The stranger audits the copy, trusting nothing but the key.",
+        f"merklelog audit dir:demo/published {VKEY}",
     ),
 )
 
