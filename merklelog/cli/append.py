@@ -1,0 +1,158 @@
+"""`merklelog append`: entries from files, lines or standard input into a log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import click
+
+from merklelog.cli.command import command, directory_argument
+from merklelog.cli.files import STANDARD, output
+from merklelog.cli.progress import progress_bar
+from merklelog.cli.results import Origin, Root, Size
+from merklelog.cli.session import Session
+from merklelog.errors import UsageError
+
+if TYPE_CHECKING:
+    from merklelog.cli.feed import Tally
+    from merklelog.cli.inputs import Inputs
+    from merklelog.log import Log
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """Entries are durable and under a signed checkpoint."""
+
+    origin: Origin
+    entries: Annotated[int, "entries given"]
+    appended: Annotated[int, "entries that are new; the others were in the log already"]
+    start: Annotated[int, "the index of the first new entry, if there is one"]
+    end: Annotated[int, "the index after the last new entry: start + appended"]
+    index: Annotated[int | None, "the entry's index when exactly one was given"]
+    size: Size
+    root: Root
+    checkpoint: Annotated[str, "the signed checkpoint of that size"]
+    proof: Annotated[str | None, "the proof file that -o named"]
+
+
+@command(
+    "append",
+    example="merklelog append trail event.json\nmerklelog append trail --jsonl events.jsonl",
+    result=AppendResult,
+)
+@directory_argument("TARGET", "target")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
+@click.option(
+    "--jsonl", is_flag=True, help="An entry a line (its newline is not part of it), not an entry a file."
+)
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="1 to 128 bytes of your choice: the same input with the same key again is appended once.",
+)
+@click.option(
+    "-o", "--receipt", metavar="FILE", type=click.Path(), help="Save the proof of a single entry to FILE."
+)
+@click.pass_obj
+def append(
+    session: Session,
+    target: str,
+    files: tuple[str, ...],
+    jsonl: bool,
+    idempotency_key: str | None,
+    receipt: str | None,
+) -> None:
+    """Append entries and print their indexes.
+
+    Without FILE, or for -, standard input is read. When this ends with status 0, all of them are on disk and
+    under a signed checkpoint. Lines are not looked into: any bytes will do. TARGET is a data directory.
+    """
+    from merklelog.cli.inputs import check, choose_inputs
+    from merklelog.log import open_log
+
+    inputs = choose_inputs(files, lines=jsonl)
+    key = None if idempotency_key is None else os.fsencode(idempotency_key)
+    total = check(inputs)
+    if receipt is not None and (len(inputs.paths) > 1 or total not in (None, 1)):
+        raise UsageError(f"-o {receipt}: a proof is of one entry, and {total or 'more'} were given")
+    if STANDARD in inputs.paths and sys.stdin.isatty():
+        session.note("reading from the terminal; Ctrl-D ends the input")
+    # The file for the proof comes first: what can not be written is better known before anything is appended.
+    place = contextlib.nullcontext(None) if receipt is None else output(receipt, session)
+    with place as save, open_log(target) as log:
+        start = log.size
+        tally = _feed(session, log, _batches(inputs, single=receipt is not None, key=key), key, total)
+        if save is not None and tally.last is not None:
+            save(tally.last[0].to_bytes())
+        result = _result(log, start, tally, receipt)
+    session.show(result, [_line(result)])
+
+
+def _batches(inputs: Inputs, *, single: bool, key: bytes | None) -> Iterator[list[bytes]]:
+    from merklelog.cli.inputs import batches, chunks
+
+    found = chunks(inputs)
+    if single:
+        found = _only_one(found)
+    hold = key is not None or not (inputs.lines and inputs.streams())
+    return batches(found, hold=hold)
+
+
+def _only_one(found: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """The input, after looking that it is one entry. Raises UsageError, before anything is appended."""
+    entries: list[bytes] = []
+    for chunk in found:
+        entries += chunk[:2]
+        if len(entries) > 1:
+            break
+    if len(entries) != 1:
+        raise UsageError(f"-o: a proof is of one entry, and {'more' if entries else 'none'} were given")
+    yield entries
+
+
+def _feed(
+    session: Session, log: Log, batches: Iterator[list[bytes]], key: bytes | None, total: int | None
+) -> Tally:
+    """Append everything; when that fails, say what is durable before the error goes on."""
+    from merklelog.cli.feed import Tally, feed
+
+    tally = Tally()
+    try:
+        with progress_bar("appending") as advance:
+            feed(log, batches, tally, key, lambda: advance(tally.entries, total))
+    except BaseException:
+        if tally.entries:
+            session.note(f"appended before it stopped: {tally}")
+        raise
+    return tally
+
+
+def _result(log: Log, start: int, tally: Tally, receipt: str | None) -> AppendResult:
+    end = log.size  # we are the only writer: what is new is between the two sizes
+    single = tally.last.indexes[0] if tally.last is not None and tally.entries == 1 else None
+    return AppendResult(
+        origin=log.origin,
+        entries=tally.entries,
+        appended=end - start,
+        start=start,
+        end=end,
+        index=single,
+        size=end,
+        root=log.root.hex(),
+        checkpoint=log.checkpoint().decode("utf-8"),
+        proof=receipt,
+    )
+
+
+def _line(result: AppendResult) -> str:
+    repeated = result.entries - result.appended
+    if result.index is not None:
+        return f"index {result.index}" + (", there already" if repeated else "")
+    new = f"{result.start}:{result.end}" if result.appended else "nothing"
+    already = f", {repeated} of {result.entries} were there already" if repeated else ""
+    return f"appended {new}{already}, size {result.size}"

@@ -1,0 +1,125 @@
+"""`merklelog init`: a new log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import click
+
+from merklelog.cli.command import command, directory_argument
+from merklelog.cli.results import Origin, Vkeys
+from merklelog.cli.session import Session, visible
+from merklelog.errors import ConfigError, UsageError
+
+Setting = str | int | bool
+
+# Said by options of their own, which also check that the two halves of a log agree.
+OWN_OPTION = {
+    "log.origin": "--origin",
+    "log.keys": "--keys",
+    "log.dedupe": "--dedupe",
+    "log.lookup": "--lookup",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InitResult:
+    """A log was made."""
+
+    origin: Origin
+    path: Annotated[str, "the data directory"]
+    keys: Annotated[str, "where the private keys are"]
+    vkeys: Vkeys
+    rollback_protection: Annotated[str, '"none": nothing outside this disk holds the log to what it signed']
+
+
+@command(
+    "init",
+    example="merklelog init trail --origin example.com/trail",
+    result=InitResult,
+)
+@directory_argument()
+@click.option(
+    "--origin", metavar="NAME", required=True, help="The log's name for good, like example.com/trail."
+)
+@click.option(
+    "--keys", metavar="PATH", type=click.Path(), help="Where the private keys go.  [default: DIR/keys]"
+)
+@click.option(
+    "--reuse-keys", is_flag=True, help="Take keys that are at PATH already; they never signed this log."
+)
+@click.option("--dedupe", is_flag=True, help="An entry that is in the log already gets its first index.")
+@click.option("--lookup", is_flag=True, help="Keep an index by leaf hash.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any other key of the configuration, like store.min_free_bytes=0; again for more.",
+)
+@click.pass_obj
+def init(
+    session: Session,
+    directory: str,
+    origin: str,
+    keys: str | None,
+    reuse_keys: bool,
+    dedupe: bool,
+    lookup: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Make a log in DIR.
+
+    That is two keys, a configuration and an empty signed tree. Prints the verifier keys, which whoever
+    verifies needs. Keep a copy of the private keys: no command shows them, and a log without them is
+    read-only.
+    """
+    from merklelog.formats import format_vkey
+    from merklelog.log import create_log, load_config
+
+    chosen = dict(_setting(text) for text in settings)
+    for name, given in (("log.dedupe", dedupe), ("log.lookup", lookup)):
+        if given:
+            chosen[name] = True
+    if reuse_keys and keys is None:
+        raise UsageError("--reuse-keys: say where they are with --keys PATH")
+    path = Path(directory)
+    verifiers = create_log(
+        path, origin, keys=None if keys is None else Path(keys), reuse_keys=reuse_keys, settings=chosen
+    )
+    place = load_config(path, {}).keys_path(path.absolute())
+    vkeys = [format_vkey(key) for key in verifiers]
+    lines = [
+        f"made {visible(directory)}: an empty log, origin {visible(origin)}",
+        f"private keys: {visible(str(place))}",
+        "rollback protection: none",
+        *vkeys,
+    ]
+    session.show(InitResult(origin, str(path.absolute()), str(place), vkeys, "none"), lines)
+
+
+def _setting(text: str) -> tuple[str, Setting]:
+    """A key of the configuration and its value. Raises UsageError, ConfigError."""
+    from merklelog.log import KEYS
+
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--set {text!r}: want KEY=VALUE, like idempotency.days=7")
+    if name in OWN_OPTION:
+        raise UsageError(f"--set {text!r}: use {OWN_OPTION[name]}")
+    found = next((key for key in KEYS if key.dotted == name), None)
+    if found is None:
+        free = ", ".join(key.dotted for key in KEYS if key.dotted not in OWN_OPTION)
+        raise ConfigError(f"--set {text!r}: no key {name}; there is {free}")
+    if isinstance(found.default, bool):
+        if value not in ("true", "false"):
+            raise ConfigError(f"--set {text!r}: want true or false")
+        return name, value == "true"
+    if isinstance(found.default, int):
+        if not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
+            raise ConfigError(f"--set {text!r}: want a whole number from {found.low} to {found.high}")
+        return name, int(value)
+    return name, value

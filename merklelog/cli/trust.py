@@ -1,0 +1,98 @@
+"""Whom a command believes: the caller's policy or keys, or for a log's own directory the keys it was made with."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from merklelog.cli.files import name_of, read_argument
+from merklelog.cli.session import visible
+from merklelog.errors import KeyFormatError, PolicyError, UsageError
+
+if TYPE_CHECKING:
+    from merklelog.client import TileSource, VerifiedReads
+    from merklelog.formats import Policy
+    from merklelog.protocol import Cosigner
+
+WANT_TRUST = "give --vkey KEY (what `merklelog vkey` prints, got in a way you trust) or --policy FILE"
+
+
+def read_trust(policy: str | None, vkeys: tuple[str, ...]) -> Policy | None:
+    """The policy that `--policy` or `--vkey` mean; None when neither was given.
+
+    Raises UsageError for both, PolicyError and KeyFormatError naming the file or the key, OSError.
+    """
+    from merklelog.formats import parse_vkey, single_log_policy
+
+    if policy is not None and vkeys:
+        raise UsageError("--policy and --vkey: give one of them, a policy names its keys itself")
+    if policy is not None:
+        return _read_policy(policy)
+    if not vkeys:
+        return None
+    try:
+        return single_log_policy([parse_vkey(text) for text in vkeys])
+    except KeyFormatError as error:
+        raise KeyFormatError(f"--vkey: {error}") from error
+    except PolicyError as error:
+        raise PolicyError(f"--vkey: {str(error).removeprefix('policy: ')}") from error
+
+
+def _read_policy(path: str) -> Policy:
+    from merklelog.formats import parse_policy
+    from merklelog.formats.policy import MAX_POLICY_BYTES
+
+    try:
+        return parse_policy(read_argument(path, MAX_POLICY_BYTES, "policy"))
+    except PolicyError as error:
+        raise PolicyError(f"{name_of(path)}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTarget:
+    """A log to read from, the policy its checkpoints must meet, and verified reads under it."""
+
+    source: TileSource
+    policy: Policy
+    reads: VerifiedReads
+
+
+def policy_for(source: TileSource, policy: Policy | None) -> Policy | None:
+    """The caller's policy, else the keys that a log's own directory names; None for what has neither."""
+    from merklelog.formats import single_log_policy
+    from merklelog.log import LogReader
+
+    if policy is None and isinstance(source, LogReader):
+        return single_log_policy(source.vkeys)
+    return policy
+
+
+@contextlib.contextmanager
+def open_verified(target: str, policy: Policy | None) -> Iterator[OpenTarget]:
+    """A target, and whom to believe about it.
+
+    Raises UsageError for a published copy without a policy: what it says of itself proves nothing.
+    """
+    from merklelog.client import VerifiedReads, open_target
+
+    with contextlib.closing(open_target(target)) as source:
+        trust = policy_for(source, policy)
+        if trust is None:
+            raise UsageError(f"{visible(target)}: who signs this log? {WANT_TRUST}")
+        yield OpenTarget(source, trust, VerifiedReads(source, trust))
+
+
+def utc(seconds: int) -> str:
+    """POSIX seconds as people read them."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} seconds after 1970"  # a witness may sign any time up to 2**63 - 1
+
+
+def witness_name(cosigner: Cosigner) -> str:
+    """The name that a witness has in the policy, which is octets, as a terminal may show it."""
+    return visible(cosigner.witness.name.decode("utf-8", "backslashreplace"))
