@@ -100,7 +100,7 @@ STEPS = (
     ),
 )
 
-ENDING = """
+ENDING = """\
 You now hold, in ./demo/:
   evidence/   an event, the proof that it was logged, and the log's public keys:
               all that anyone needs to check it, with any C2SP tlog-proof verifier, without this log
