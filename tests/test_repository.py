@@ -16,7 +16,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
-PAGES = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/formats.md", "docs/policy.md")
+PAGES = (
+    *("README.md", "ARCHITECTURE.md", "CHANGELOG.md"),
+    *("docs/formats.md", "docs/policy.md", "docs/reference.md"),
+)
 # Written with a class around one letter, so that this file does not match itself.
 INDEX_ADDRESS = re.compile(
     rb"--(?:extra-)?index-ur[l]|--find-link[s]|https?://[^ \"]*/(?:simple|packages)/"
