@@ -8,18 +8,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from merklelog.errors import DamagedError, LockedError, MerklelogError, StorageError, StorageFullError
+from merklelog.errors import (
+    ClosedError,
+    DamagedError,
+    LockedError,
+    MerklelogError,
+    StorageError,
+    StorageFullError,
+)
 
 _FULL = ("no space left", "file too large", "disk quota", "enospc", "edquot", "efbig")
 _DAMAGED = ("corruption", "checksum mismatch", "bad magic", "no such file or directory", "missing")
+_CLOSED = "instance already closed"
 _LOCKED = ("while lock file", "lock hold by current process", "/lock:")
 
 
 def translate(error: Exception, path: Path, doing: str) -> MerklelogError:
     """The project's error for what rocksdict raised while `doing` something with the database at `path`."""
     text = str(error)
-    low = text.lower()
+    # RocksDB's text names files, and a log may live in a directory called "missing".
+    low = text.replace(str(path), "").lower()
     said = f"{path}: {doing}: {text}"
+    if _CLOSED in low:
+        return ClosedError(f"{path}: the database was closed")
     if any(word in low for word in _LOCKED):
         return LockedError(said)
     if any(word in low for word in _FULL):

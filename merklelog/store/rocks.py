@@ -12,18 +12,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from rocksdict import AccessType, Cache, Rdict, RdictIter, WriteBatch
+from rocksdict import AccessType, Cache, ColumnFamily, Rdict, RdictIter, WriteBatch
 
-from merklelog.errors import ClosedError, DamagedError
+from merklelog.errors import ClosedError, DamagedError, MerklelogError, StorageError
 from merklelog.protocol.commit import Commit
 from merklelog.tree import Growth
 
 from . import layout, options
+from .journal import check_journals
 from .problems import translate
+from .scan import Scans
 
 DIARY = "diary"  # where RocksDB writes its own log of what it did, beside the database
 OPEN_TRIES = 20
@@ -33,14 +35,33 @@ TILE_LEVELS = 8
 class RocksStore:
     """One open database, for its one writer or (opened as a secondary) for readers beside it."""
 
-    __slots__ = ("_batch_handles", "_cache", "_database", "_diary", "_edge_starts", "_families", "path")
+    __slots__ = (
+        *("_batch_handles", "_cache", "_database", "_diary", "_edge_starts", "_families", "_scans", "path"),
+    )
 
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
         self.path = path
         self._cache = Cache(options.CACHE_BYTES)
+        self._scans = Scans(path)
+        self._database: Rdict | None = None
+        self._families: dict[str, Rdict] = {}
+        self._batch_handles: dict[str, ColumnFamily] = {}
         # RocksDB writes a diary, 100 KiB at each open. A reader's must not stand in the log's directory at all;
         # a writer's is of use only after a crash, so a clean close throws it away too.
-        self._diary = Path(tempfile.mkdtemp(prefix="merklelog-read-")) if read_only else path.parent / DIARY
+        self._diary = _reader_diary() if read_only else path.parent / DIARY
+        try:
+            self._open_database(create=create, read_only=read_only)
+            # Where the pieces of each level's unfinished tile start: they are deleted when it is full.
+            self._edge_starts = {
+                level: [start for start, _ in self._pieces(level)] for level in range(TILE_LEVELS)
+            }
+        except BaseException:
+            self._let_go()  # or the lock would stay for as long as somebody holds this error
+            if read_only:
+                self._remove_diary()
+            raise
+
+    def _open_database(self, *, create: bool, read_only: bool) -> None:
         access = AccessType.read_only(False) if read_only else AccessType.read_write()
         whole = options.database_options(read_only=read_only)
         whole.set_db_log_dir(str(self._diary))
@@ -48,18 +69,12 @@ class RocksStore:
         whole.create_missing_column_families(create)
         families = options.family_options(self._cache)
         try:
-            self._database: Rdict | None = Rdict(str(path), whole, families, access)
-            self._families = {name: self._database.get_column_family(name) for name in layout.FAMILIES}
-            handles = {name: self._database.get_column_family_handle(name) for name in layout.FAMILIES}
+            database = self._database = Rdict(str(self.path), whole, families, access)
+            for name in layout.FAMILIES:
+                self._families[name] = database.get_column_family(name)
+            self._batch_handles = {name: database.get_column_family_handle(name) for name in layout.FAMILIES}
         except Exception as error:  # rocksdict raises no narrower class
-            if read_only:
-                self._remove_diary()
-            raise translate(error, path, "opening the database") from error
-        self._batch_handles = handles
-        # Where the pieces of each level's unfinished tile start, so that they can be deleted when it is full.
-        self._edge_starts = {
-            level: [start for start, _ in self._pieces(level)] for level in range(TILE_LEVELS)
-        }
+            raise translate(error, self.path, "opening the database") from error
 
     @classmethod
     def create(cls, path: Path, metas: Mapping[str, bytes]) -> Self:
@@ -78,18 +93,19 @@ class RocksStore:
 
         Opening reads the list of files and then the write-ahead logs. A log that the writer deletes in between
         (its rows are in a table the list did not name yet) would be missing without a sign, and so would a table
-        that a compaction took away: then the opening is done again.
+        that a compaction took away: then the opening is done again. Changes nothing in the directory.
         """
         for _ in range(OPEN_TRIES):
-            logs = set(path.glob("*.log"))
+            before = _names(path)
             try:
+                check_journals(path)
                 store = cls(path, read_only=True)
             except DamagedError as error:
                 damage = error
-                if "no such file" in str(error).lower() and logs != set(path.glob("*.log")):
-                    continue
-                raise
-            if logs <= set(path.glob("*.log")):
+                if before == _names(path):
+                    raise
+                continue
+            if {name for name in before if name.endswith(".log")} <= _names(path):
                 store._make_durable()
                 return store
             store.close()
@@ -132,6 +148,9 @@ class RocksStore:
     def _put_remembered(self, batch: WriteBatch, commit: Commit) -> None:
         rows = self._batch_handles["idempotency"]
         for key, row in commit.remember:
+            old = self.remembered(key)
+            if old is not None:  # over: left behind, its row by time would have the new one forgotten
+                batch.delete(layout.remembered_time_key(layout.remembered_time(old), key), rows)
             batch.put(layout.remembered_key(key), row, rows)
             batch.put(layout.remembered_time_key(layout.remembered_time(row), key), b"", rows)
         for key in commit.forget:
@@ -177,30 +196,25 @@ class RocksStore:
 
     def stored_sizes(self) -> Iterator[int]:
         """See StoreReader.stored_sizes."""
-        rows = self._iterator("heads")
-        rows.seek_to_last()
-        while rows.valid():
-            key = rows.key()
+        for key, _ in self._scan("heads", RdictIter.seek_to_last, backward=True):
             if not key.startswith(layout.KEPT):
-                break
+                return
             yield int.from_bytes(key[1:], "big")
-            rows.prev()
-        self._finished(rows, "heads")
 
     def segments(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """See StoreReader.segments."""
-        rows = self._iterator("entries")
-        rows.seek_for_prev(layout.number(start))
-        if not rows.valid():
-            self._finished(rows, "entries")
-            rows.seek(layout.number(start))
-        while rows.valid():
-            first = int.from_bytes(rows.key(), "big")
+
+        def seek(rows: RdictIter) -> None:
+            rows.seek_for_prev(layout.number(start))
+            if not rows.valid():
+                self._scans.check(rows, "entries")
+                rows.seek(layout.number(start))
+
+        for key, framed in self._scan("entries", seek):
+            first = int.from_bytes(key, "big")
             if first >= end:
-                break
-            yield first, rows.value()
-            rows.next()
-        self._finished(rows, "entries")
+                return
+            yield first, framed
 
     def tile(self, level: int, index: int) -> bytes | None:
         """See StoreReader.tile."""
@@ -226,15 +240,10 @@ class RocksStore:
     def _pieces(self, level: int) -> Iterator[tuple[int, bytes]]:
         """The pieces of a level's unfinished tile: where each starts, and its row."""
         first = layout.edge_key(level, 0)
-        rows = self._iterator("heads")
-        rows.seek(first)
-        while rows.valid():
-            key = rows.key()
+        for key, value in self.rows("heads", first):
             if key[:-1] != first[:-1]:
-                break
-            yield key[-1], rows.value()
-            rows.next()
-        self._finished(rows, "heads")
+                return
+            yield key[-1], value
 
     def identity(self, index: int) -> bytes | None:
         """See StoreReader.identity."""
@@ -242,15 +251,11 @@ class RocksStore:
 
     def identities(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """See StoreReader.identities."""
-        rows = self._iterator("identities")
-        rows.seek(layout.number(start))
-        while rows.valid():
-            index = int.from_bytes(rows.key(), "big")
+        for key, identity in self.rows("identities", layout.number(start)):
+            index = int.from_bytes(key, "big")
             if index >= end:
-                break
-            yield index, rows.value()
-            rows.next()
-        self._finished(rows, "identities")
+                return
+            yield index, identity
 
     def remembered(self, key: bytes) -> bytes | None:
         """See StoreReader.remembered."""
@@ -259,26 +264,16 @@ class RocksStore:
     def remembered_before(self, time: int, limit: int) -> list[bytes]:
         """See StoreReader.remembered_before."""
         found: list[bytes] = []
-        rows = self._iterator("idempotency")
-        rows.seek(b"t")
         end = b"t" + layout.number(time)
-        while rows.valid() and len(found) < limit:
-            key = rows.key()
-            if key >= end:
+        for key, _ in self.rows("idempotency", b"t"):
+            if len(found) == limit or key >= end:
                 break
             found.append(key[9:])
-            rows.next()
-        self._finished(rows, "idempotency")
         return found
 
     def rows(self, family: str, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Every row of a column family from key `first` on, in key order: for a backup and an audit."""
-        rows = self._iterator(family)
-        rows.seek(first)
-        while rows.valid():
-            yield rows.key(), rows.value()
-            rows.next()
-        self._finished(rows, family)
+        """Every row of a column family from key `first` on, in key order."""
+        return self._scan(family, lambda rows: rows.seek(first))
 
     def put_rows(self, family: str, rows: list[tuple[bytes, bytes]]) -> None:
         """Write rows as they are: for a backup being made, never into a log in use."""
@@ -299,8 +294,12 @@ class RocksStore:
                 handle = os.open(file, os.O_RDONLY)
             except FileNotFoundError:
                 continue  # its rows were flushed into a synced table meanwhile
+            except OSError as error:
+                raise StorageError(f"{file}: {error.strerror}") from error
             try:
                 os.fsync(handle)
+            except OSError as error:
+                raise StorageError(f"{file}: {error.strerror}") from error
             finally:
                 os.close(handle)
 
@@ -318,28 +317,58 @@ class RocksStore:
             raise translate(error, self.path, f"reading {family} {key.hex()}") from error
         return value
 
+    def _scan(
+        self, family: str, seek: Callable[[RdictIter], None], *, backward: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        return self._scans.run(lambda: self._iterator(family), family, seek, backward=backward)
+
     def _iterator(self, family: str) -> RdictIter:
         self._open()
-        return self._families[family].iter()
-
-    def _finished(self, rows: RdictIter, family: str) -> None:
-        """An iterator ends at damage as it ends at the last row; only its status tells which."""
         try:
-            rows.status()
+            return self._families[family].iter()
+        except KeyError:
+            raise ClosedError(f"{self.path}: the database was closed") from None
         except Exception as error:  # rocksdict raises no narrower class
             raise translate(error, self.path, f"scanning {family}") from error
 
     def close(self) -> None:
-        """Close the database; safe to call twice. Handles go first, or its lock would stay."""
+        """Close the database; safe to call twice. Raises StorageError, DamagedError after it was let go of."""
         if self._database is None:
             return
-        database, self._database = self._database, None
-        for family in self._families.values():
-            family.close()
-        self._families = {}
-        self._batch_handles = {}
-        database.close()
+        failure = self._let_go()
+        if failure is not None:
+            raise failure
         self._remove_diary()
+
+    def _let_go(self) -> MerklelogError | None:
+        """Scans and handles go first, or the database's lock would stay. Gives the first error back.
+
+        Closing flushes, which a disk or a damaged table may refuse; each handle is let go of all the same.
+        """
+        handles = [*self._families.values(), *([self._database] if self._database is not None else ())]
+        self._database, self._families, self._batch_handles = None, {}, {}
+        self._scans.close()
+        failure: MerklelogError | None = None
+        while handles:
+            try:
+                handles.pop(0).close()
+            except Exception as error:  # noqa: BLE001 - rocksdict raises no narrower class
+                failure = failure or translate(error, self.path, "closing the database")
+        return failure
 
     def _remove_diary(self) -> None:
         shutil.rmtree(self._diary, ignore_errors=True)
+
+
+def _reader_diary() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="merklelog-read-"))
+    except OSError as error:
+        raise StorageError(f"{tempfile.gettempdir()}: {error.strerror}") from error
+
+
+def _names(path: Path) -> set[str]:
+    try:
+        return {entry.name for entry in path.iterdir()}
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
