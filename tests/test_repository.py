@@ -111,6 +111,13 @@ def test_pages_lead_somewhere(name: str) -> None:
         assert (ROOT / target).exists(), f"{name}: {target} is not there"
 
 
+def test_what_the_code_says_to_read_is_there() -> None:
+    for path in tracked():
+        if path.suffix == ".py":
+            for target in re.findall(r"`(docs/[\w/]+\.\w+)`", path.read_text("utf-8")):
+                assert (ROOT / target).exists(), f"{path.relative_to(ROOT)}: {target} is not there"
+
+
 def blocks(language: str) -> Iterator[str]:
     """The README's code blocks in one language, in order."""
     text = (ROOT / "README.md").read_text("utf-8")
