@@ -7,6 +7,7 @@ db/              the database
 index/           the identity index, derived from the database
 diary/           RocksDB's own notes of what it did
 lock             held by the one writer, and names its process
+acknowledged     how many entries were acknowledged at least
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from merklelog.errors import FormatVersionError, LockedError, NotALogError, StorageError
+from merklelog.errors import FormatVersionError, LockedError, NotALogError
 from merklelog.store import FORMAT
+from merklelog.store.problems import os_problem
 
 FORMAT_FILE: Final = "FORMAT"
 FORMAT_NAME: Final = "merklelog data directory, format "
@@ -50,6 +52,7 @@ def check_directory(directory: Path) -> None:
         not text.startswith(FORMAT_NAME)
         or not version.isascii()
         or not version.isdecimal()
+        or version.startswith("0")
         or len(version) > 9
     ):
         raise NotALogError(f"{path} says {text[:60]!r}, want {format_line()!r}")
@@ -58,8 +61,12 @@ def check_directory(directory: Path) -> None:
             f"{directory} has format {version}; this version of merklelog reads up to format {FORMAT}"
         )
     for name in (DATABASE, f"{DATABASE}/CURRENT"):
-        if not (directory / name).exists():
-            raise NotALogError(f"{directory} is not a whole log: {directory / name} is missing")
+        try:
+            (directory / name).stat()
+        except OSError as error:
+            raise NotALogError(
+                f"{directory} is not a whole log: {directory / name}: {error.strerror}"
+            ) from error
 
 
 class WriterLock:
@@ -70,17 +77,24 @@ class WriterLock:
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
+            raise os_problem(error, path) from error
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._handle, 32).decode("ascii", "replace").strip()
-            os.close(self._handle)
-            pid = int(holder) if holder.isascii() and holder.isdecimal() else None
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            pid = self._holder()
+            self.release()
             who = f"process {pid}" if pid is not None else "another process"
             raise LockedError(f"{directory} is open for writing by {who}", pid) from error
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.release()
+            raise os_problem(error, path) from error
+
+    def _holder(self) -> int | None:
+        """Who wrote its process id here; None in the moment between the lock and that."""
+        text = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip()
+        return int(text) if text.isascii() and text.isdecimal() else None
 
     def release(self) -> None:
         """Let the next writer in. The file stays: deleting it would let two writers lock two files."""

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from merklelog.errors import DamagedError, StorageError
+from merklelog.errors import DamagedError
+
+from .problems import os_problem
 
 BLOCK: Final = 32 * 1024
 _CHUNK = 32 * BLOCK  # read at a time: a log of 64 MiB must not become 64 MiB of memory
@@ -38,7 +40,7 @@ def check_journals(database: Path) -> None:
         except FileNotFoundError:
             continue  # its rows are in tables now
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
+            raise os_problem(error, path) from error
 
 
 def _check(path: Path, read: Callable[[int], bytes | None]) -> None:

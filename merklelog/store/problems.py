@@ -6,6 +6,7 @@ second process, or any other refusal of the disk.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from merklelog.errors import (
@@ -19,6 +20,7 @@ from merklelog.errors import (
 
 _FULL = ("no space left", "file too large", "disk quota", "enospc", "edquot", "efbig")
 _DAMAGED = ("corruption", "checksum mismatch", "bad magic", "no such file or directory", "missing")
+_FULL_NUMBERS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _CLOSED = "instance already closed"
 _LOCKED = ("while lock file", "lock hold by current process", "/lock:")
 
@@ -38,3 +40,9 @@ def translate(error: Exception, path: Path, doing: str) -> MerklelogError:
     if any(word in low for word in _DAMAGED):
         return DamagedError(said)
     return StorageError(said)
+
+
+def os_problem(error: OSError, path: Path) -> StorageFullError | StorageError:
+    """The project's error for what the system said about a file beside the database."""
+    said = f"{path}: {error.strerror or error}"
+    return StorageFullError(said) if error.errno in _FULL_NUMBERS else StorageError(said)

@@ -18,13 +18,13 @@ from typing import Self
 
 from rocksdict import AccessType, Cache, ColumnFamily, Rdict, RdictIter, WriteBatch
 
-from merklelog.errors import ClosedError, DamagedError, MerklelogError, StorageError
+from merklelog.errors import ClosedError, DamagedError, MerklelogError
 from merklelog.protocol.commit import Commit
 from merklelog.tree import Growth
 
 from . import layout, options
 from .journal import check_journals
-from .problems import translate
+from .problems import os_problem, translate
 from .scan import Scans
 
 DIARY = "diary"  # where RocksDB writes its own log of what it did, beside the database
@@ -295,11 +295,11 @@ class RocksStore:
             except FileNotFoundError:
                 continue  # its rows were flushed into a synced table meanwhile
             except OSError as error:
-                raise StorageError(f"{file}: {error.strerror}") from error
+                raise os_problem(error, file) from error
             try:
                 os.fsync(handle)
             except OSError as error:
-                raise StorageError(f"{file}: {error.strerror}") from error
+                raise os_problem(error, file) from error
             finally:
                 os.close(handle)
 
@@ -364,11 +364,11 @@ def _reader_diary() -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="merklelog-read-"))
     except OSError as error:
-        raise StorageError(f"{tempfile.gettempdir()}: {error.strerror}") from error
+        raise os_problem(error, Path("temporary directory for a reader's diary")) from error
 
 
 def _names(path: Path) -> set[str]:
     try:
         return {entry.name for entry in path.iterdir()}
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
+        raise os_problem(error, path) from error
