@@ -1,0 +1,239 @@
+"""The rows of a data directory, as an audit reads them: straight from the database, not as a reader shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+
+from merklelog.audit.report import FindingKind, Findings
+from merklelog.errors import DamagedError, MerklelogError, NotFoundError
+from merklelog.formats import VerifierKey
+from merklelog.log.reader import open_rows
+from merklelog.store import layout
+from merklelog.tree import HASH_SIZE, SIZE_LIMIT, TILE_HEIGHT, TILE_WIDTH, Tile
+
+_NODES_BYTES = 960
+_TILE_LEVELS = 8
+_IDENTITY_BYTES = 32
+
+
+class DatabaseRows:
+    """A log's database, as it stood when this was opened, beside its writer or without one.
+
+    Every scan asks for its status, so a damaged block is an error and never a shorter log; the rows behind it are
+    read all the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._store, info = open_rows(path)
+        self._name = f"{path}/db"
+        self.origin: str | None = info.origin
+        self.keys: tuple[VerifierKey, ...] = info.verifiers()
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    def newest(self) -> bytes:
+        """See AuditRows.newest."""
+        note = self._store.newest()
+        if note is None:
+            # One is signed when a log is made, so this is no log that has signed nothing yet.
+            raise DamagedError(f"{self._name}: it holds no newest checkpoint")
+        return note
+
+    def kept(self, size: int) -> bytes:
+        """See AuditRows.kept."""
+        note = self._store.checkpoint(size)
+        if note is None:
+            raise NotFoundError(f"{self._name}: no checkpoint is kept for size {size}")
+        return note
+
+    def kept_sizes(self, findings: Findings) -> Iterator[int]:
+        """See AuditRows.kept_sizes."""
+        last = -1
+        try:
+            for key, _ in self._store.rows("heads", layout.kept_key(0)):
+                last = int.from_bytes(key[1:], "big")
+                yield last
+        except MerklelogError as error:
+            # What stands behind the damage is found from the other end.
+            rest: list[int] = []
+            with suppress(MerklelogError):  # the same damage, met from behind: it is told once, below
+                rest.extend(takewhile(lambda size: size > last, self._store.stored_sizes()))
+            between = f"sizes above {last}" + (f" and below {rest[-1]}" if rest else "")
+            detail = f"checkpoints kept for {between} can not be read: {error}"
+            disproven = isinstance(error, DamagedError)
+            findings.add(FindingKind.CHECKPOINT, self._name, detail, disproven=disproven)
+            yield from reversed(rest)
+
+    # --- entries -----------------------------------------------------------------------------------------------
+
+    def bundles(self, first: int, last: int) -> Iterator[bytes | MerklelogError]:
+        """See AuditRows.bundles. One scan over all of them, so that each block is decompressed once."""
+        at = first
+        while at < last:
+            try:
+                for found in self._scan(at, last):
+                    yield found
+                    at += 1
+            except MerklelogError as error:
+                # A scan ends at damage. The bundle it was in is lost, the ones behind it are tried again.
+                yield error
+                at += 1
+
+    def _scan(self, first: int, last: int) -> Iterator[bytes | MerklelogError]:
+        want, parts = first, list[tuple[int, bytes]]()
+        for start, framed in self._store.segments(first << TILE_HEIGHT, last << TILE_HEIGHT):
+            number = start >> TILE_HEIGHT
+            if number < first:
+                continue  # the scan begins at the segment before, in case that one reached over
+            while number > want:
+                yield self._join(want, parts)
+                want, parts = want + 1, []
+            parts.append((start, framed))
+        while want < last:
+            yield self._join(want, parts)
+            want, parts = want + 1, []
+
+    def _join(self, number: int, parts: list[tuple[int, bytes]]) -> bytes | MerklelogError:
+        """The bundle that segments make, each in its place."""
+        at = number << TILE_HEIGHT
+        if len(parts) == 1 and parts[0][0] == at:
+            return parts[0][1]
+        for start, framed in parts:
+            if start != at:
+                return self._gap(at, start)
+            at += _count(framed)
+        if not parts:
+            return self._gap(at, at + TILE_WIDTH)
+        return b"".join([framed for _, framed in parts])
+
+    def _gap(self, want: int, got: int) -> DamagedError:
+        if got > want:
+            return DamagedError(f"{self._name}: entries {want} to {got - 1} are missing")
+        return DamagedError(f"{self._name}: a segment starts at entry {got}, want {want}")
+
+    def bundle(self, index: int, width: int) -> bytes:
+        """See AuditRows.bundle."""
+        found = next(self._scan(index, index + 1))
+        if isinstance(found, MerklelogError):
+            raise found
+        return found[: _end(found, width)]
+
+    # --- the tree ----------------------------------------------------------------------------------------------
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """See AuditRows.tile."""
+        hashes = self._store.tile(level, index)
+        if hashes is None and width < TILE_WIDTH:
+            hashes = self._store.edge(level, index)
+        if hashes is None:
+            raise DamagedError(f"{self._name}: the tile is missing")
+        if len(hashes) < width * HASH_SIZE or len(hashes) > TILE_WIDTH * HASH_SIZE:
+            raise DamagedError(f"{self._name}: the tile has {len(hashes)} bytes, want {width * HASH_SIZE}")
+        return hashes[: width * HASH_SIZE]
+
+    def nodes(self, level: int, index: int) -> bytes | None:
+        """See AuditRows.nodes."""
+        row = self._store.nodes(level, index)
+        if row is None or len(row) != _NODES_BYTES:
+            got = "are missing" if row is None else f"have {len(row)} bytes, want {_NODES_BYTES}"
+            raise DamagedError(f"{self._name}: the inner hashes {got}")
+        return row
+
+    # --- what else there is ------------------------------------------------------------------------------------
+
+    def check_beside(self, first: int, last: int, findings: Findings) -> None:
+        """See AuditRows.check_beside: identities that came with entries. They can be read, not recomputed."""
+        end = last << TILE_HEIGHT
+        at = first << TILE_HEIGHT
+        try:
+            for index, identity in self._store.identities(at, end):
+                if len(identity) != _IDENTITY_BYTES:
+                    detail = f"its identity has {len(identity)} bytes, want {_IDENTITY_BYTES}"
+                    findings.add(FindingKind.DATABASE, self._name, detail, (index, index + 1))
+                at = index + 1
+        except MerklelogError as error:
+            findings.fault(FindingKind.DATABASE, self._name, error, (at, end))
+
+    def check_rest(self, size: int, findings: Findings) -> list[str]:
+        """See AuditRows.check_rest: nothing behind the signed size, and every other row can be read.
+
+        One commit writes entries, tiles and checkpoint together, so a row behind `size` is none that this log
+        wrote, whatever moment this is.
+        """
+        for family in ("meta", "idempotency"):
+            try:
+                for _ in self._store.rows(family):
+                    pass
+            except MerklelogError as error:
+                findings.fault(FindingKind.DATABASE, self._name, error)
+        try:
+            for what in self._behind(size):
+                findings.add(FindingKind.EXTRA, self._name, f"{what} behind the signed size {size}")
+        except MerklelogError as error:
+            findings.fault(FindingKind.DATABASE, self._name, error)
+        return []
+
+    def _behind(self, size: int) -> Iterator[str]:
+        start = size >> TILE_HEIGHT << TILE_HEIGHT
+        for first, framed in self._store.segments(start, SIZE_LIMIT):
+            if first >= start and first + _count(framed) > size:
+                yield f"entries from {max(first, size)} on"
+                break
+        for index, _ in self._store.identities(size, SIZE_LIMIT):
+            yield f"the identity of entry {index}"
+            break
+        for level in range(_TILE_LEVELS):
+            end = size >> (TILE_HEIGHT * (level + 1))
+            for key in (layout.tile_key(level, end), layout.nodes_key(level, end)):
+                for found, _ in self._store.rows("tiles", key):
+                    if found[:1] == key[:1]:
+                        yield f"tile {level}/{int.from_bytes(found[1:], 'big')}"
+                    break
+        for newest in self._store.stored_sizes():
+            if newest > size:
+                yield f"a checkpoint of size {newest}"
+            break
+
+    # --- names -------------------------------------------------------------------------------------------------
+
+    def place(self, tile: Tile) -> str:
+        """See AuditRows.place."""
+        return f"{self._name}: {tile.path}"
+
+    def place_of_reading(self, tile: Tile) -> str:  # noqa: ARG002  what can not be read is a block of the database
+        """See AuditRows.place_of_reading."""
+        return self._name
+
+    def place_of_nodes(self, level: int, index: int) -> str:
+        """See AuditRows.place_of_nodes."""
+        return f"{self._name}: inner hashes of {Tile(level, index, TILE_WIDTH).path}"
+
+    def place_of_checkpoint(self, size: int | None) -> str:
+        """See AuditRows.place_of_checkpoint."""
+        return f"{self._name}: {'checkpoint' if size is None else f'checkpoints/{size}'}"
+
+    def close(self) -> None:
+        """See AuditRows.close."""
+        self._store.close()
+
+
+def _count(framed: bytes) -> int:
+    """How many entries a segment holds, one that is cut off included: hashing finds that out."""
+    count = at = 0
+    while at + 1 < len(framed):
+        at += 2 + (framed[at] << 8 | framed[at + 1])
+        count += 1
+    return count
+
+
+def _end(framed: bytes, width: int) -> int:
+    """Where the first `width` entries end."""
+    at = 0
+    for _ in range(width):
+        if at + 1 >= len(framed):
+            break
+        at += 2 + (framed[at] << 8 | framed[at + 1])
+    return at

@@ -1,0 +1,94 @@
+"""What an audit reads: the rows of a data directory, or the files of a published copy, behind one Protocol.
+
+Nothing that comes back is trusted, and nothing is passed over: what can not be read is an error of this project,
+which the caller turns into a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from merklelog.audit.report import Findings
+from merklelog.client import open_target, published_directory
+from merklelog.errors import MerklelogError, NotALogError
+from merklelog.formats import VerifierKey
+from merklelog.tree import Tile
+
+
+class AuditRows(Protocol):
+    """A log as it is stored. Methods raise DamagedError, NotFoundError and what else reading may end in."""
+
+    @property
+    def origin(self) -> str | None:
+        """The origin that the checkpoints must have; None when the target does not say it apart from them."""
+
+    @property
+    def keys(self) -> tuple[VerifierKey, ...]:
+        """The log's own verifier keys, where the target has them besides its checkpoints."""
+
+    def newest(self) -> bytes:
+        """The newest checkpoint, a signed note."""
+
+    def kept(self, size: int) -> bytes:
+        """The checkpoint kept under a size."""
+
+    def kept_sizes(self, findings: Findings) -> Iterator[int]:
+        """All sizes a checkpoint is kept under, smallest first; what can not be listed becomes a finding."""
+
+    def bundles(self, first: int, last: int) -> Iterator[bytes | MerklelogError]:
+        """The full bundles [first, last) in their order, uncompressed: each the bytes, or why there are none."""
+
+    def bundle(self, index: int, width: int) -> bytes:
+        """The first `width` entries of a bundle."""
+
+    def tile(self, level: int, index: int, width: int) -> bytes:
+        """The first `width` hashes of a tile; its length is right."""
+
+    def nodes(self, level: int, index: int) -> bytes | None:
+        """The inner hashes kept beside a full tile; None for a target that keeps none."""
+
+    def check_beside(self, first: int, last: int, findings: Findings) -> None:
+        """Check what is kept of the entries of the bundles [first, last) beside the tree."""
+
+    def check_rest(self, size: int, findings: Findings) -> list[str]:
+        """Check what no entry and no tile of a tree of `size` leaves accounts for; gives remarks."""
+
+    def place(self, tile: Tile) -> str:
+        """Where a tile or bundle stands, for a finding about its content."""
+
+    def place_of_reading(self, tile: Tile) -> str:
+        """Where it is read from, for a finding that it can not be."""
+
+    def place_of_nodes(self, level: int, index: int) -> str:
+        """Where the inner hashes of a full tile stand."""
+
+    def place_of_checkpoint(self, size: int | None) -> str:
+        """Where the checkpoint kept under a size stands; None: the newest one."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+def open_rows(target: str, findings: Findings) -> AuditRows:
+    """Open a target as an audit reads it; damage that does not stand in the way becomes a finding.
+
+    Raises UsageError for a kind of target that this version can not audit, NotALogError, FormatVersionError,
+    DamagedError, UnreachableError, StorageError.
+    """
+    # Each kind brings in what it needs only when it is asked for.
+    if target.startswith("dir:"):
+        from merklelog.audit.published import PublishedRows
+
+        return PublishedRows(published_directory(target), findings)
+    if not target or "://" in target:
+        open_target(target).close()  # says what is wrong with it
+        raise NotALogError(f"target {target[:200]!r}: this version audits a PATH or dir:PATH")
+    from merklelog.audit.database import DatabaseRows
+
+    try:
+        return DatabaseRows(Path(target).absolute())
+    except NotALogError:
+        open_target(target).close()  # says what it is instead, where that can be told
+        raise
