@@ -129,9 +129,7 @@ class DirectoryStore:
                 opened.append((new, *files.open_temporary(folder)))
                 files.write_all(opened[-1][1], new.data)
             self._step("written")
-            # All are written before the first is synced: the file system then does much of the work once.
-            for _, handle, _ in opened:
-                os.fdatasync(handle)
+            files.sync_all([handle for _, handle, _ in opened])
             self._step("synced")
             created = sum(self._create(new, temporary) for new, _, temporary in opened)
             self._step("linked")

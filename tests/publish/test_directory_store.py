@@ -157,6 +157,26 @@ def test_a_full_disk_is_said_and_changes_nothing(tmp_path: Path, call: str) -> N
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("count", [1, 100])
+def test_what_could_not_be_synced_has_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = DirectoryStore(tmp_path)
+    store.put("head", b"old")
+    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match="Input/output error"):
+        store.put_many([NewObject(f"a/{i}", b"%d" % i) for i in range(count)])
+    with pytest.raises(StorageError, match="/head: Input/output error"):
+        store.put("head", b"new")
+    assert list(store.list_keys()) == ["head"]
+    assert store.get("head").data == b"old"
+    assert leftovers(tmp_path) == []
+
+
 def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
