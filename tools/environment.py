@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -123,8 +124,7 @@ def _point(link: Path, place: Path) -> None:
     """Let `.venv/run` lead to the newest environment. Renamed into place, so it always leads somewhere."""
     if link.is_symlink() and link.readlink() == Path(place.name):
         return
-    draft = link.with_name(f"{link.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
+    draft = link.with_name(f"{link.name}.{secrets.token_hex(8)}")
     draft.symlink_to(place.name)
     draft.replace(link)
 
