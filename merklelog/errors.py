@@ -1,7 +1,8 @@
 """Every error this project raises on purpose.
 
-One tree, so that `except MerklelogError` is enough for a caller and a fuzz test can say "garbage raises only this".
-Each class carries the exit status the command line ends with (design, "Names that outsiders use"):
+One tree, so that `except MerklelogError` is enough for a caller, and a fuzz test can say "garbage raises only
+this".
+Each class carries the exit status the command line ends with:
 1 disproven or refused for safety, 2 usage or configuration, 3 could not tell, 4 failed for a local reason.
 
 A class says *whose* fault it is; the message says *what* was wrong with *which* value.
@@ -53,6 +54,26 @@ class FormatVersionError(UsageError):
 
 class ConflictError(UsageError):
     """An idempotency key was used before with other bytes."""
+
+
+class FieldError(UsageError):
+    """A field of a request that can not be taken; `field` names it and the message says what is allowed."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class LevelError(UsageError):
+    """A level of waiting that the log has not configured."""
+
+
+class ForbiddenError(UsageError):
+    """Who asks is known and may not do this."""
+
+
+class UnauthenticatedError(UsageError):
+    """Who asks did not say who they are, or said it wrongly."""
 
 
 # --- bytes from outside are not what they claim: exit 1 --------------------------------------------------------
@@ -110,6 +131,13 @@ class ImmutableError(VerificationError):
     """A published object that must never change is there with other bytes."""
 
 
+class BehindError(VerificationError):
+    """A log holds less than was published of it: a backup that was brought back, or a lost disk.
+
+    Refused for safety: going on would fork what others have seen.
+    """
+
+
 class DamagedError(VerificationError):
     """Stored or published data is not what was written: names the index or the file."""
 
@@ -125,6 +153,10 @@ class UnknownError(MerklelogError):
 
 class NotFoundError(UnknownError):
     """The log has no such thing now (an entry, a stored checkpoint, a head that meets the policy)."""
+
+
+class UnknownLogError(NotFoundError):
+    """The server serves no log of that origin, or several and the request names none."""
 
 
 class UnreachableError(UnknownError):
@@ -147,7 +179,7 @@ class OverloadedError(UnknownError):
 
 
 class LocalError(MerklelogError):
-    """This machine's disk, memory or processes are in the way."""
+    """Something of this machine is in the way: its disk, its memory or another process."""
 
 
 class LockedError(LocalError):

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from merklelog.errors import ConflictError
-from merklelog.tree import Hash, leaf_hashes
+from merklelog.formats import LENGTHS
+from merklelog.protocol.commit import Checkpointed, Commit, split_segments
+from merklelog.tree import Growth, Hash, leaf_hashes
 
+from .head import Head
 from .request import Request
 
 DAY = 86_400
@@ -227,3 +230,18 @@ def _fingerprint(entries: Sequence[bytes]) -> bytes:
         hasher.update(len(entry).to_bytes(4, "big"))
         hasher.update(entry)
     return hasher.digest()
+
+
+def commit_of(made: Plan, growth: Growth, head: Head, before: Head) -> Commit:
+    """What a store has to write for a plan, the tree's growth by it, and the head that signs it."""
+    lengths = [LENGTHS[len(entry)] for entry in made.entries]
+    framed: list[bytes] = [b""] * (2 * len(lengths))
+    framed[::2] = lengths
+    framed[1::2] = made.entries
+    return Commit(
+        checkpoint=Checkpointed(head.size, head.note, keep=False) if head is not before else None,
+        segments=split_segments(made.first, framed),
+        growth=growth,
+        identities=tuple(made.identities),
+        remember=tuple(made.remember.items()),
+    )

@@ -110,7 +110,7 @@ class Request:
         self.waiter.acquire()
 
 
-def settle_all(requests: list[Request]) -> None:
+def _settle_all(requests: list[Request]) -> None:
     """Settle what one event loop waits for, in one of its callbacks."""
     for request in requests:
         request.settle()
@@ -168,3 +168,18 @@ def scoped_key(key: bytes | str, submitter: str) -> bytes:
         raise EntryError(f"idempotency key of {shown}: a key has 1 to {MAX_KEY_BYTES} bytes")
     who = submitter.encode()
     return blake3(len(who).to_bytes(8, "big") + who + raw).digest()
+
+
+def tell(requests: list[Request]) -> None:
+    """Settle requests; those of an event loop in one callback of that loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[Request]] = {}
+    for request in requests:
+        if request.loop is None:
+            request.settle()
+        else:
+            loops.setdefault(request.loop, []).append(request)
+    for loop, group in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, group)
+        except RuntimeError:  # the loop was closed: nobody is left to be told
+            continue

@@ -13,7 +13,6 @@ opened anew, so the sequencer fails everything that waits with StoppedError and 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from _thread import allocate_lock
 from collections import deque
@@ -30,15 +29,15 @@ from merklelog.errors import (
     StoppedError,
     StorageFullError,
 )
-from merklelog.formats import LENGTHS
-from merklelog.protocol.commit import Checkpointed, Commit, split_segments
+from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.store import Store
-from merklelog.tree import Frontier, Growth, TreeSize
+from merklelog.tree import Frontier, TreeSize
 
 from .head import Head, Signers
-from .planner import DAY, Known, Plan, plan
+from .planner import DAY, Known, Plan, commit_of, plan
 from .receipt import ProofSource
-from .request import Request, settle_all
+from .request import Request, tell
+from .world import Limits, World
 
 IN_FLIGHT = 4
 MAX_COMMIT_ENTRIES = 16_384
@@ -48,28 +47,6 @@ SETTLE_AFTER = 30.0  # seconds of quiet after which memtables are flushed, so th
 SETTLE_BYTES = 1 << 20
 FORGET_EVERY = 60.0
 FORGET_ROWS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a log takes: bytes that may wait, bytes that must stay free on its disk, days it remembers keys."""
-
-    max_pending_bytes: int
-    min_free_bytes: int
-    idempotency_days: int
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the sequencer knows of the world outside: clocks and the free bytes of the log's disk.
-
-    `step` is called with the name of each step of a commit as it is passed; tests kill the process there.
-    """
-
-    monotonic: Callable[[], float]
-    seconds: Callable[[], int]
-    free_bytes: Callable[[], int]
-    step: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +93,7 @@ class Sequencer:
         self._failure: BaseException | None = None
         self._slots = threading.Semaphore(IN_FLIGHT)
         self._written: SimpleQueue[_Written | Callable[[], None] | None] = SimpleQueue()
+        self._listeners: tuple[Callable[[Head], None], ...] = ()
         self._keep_at: float | None = None
         self._forget_at = world.monotonic()
         self._settle_at: float | None = None
@@ -176,6 +154,20 @@ class Sequencer:
         if not already or any(thread.is_alive() for thread in self._threads):
             for thread in self._threads:
                 thread.join()
+
+    def listen(self, listener: Callable[[Head], None]) -> Callable[[], None]:
+        """Call `listener` with each new durable head, from the syncer's thread: it must be quick and not raise.
+
+        Gives the function that ends it.
+        """
+        with self._mutex:
+            self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            with self._mutex:
+                self._listeners = tuple(known for known in self._listeners if known is not listener)
+
+        return end
 
     @property
     def failure(self) -> BaseException | None:
@@ -272,7 +264,7 @@ class Sequencer:
             note = self._signers.sign(size, root, both=False)
             head = Head(size, root, note, self._frontier.partials())
             self._world.step("signed")
-        self._store.write(_commit_of(made, growth, head, before))
+        self._store.write(commit_of(made, growth, head, before))
         self._world.step("written")
         if self._note_identities is not None:
             self._note_identities(made)
@@ -347,7 +339,10 @@ class Sequencer:
         if batches:
             self._store.sync()
             self._world.step("synced")
-            self.head = batches[-1].head
+            if batches[-1].head is not self.head:
+                self.head = batches[-1].head
+                for listener in self._listeners:
+                    listener(self.head)
 
     def _gather(
         self, item: _Written | Callable[[], None] | None
@@ -375,7 +370,7 @@ class Sequencer:
         for batch in batches:
             for request in batch.requests:
                 request.size, request.note = batch.head.size, batch.head.note
-        _tell([request for batch in batches for request in batch.requests])
+        tell([request for batch in batches for request in batch.requests])
 
     # --- stopping ----------------------------------------------------------------------------------------------
 
@@ -395,33 +390,4 @@ class Sequencer:
                 f"with its idempotency key once the log is open again: {error}"
             )
             request.error.__cause__ = error
-        _tell(waiting)
-
-
-def _commit_of(made: Plan, growth: Growth, head: Head, before: Head) -> Commit:
-    lengths = [LENGTHS[len(entry)] for entry in made.entries]
-    framed: list[bytes] = [b""] * (2 * len(lengths))
-    framed[::2] = lengths
-    framed[1::2] = made.entries
-    return Commit(
-        checkpoint=Checkpointed(head.size, head.note, keep=False) if head is not before else None,
-        segments=split_segments(made.first, framed),
-        growth=growth,
-        identities=tuple(made.identities),
-        remember=tuple(made.remember.items()),
-    )
-
-
-def _tell(requests: list[Request]) -> None:
-    """Settle requests; those of an event loop in one callback of that loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[Request]] = {}
-    for request in requests:
-        if request.loop is None:
-            request.settle()
-        else:
-            loops.setdefault(request.loop, []).append(request)
-    for loop, group in loops.items():
-        try:
-            loop.call_soon_threadsafe(settle_all, group)
-        except RuntimeError:  # the loop was closed: nobody is left to be told
-            continue
+        tell(waiting)

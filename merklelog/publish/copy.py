@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from merklelog.errors import ConfigError, NotALogError, StaleError
+from merklelog.errors import BehindError, ConfigError, NotALogError
 from merklelog.formats.keys import VerifierKey
 from merklelog.publish.collect import collect_partials
 from merklelog.publish.encoding import BundleEncoding, parse_bundle_encoding
@@ -105,7 +105,7 @@ def publish_copy(
 
     Raises, with the copy unchanged: NotALogError for a place that holds something else; ConfigError for an
     encoding that is none or not the copy's; FormatVersionError for a copy by a newer version; DamagedError
-    and SignatureError for a copy whose checkpoint or right edge is damaged or another log's; StaleError when
+    and SignatureError for a copy whose checkpoint or right edge is damaged or another log's; BehindError when
     the copy is newer than the log (a backup, brought back); ForkError with both notes when their histories
     differ. Raises, with what it shows unchanged: DamagedError for a tile or bundle of the log that does not
     lead to the signed root; ImmutableError for an object of the copy that is there with other bytes; what
@@ -168,7 +168,7 @@ class _Publication:
             return
         self._compare(shown)
         if shown.size > newest.size:
-            raise StaleError(
+            raise BehindError(
                 f"{self._dest.location}: it shows size {shown.size}, and this log has signed only up to "
                 f"{newest.size}: is it a backup that was brought back?"
             )

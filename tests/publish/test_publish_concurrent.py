@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from merklelog.errors import ForkError, ImmutableError, StaleError
+from merklelog.errors import BehindError, ForkError, ImmutableError
 from merklelog.publish import DirectoryStore, PublishReport, publish_copy
 from merklelog.publish.copy import STEPS
 
@@ -101,7 +101,7 @@ def test_publishers_in_several_processes_under_a_reader(
             for size in list(sizes)[number % 2 :]:
                 try:
                     publish(log.grow(size), tmp_path)
-                except StaleError:
+                except BehindError:
                     continue  # another one is ahead of this one's log
             os._exit(0)
         except BaseException as error:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from merklelog.errors import (
+    BehindError,
     ConfigError,
     DamagedError,
     ForkError,
@@ -20,7 +21,6 @@ from merklelog.errors import (
     MerklelogError,
     NotALogError,
     SignatureError,
-    StaleError,
 )
 from merklelog.publish import DirectoryStore, PublishReport, publish_copy
 
@@ -143,7 +143,7 @@ def test_a_log_behind_its_copy(check: ModuleType, memory: ModuleType, root: Path
     for size in (0, 699):
         behind = memory.MemoryLog().grow(size)
         words = f"it shows size 700, and this log has signed only up to {size}"
-        refuses(check, root, StaleError, words, lambda log=behind: publish(log, root))
+        refuses(check, root, BehindError, words, lambda log=behind: publish(log, root))
 
 
 @pytest.mark.parametrize(("level", "index", "path"), [(0, 1, "tile/0/001"), (0, 3, "tile/0/003.p/132")])
