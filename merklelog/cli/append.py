@@ -72,6 +72,7 @@ def append(
     Without FILE, or for -, standard input is read. When this ends with status 0, all of them are on disk and
     under a signed checkpoint. Lines are not looked into: any bytes will do. TARGET is a data directory.
     """
+    from merklelog.cli.feed import Tally, feed
     from merklelog.cli.inputs import check, choose_inputs
     from merklelog.log import open_log
 
@@ -84,12 +85,20 @@ def append(
         session.note("reading from the terminal; Ctrl-D ends the input")
     # The file for the proof comes first: what can not be written is better known before anything is appended.
     place = contextlib.nullcontext(None) if receipt is None else output(receipt, session)
-    with place as save, open_log(target) as log:
-        start = log.size
-        tally = _feed(session, log, _batches(inputs, single=receipt is not None, key=key), key, total)
-        if save is not None and tally.last is not None:
-            save(tally.last[0].to_bytes())
-        result = _result(log, start, tally, receipt)
+    tally = Tally()
+    try:
+        with place as save, open_log(target) as log:
+            start = log.size
+            batches = _batches(inputs, single=receipt is not None, key=key)
+            with progress_bar("appending") as advance:
+                feed(log, batches, tally, key, lambda: advance(tally.entries, total))
+            if save is not None and tally.last is not None:
+                save(tally.last[0].to_bytes())
+            result = _result(log, start, tally, receipt)
+    except BaseException:
+        if tally.entries:  # whatever comes now, these are durable
+            session.note(f"appended before it stopped: {tally}")
+        raise
     session.show(result, [_line(result)])
 
 
@@ -113,23 +122,6 @@ def _only_one(found: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
     if len(entries) != 1:
         raise UsageError(f"-o: a proof is of one entry, and {'more' if entries else 'none'} were given")
     yield entries
-
-
-def _feed(
-    session: Session, log: Log, batches: Iterator[list[bytes]], key: bytes | None, total: int | None
-) -> Tally:
-    """Append everything; when that fails, say what is durable before the error goes on."""
-    from merklelog.cli.feed import Tally, feed
-
-    tally = Tally()
-    try:
-        with progress_bar("appending") as advance:
-            feed(log, batches, tally, key, lambda: advance(tally.entries, total))
-    except BaseException:
-        if tally.entries:
-            session.note(f"appended before it stopped: {tally}")
-        raise
-    return tally
 
 
 def _result(log: Log, start: int, tally: Tally, receipt: str | None) -> AppendResult:

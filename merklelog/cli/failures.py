@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import traceback
 from dataclasses import dataclass
@@ -64,10 +65,9 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _report_usage(error: click.ClickException, session: Session) -> int:
-    try:
-        error.show()
-    except OSError:
-        return USAGE  # standard error is closed: the status has to say it all
+    told = io.StringIO()
+    error.show(told)  # not straight to the terminal: it repeats the caller's words as they are
+    session.note(told.getvalue().removesuffix("\n"))
     _report_json(Failure("UsageError", error.format_message(), USAGE), session)
     return USAGE
 

@@ -45,7 +45,8 @@ class Tally:
     def __str__(self) -> str:
         runs = [f"input {at + 1}-{at + count} at {index}:{index + count}" for at, index, count in self.runs]
         more = ["..."] if len(runs) > SHOWN_RUNS else []
-        return f"{self.entries} entries; " + ", ".join([*runs[:SHOWN_RUNS], *more])
+        what = "1 entry" if self.entries == 1 else f"{self.entries} entries"
+        return "; ".join([what, *([", ".join([*runs[:SHOWN_RUNS], *more])] if runs else [])])
 
 
 def _end(run: tuple[int, int, int]) -> tuple[int, int]:

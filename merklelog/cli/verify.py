@@ -12,7 +12,7 @@ from merklelog.cli.files import name_of, read_argument, read_bytes
 from merklelog.cli.results import Cosigners, ExistedBy, LogKey, Origin, Root, Size
 from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import WANT_TRUST, read_trust
-from merklelog.errors import FormatError, UsageError
+from merklelog.errors import FormatError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from merklelog.formats import ProofFile
@@ -59,6 +59,7 @@ def verify(
     FILE is a tlog-proof file; -, here or for --entry, is standard input. Nothing is trusted but the keys you
     give: no log and no network is asked. Exit status 0 means proven, 1 disproven.
     """
+    from merklelog.cli.verdicts import cosigner_results, signer_lines
     from merklelog.formats import format_vkey
     from merklelog.protocol import verify_proof_file
 
@@ -69,9 +70,10 @@ def verify(
         raise UsageError("FILE and --entry: only one of them can be standard input")
     leaf = _leaf(entry, leaf_hash)
     file = _read_proof(proof)
-    verdict = verify_proof_file(file, leaf, trusted)
-    from merklelog.cli.verdicts import cosigner_results, signer_lines
-
+    try:
+        verdict = verify_proof_file(file, leaf, trusted)
+    except VerificationError as error:
+        raise type(error)(f"{name_of(proof)}: not proven: {error}") from error
     checkpoint = verdict.checkpoint
     result = VerifyResult(
         origin=checkpoint.origin,

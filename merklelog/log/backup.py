@@ -17,12 +17,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from merklelog.errors import DamagedError, StorageError, UsageError
+from merklelog.errors import DamagedError, MerklelogError, StorageError, UsageError
 from merklelog.store import RocksStore
 from merklelog.store.layout import FAMILIES
 from merklelog.tree import Hash, TreeSize
@@ -88,12 +88,9 @@ def backup(
 
 def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
     store, info = open_rows(log)
-    with closing(store), closing(RocksStore(draft / DATABASE, create=True)) as copy:
+    with closing(store):
         head, _ = read_head(store, info.origin, info.verifiers(), str(log))
-        for family in FAMILIES:
-            _copy_family(store, copy, family, head.size, progress)
-        copy.sync()
-        copy.settle()
+        _copy_database(store, draft / DATABASE, head.size, progress)
     (draft / INDEX).mkdir()
     write_synced(draft / FILE, (log / FILE).read_text("utf-8"))
     write_synced(draft / FORMAT_FILE, (log / FORMAT_FILE).read_text("ascii"))
@@ -106,6 +103,21 @@ def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
                 f"{log}: its copy has size {made.size}, want {head.size}: it was not written whole"
             )
     return BackupReport(info.origin, head.size, head.root)
+
+
+def _copy_database(store: RocksStore, place: Path, size: int, progress: Progress) -> None:
+    copy = RocksStore(place, create=True)
+    try:
+        for family in FAMILIES:
+            _copy_family(store, copy, family, size, progress)
+        copy.sync()
+        copy.settle()
+    except BaseException:
+        # Closing a database that could not be written fails as well, and says less.
+        with suppress(MerklelogError):
+            copy.close()
+        raise
+    copy.close()
 
 
 def _copy_family(store: RocksStore, copy: RocksStore, family: str, size: int, progress: Progress) -> None:

@@ -43,7 +43,10 @@ Run = Callable[..., Done]
 
 
 def _call(words: tuple[object, ...], stdin: bytes) -> Done:
-    streams = [io.TextIOWrapper(io.BytesIO(data), encoding="utf-8") for data in (stdin, b"", b"")]
+    streams = [
+        io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors=errors)
+        for data, errors in ((stdin, "surrogateescape"), (b"", "surrogateescape"), (b"", "backslashreplace"))
+    ]
     with pytest.MonkeyPatch.context() as patch:
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
             patch.setattr(sys, name, stream)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from merklelog.cli import inputs
 from merklelog.cli.inputs import BATCH_BYTES, BATCH_ENTRIES, ENTRY_COST, batches, choose_inputs, chunks
+from merklelog.errors import StorageFullError
+from merklelog.store import RocksStore
 
 MAX = 65_535
 
@@ -248,3 +250,18 @@ def test_one_cut_for_one_input_whatever_the_reads(tmp_path: Path, monkeypatch: p
         cuts.append([len(batch) for batch in batches(found, hold=True)])
     assert cuts[0] == cuts[1]
     assert len(cuts[0]) > 3
+
+
+def test_what_is_durable_is_said_also_when_the_end_fails(
+    run: Callable, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RocksStore) -> None:
+        raise StorageFullError("no room to flush memtables")
+
+    monkeypatch.setattr(RocksStore, "settle", full)
+    done = run("append", log, "--jsonl", stdin=b"four\nfive\n", status=4)
+    monkeypatch.undo()
+    assert "appended before it stopped: 2 entries; input 1-2 at 3:5\n" in done.err
+    assert done.err.endswith("merklelog: no room to flush memtables\n")
+    assert done.out == b""
+    assert run("get", log, "3:5").out == b"fourfive"

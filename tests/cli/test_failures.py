@@ -35,18 +35,27 @@ def fail(run: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable:
     return call
 
 
+def make(kind: type[errors.MerklelogError]) -> errors.MerklelogError:
+    """An error of a class, whatever words it wants."""
+    try:
+        return kind("the value 7")
+    except TypeError:
+        return kind("the field", "the value 7")  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_every_error_has_its_status_and_its_sentence(
     fail: Callable, kind: type[errors.MerklelogError]
 ) -> None:
-    done = fail(kind("the value 7 is no good"), status=kind.exit_status)
-    assert done.err == "merklelog: the value 7 is no good\n"
-    assert done.out == b""
-    done = fail(kind("the value 7 is no good"), "--json", status=kind.exit_status)
-    assert done.err == "merklelog: the value 7 is no good\n"
+    error = make(kind)
+    assert "the value 7" in str(error)
+    done = fail(error, status=kind.exit_status)
+    assert (done.out, done.err) == (b"", f"merklelog: {error}\n")
+    done = fail(error, "--json", status=kind.exit_status)
+    assert done.err == f"merklelog: {error}\n"
     assert json.loads(done.out) == {
         "error": kind.__name__,
-        "message": "the value 7 is no good",
+        "message": str(error),
         "exit_status": kind.exit_status,
     }
 
