@@ -2,7 +2,8 @@
 
 from .config import KEYS, Key, LogConfig, load_config
 from .create import create_log
-from .log import Log, open_log
+from .log import Log
+from .opening import open_log
 from .reader import LogReader, open_reader
 from .receipt import BatchReceipt, Receipt
 

@@ -5,34 +5,26 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merklelog.errors import (
-    ClosedError,
-    DamagedError,
-    EntryError,
-    FormatVersionError,
-    KeyFileError,
-    NotALogError,
-    StoppedError,
-)
-from merklelog.store import FORMAT, RocksStore, Store
-from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex
+from merklelog.errors import ClosedError, DamagedError, EntryError, StoppedError
+from merklelog.store import Store
+from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex, TreeSize
 
-from .config import LogConfig, load_config
-from .create import LogInfo, load_signers, read_info
-from .directory import DATABASE, INDEX, WriterLock, check_directory
-from .head import Head, Signers, read_head
+from .config import LogConfig
+from .create import LogInfo
+from .directory import INDEX, WriterLock
+from .head import Head, Signers
 from .planner import Known
 from .reader import LogReader, open_reader
 from .receipt import BatchReceipt, Receipt
 from .request import Request, check_identity, many, one, scoped_key
-from .sequencer import Limits, Sequencer, World
+from .sequencer import Sequencer
+from .world import Limits, World
 
 if TYPE_CHECKING:
     from .identities import Identities
@@ -96,6 +88,7 @@ class Log(LogReader):
             Limits(config.max_pending_bytes, config.min_free_bytes, config.idempotency_days),
             world,
         )
+        self._process = os.getpid()
         _OPEN.add(self)
 
     @property
@@ -257,12 +250,23 @@ class Log(LogReader):
         if self._identities is None:
             return super().find(leaf)
         size = self.size
-        return self._identities.find(leaf, size, lambda index: self._durable_leaf(index, size))
+        try:
+            return self._identities.find(leaf, size, lambda index: self._durable_leaf(index, size))
+        except LookupError:
+            return super().find(leaf)
 
     def _durable_leaf(self, index: int, size: int) -> Hash:
         number, at = divmod(index, TILE_WIDTH)
         hashes = self.tile(0, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
         return Hash(hashes[HASH_SIZE * at : HASH_SIZE * (at + 1)])
+
+    def listen(self, listener: Callable[[TreeSize], None]) -> Callable[[], None]:
+        """Call `listener` with the size of each new durable checkpoint; gives the function that ends it.
+
+        It is called from the log's own thread before the appends of that commit return: it must be quick and
+        must not raise.
+        """
+        return self._sequencer.listen(lambda head: listener(head.size))
 
     def refresh(self) -> None:
         """Nothing to do: the writer sees its own commits."""
@@ -328,76 +332,16 @@ def _batch(settled: Settled) -> BatchReceipt:
     return settled
 
 
-def _free_bytes(path: Path) -> Callable[[], int]:
-    def free() -> int:
-        stat = os.statvfs(path)
-        return stat.f_bavail * stat.f_frsize
-
-    return free
-
-
-def open_log(path: str | os.PathLike[str], *, step: Callable[[str], None] | None = None) -> Log:
-    """Open a log's data directory for appending; use as a context manager, or call `close`.
-
-    The stored tree is checked against the newest signed checkpoint before anything is appended. `step` is called
-    with the name of each step of a commit; it is for tests.
-
-    Raises NotALogError, FormatVersionError, ConfigError, KeyFileError, LockedError (naming the process that has
-    it), DamagedError, StorageError; then nothing was changed.
-    """
-    directory = Path(path).absolute()
-    check_directory(directory)
-    config = load_config(directory)
-    signers = load_signers(config.keys_path(directory), config.origin)
-    lock = WriterLock(directory)
-    store: RocksStore | None = None
-    try:
-        store = RocksStore(directory / DATABASE)
-        info = _check_info(directory, store, config, signers)
-        head, frontier = read_head(store, info.origin, info.verifiers(), str(directory))
-        world = World(time.monotonic, lambda: int(time.time()), _free_bytes(directory), step or _no_step)
-        return Log(directory, config, info, store, head, frontier, signers, lock, world)
-    except BaseException:
-        if store is not None:
-            store.close()
-        lock.release()
-        raise
-
-
-def _check_info(directory: Path, store: RocksStore, config: LogConfig, signers: Signers) -> LogInfo:
-    """The database's own word on which log it is must fit the configuration and the keys."""
-    version = (store.meta("format") or b"").decode("ascii", "replace")
-    if version != str(FORMAT):
-        raise FormatVersionError(f"{directory}: the database has format {version!r}, want {FORMAT}")
-    info = read_info(store)
-    if info is None:
-        raise DamagedError(f"{directory}: the database does not say which log it is")
-    if info.origin != config.origin:
-        raise NotALogError(
-            f"{directory}: the configuration says log.origin = {config.origin!r}, "
-            f"the database is of {info.origin!r}"
-        )
-    for known, key in zip(info.verifiers(), (signers.ed25519, signers.mldsa44), strict=True):
-        if key.verifier != known:
-            raise KeyFileError(
-                f"{config.keys_path(directory)}: a key with ID {key.verifier.key_id.hex()}, "
-                f"but this log's is {known.key_id.hex()}"
-            )
-    return info
-
-
-def _no_step(_name: str) -> None:
-    """Nothing happens between steps, but in tests."""
-
-
 @atexit.register
 def _close_all() -> None:
     """Programs that forget to close still get their last checkpoint stored and their files flushed."""
     for log in list(_OPEN):
+        if log._process != os.getpid():
+            continue  # a fork's copy: it has none of the threads, and the database is its parent's
         try:
             log.close()
         except StoppedError:
             continue  # its appends were told; an exit has nobody else to tell
 
 
-__all__ = ["Log", "open_log"]
+__all__ = ["Log"]

@@ -29,6 +29,7 @@ from merklelog.tree import (
     width_at,
 )
 
+from .acknowledged import check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import LogInfo, read_info
 from .directory import DATABASE, check_directory
@@ -258,9 +259,11 @@ def open_rows(path: Path) -> tuple[RocksStore, LogInfo]:
 
 
 def _open_head(path: Path) -> tuple[RocksStore, LogInfo, Head]:
+    acknowledged = read_acknowledged(path)  # before opening: a writer may go on meanwhile
     store, info = open_rows(path)
     try:
         head, _ = read_head(store, info.origin, info.verifiers(), str(path))
+        check_acknowledged(path, acknowledged, head.size)
     except BaseException:
         store.close()
         raise
