@@ -1,0 +1,218 @@
+"""Answering appends: one entry, a batch, and a stream of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from merklelog.errors import ClosedError, FieldError, MerklelogError
+from merklelog.log import BatchReceipt, Log
+from merklelog.v1 import log_pb2 as pb
+
+from .asked import appended, check_data, check_detail, check_identity, check_key, check_level
+
+MAX_WAITING_REQUESTS: Final = 1_024
+MAX_WAITING_BYTES: Final = 8 << 20
+# What one request costs beside its bytes while it waits.
+_OVERHEAD: Final = 256
+
+
+async def append(log: Log, request: pb.AppendRequest, submitter: str) -> pb.AppendResponse:
+    """Append one entry."""
+    check_level("wait", request.wait)
+    detail = check_detail(request.detail)
+    if not request.HasField("entry"):
+        raise FieldError("entry", "missing: want an entry, whose data may be empty")
+    entry = request.entry
+    data = check_data("entry.data", entry.data)
+    if entry.identity or entry.idempotency_key:
+        receipt = await log.append_async(
+            data,
+            identity=check_identity("entry.identity", entry.identity, log),
+            idempotency_key=check_key("entry.idempotency_key", entry.idempotency_key),
+            submitter=submitter,
+        )
+    else:
+        receipt = await log.append_async(data)
+    return pb.AppendResponse(
+        entry=pb.Inclusion(
+            index=receipt.index,
+            leaf_hash=receipt.leaf_hash,
+            proof=receipt.proof if detail == pb.DETAIL_PROOF else None,
+        ),
+        tree_size=receipt.size,
+        signed_note=receipt.checkpoint if detail != pb.DETAIL_INDEX else None,
+        level=pb.LEVEL_INTEGRATED,
+    )
+
+
+async def append_batch(log: Log, request: pb.AppendBatchRequest, submitter: str) -> pb.AppendBatchResponse:
+    """Append entries together."""
+    check_level("wait", request.wait)
+    detail = check_detail(request.detail)
+    receipt = await _batch(log, request, submitter)
+    indexes = receipt.indexes
+    response = pb.AppendBatchResponse(
+        first_index=indexes[0],
+        count=len(indexes),
+        tree_size=receipt.size,
+        signed_note=receipt.checkpoint if detail != pb.DETAIL_INDEX else None,
+        level=pb.LEVEL_INTEGRATED,
+    )
+    if detail == pb.DETAIL_PROOF:
+        proofs = await asyncio.to_thread(log.inclusion_proofs, indexes, receipt.size)
+        for each, proof in zip(receipt, proofs, strict=True):
+            response.entries.add(index=each.index, leaf_hash=each.leaf_hash, proof=proof)
+    elif not contiguous(indexes):
+        for each in receipt:
+            response.entries.add(index=each.index, leaf_hash=each.leaf_hash)
+    return response
+
+
+def contiguous(indexes: list[int]) -> bool:
+    """Whether they go up one by one."""
+    return indexes == list(range(indexes[0], indexes[0] + len(indexes)))
+
+
+async def _batch(
+    log: Log, request: pb.AppendBatchRequest | pb.AppendStreamRequest, submitter: str
+) -> BatchReceipt:
+    asked = appended(request.entries, request.idempotency_key, log)
+    return await log.append_batch_async(
+        asked.entries,
+        identities=asked.identities,
+        idempotency_key=asked.key,
+        idempotency_keys=asked.keys,
+        submitter=submitter,
+    )
+
+
+class _Waiting:
+    """One request of a stream on its way: its task, and what it holds meanwhile."""
+
+    __slots__ = ("cost", "detail", "task")
+
+    def __init__(self, task: asyncio.Task[BatchReceipt], cost: int, detail: int) -> None:
+        self.task = task
+        self.cost = cost
+        self.detail = detail
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is durable now."""
+        return self.task.done() and not self.task.cancelled() and self.task.exception() is None
+
+
+class AppendStream:
+    """One stream of appends: requests are submitted as they come, answered in order, together where they can be.
+
+    At most MAX_WAITING_REQUESTS of them, and about MAX_WAITING_BYTES, wait at a time; then the stream is not read
+    on, and flow control holds the client back. The first error ends it, after the answers to all before it.
+    """
+
+    def __init__(self, log: Log, submitter: str) -> None:
+        self._log = log
+        self._submitter = submitter
+        self._waiting: deque[_Waiting] = deque()
+        self._cost = 0
+        self._read_to_end = False
+        self._failure: BaseException | None = None  # why reading ended
+        self._refused: BaseException | None = None  # why an append failed
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Read no more: what was read is answered, then the stream ends with ClosedError."""
+        if self._failure is None and not self._read_to_end:
+            self._failure = ClosedError("the server is shutting down")
+        if self._reader is not None:
+            self._reader.cancel()
+        self._changed.set()
+
+    async def answers(
+        self, first: pb.AppendStreamRequest, requests: AsyncIterator[pb.AppendStreamRequest]
+    ) -> AsyncGenerator[pb.AppendStreamResponse, None]:
+        """The answers to `first` and all that follow it."""
+        self._take(first)
+        self._reader = asyncio.create_task(self._read(requests))
+        try:
+            while True:
+                while self._waiting:
+                    await self._waiting[0].task
+                    yield self._answer()
+                if self._failure is not None:
+                    raise self._failure
+                if self._read_to_end:
+                    return
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            await self._clear()
+
+    async def _read(self, requests: AsyncIterator[pb.AppendStreamRequest]) -> None:
+        try:
+            async for request in requests:
+                self._take(request)
+                while len(self._waiting) >= MAX_WAITING_REQUESTS or self._cost >= MAX_WAITING_BYTES:
+                    self._room.clear()
+                    await self._room.wait()
+            self._read_to_end = True
+        except Exception as error:  # noqa: BLE001 - raised again by `answers`, behind the answers due before it
+            self._failure = self._failure or error
+        finally:
+            self._changed.set()
+
+    def _take(self, request: pb.AppendStreamRequest) -> None:
+        cost = request.ByteSize() + _OVERHEAD
+        self._cost += cost
+        # Tasks begin in the order they are made in, and each submits before it first waits: so order is kept.
+        task = asyncio.create_task(self._append(request))
+        self._waiting.append(_Waiting(task, cost, request.detail))
+        self._changed.set()
+
+    async def _append(self, request: pb.AppendStreamRequest) -> BatchReceipt:
+        if self._refused is not None:
+            raise self._refused
+        try:
+            check_level("wait", request.wait)
+            check_detail(request.detail, proofs=False)
+            return await _batch(self._log, request, self._submitter)
+        except MerklelogError as error:
+            self._refused = error  # what was read behind it is not submitted any more
+            raise
+
+    def _answer(self) -> pb.AppendStreamResponse:
+        """The answer to the first that waits and to those behind it that are stored too."""
+        detail = self._waiting[0].detail
+        response = pb.AppendStreamResponse(level=pb.LEVEL_INTEGRATED)
+        while True:
+            done = self._waiting.popleft()
+            self._cost -= done.cost
+            receipt = done.task.result()
+            indexes = receipt.indexes
+            response.appended.add(
+                first_index=indexes[0],
+                count=len(indexes),
+                indexes=None if contiguous(indexes) else indexes,
+            )
+            following = self._waiting[0] if self._waiting else None
+            if following is None or following.detail != detail or not following.stored:
+                break
+        self._room.set()
+        # The last receipt's tree is the largest: requests become durable in the order they were submitted in.
+        response.tree_size = receipt.size
+        if detail == pb.DETAIL_CHECKPOINT:
+            response.signed_note = receipt.checkpoint
+        return response
+
+    async def _clear(self) -> None:
+        """End what is still under way, and hear every error, so that none is reported as unheard."""
+        tasks: list[asyncio.Task[None] | asyncio.Task[BatchReceipt]] = [each.task for each in self._waiting]
+        if self._reader is not None:
+            tasks.append(self._reader)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

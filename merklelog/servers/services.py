@@ -1,0 +1,30 @@
+"""Every gRPC service of a server, together: what a front needs, whatever its wire."""
+
+from __future__ import annotations
+
+from . import handlers, health, reflection
+from .rpc import MAX_MESSAGE_BYTES, Route, routes
+from .served import ServedLogs
+
+
+class Services:
+    """The log service, health and reflection over the logs of a server; made in the event loop that answers."""
+
+    def __init__(self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self.handlers = handlers.Handlers(logs, max_message_bytes=max_message_bytes)
+        self.health = health.Health(logs)
+        self.reflection = reflection.Reflection((handlers.SERVICE,))
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every method with what answers it."""
+        return (
+            *routes(handlers.METHODS, self.handlers),
+            *routes(health.METHODS, self.health),
+            *routes(reflection.METHODS, self.reflection),
+        )
+
+    def drain(self) -> None:
+        """Say NOT_SERVING, and end every call that would go on for ever."""
+        self.health.drain()
+        self.handlers.drain()
