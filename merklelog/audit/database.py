@@ -27,8 +27,11 @@ class DatabaseRows:
     """
 
     def __init__(self, path: Path) -> None:
-        self._store, info = open_rows(path)
         self._name = f"{path}/db"
+        try:
+            self._store, info = open_rows(path)
+        except DamagedError as error:
+            raise DamagedError(f"{error}{_unnamed(path / 'db', str(error))}") from error
         self.origin: str | None = info.origin
         self.keys: tuple[VerifierKey, ...] = info.verifiers()
 
@@ -218,6 +221,18 @@ class DatabaseRows:
     def close(self) -> None:
         """See AuditRows.close."""
         self._store.close()
+
+
+def _unnamed(database: Path, text: str) -> str:
+    """Which files a damage is in when RocksDB does not say: then it was reading its write-ahead logs."""
+    try:
+        files = {file.name: file.stat().st_size for file in database.iterdir()}
+    except OSError:
+        return ""  # then the text is about that
+    if any(f"/{name}" in text for name in files) or "CURRENT" in text:
+        return ""
+    logs = sorted(name for name, size in files.items() if size and name.endswith(".log"))
+    return f"; it is in {' or '.join(logs)}" if logs else ""
 
 
 def _count(framed: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
+from merklelog.audit.hashing import clear_registers
 from merklelog.audit.report import FindingKind, Findings
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotALogError, NotFoundError
 from merklelog.formats import VerifierKey
@@ -19,8 +20,9 @@ from merklelog.publish.layout import (
     stored_checkpoint_sizes,
 )
 from merklelog.publish.manifest import MANIFEST_KEY
+from merklelog.publish.objects import ObjectReads
 from merklelog.publish.stored import StoredTiles, read_manifest
-from merklelog.tree import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path, width_at
+from merklelog.tree import BUNDLE_LEVEL, TILE_HEIGHT, TILE_WIDTH, Tile, parse_path, width_at
 
 _PARTIAL = ".p/"
 
@@ -31,7 +33,8 @@ class PublishedRows:
     origin: str | None = None
     keys: tuple[VerifierKey, ...] = ()
 
-    def __init__(self, store: ObjectStore, findings: Findings) -> None:
+    def __init__(self, store: ObjectStore, reads: ObjectReads, findings: Findings) -> None:
+        """`reads` reads the same objects as `store`, perhaps faster."""
         self._store = store
         encoding: BundleEncoding | None = None
         try:
@@ -42,7 +45,7 @@ class PublishedRows:
         except DamagedError as error:
             # The bundles tell by themselves how they are stored, so the audit goes on.
             findings.fault(FindingKind.DATABASE, f"{store.location}/{MANIFEST_KEY}", error)
-        self._tiles = StoredTiles(store, encoding)
+        self._tiles = StoredTiles(reads, encoding)
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
@@ -74,10 +77,13 @@ class PublishedRows:
     def bundles(self, first: int, last: int) -> Iterator[bytes | MerklelogError]:
         """See AuditRows.bundles."""
         for index in range(first, last):
+            found: bytes | MerklelogError
             try:
-                yield self._tiles.bundle(index)
+                found = self._tiles.bundle(index)
             except MerklelogError as error:
-                yield error
+                found = error
+            clear_registers()
+            yield found
 
     def bundle(self, index: int, width: int) -> bytes:
         """See AuditRows.bundle."""
@@ -104,8 +110,8 @@ class PublishedRows:
         """
         behind = 0
         try:
-            for key in self._store.list_keys(TILES):
-                behind += self._check_key(key, size, findings)
+            if self._check_leftovers(size, findings) != _full_objects(size):
+                behind = sum(self._is_behind(key, size) for key in self._store.list_keys(TILES))
             behind += sum(kept > size for kept in stored_checkpoint_sizes(self._store))
         except MerklelogError as error:
             findings.fault(FindingKind.EXTRA, f"{self._store.location}/{TILES}", error)
@@ -121,18 +127,24 @@ class PublishedRows:
             )
         return remarks
 
-    def _check_key(self, key: str, size: int, findings: Findings) -> int:
-        """Check one object if it is a partial one of an earlier size; 1 when it stands behind `size`."""
-        try:
-            tile = parse_path(key)
-        except FormatError:
-            return 0  # not of this format, so nobody takes it for a tile
-        known = width_at(tile.level, tile.index, size)
-        if tile.width > known:
-            return 1
-        if _PARTIAL in key and tile.width < known:
-            self._check_leftover(tile, known, findings)
-        return 0
+    def _check_leftovers(self, size: int, findings: Findings) -> int:
+        """Check the partial objects of earlier sizes; gives the number of objects that are not partial."""
+        full = 0
+        for key in self._store.list_keys(TILES):
+            if _PARTIAL not in key:
+                full += 1
+                continue
+            tile = _tile(key)
+            known = width_at(tile.level, tile.index, size) if tile else 0
+            if tile and tile.width < known:
+                self._check_leftover(tile, known, findings)
+            elif tile and tile.width > known:
+                full += 1  # one too many: look at each
+        return full
+
+    def _is_behind(self, key: str, size: int) -> bool:
+        tile = _tile(key)
+        return tile is not None and tile.width > width_at(tile.level, tile.index, size)
 
     def _check_leftover(self, tile: Tile, known: int, findings: Findings) -> None:
         """A partial tile or bundle must be the beginning of the wider one, which was checked by its own name."""
@@ -174,3 +186,21 @@ class PublishedRows:
 
     def close(self) -> None:
         """See AuditRows.close: nothing is held."""
+
+
+def _tile(key: str) -> Tile | None:
+    """The tile or bundle of a key; None when it has another format, so that nobody takes it for one."""
+    try:
+        return parse_path(key)
+    except FormatError:
+        return None
+
+
+def _full_objects(size: int) -> int:
+    """How many full tiles and bundles a tree has."""
+    full = size >> TILE_HEIGHT
+    count = full
+    while full:
+        count += full
+        full >>= TILE_HEIGHT
+    return count

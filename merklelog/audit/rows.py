@@ -79,9 +79,11 @@ def open_rows(target: str, findings: Findings) -> AuditRows:
     """
     # Each kind brings in what it needs only when it is asked for.
     if target.startswith("dir:"):
+        from merklelog.audit.files import FileReads
         from merklelog.audit.published import PublishedRows
 
-        return PublishedRows(published_directory(target), findings)
+        store = published_directory(target)
+        return PublishedRows(store, FileReads(target.removeprefix("dir:"), store.location), findings)
     if not target or "://" in target:
         open_target(target).close()  # says what is wrong with it
         raise NotALogError(f"target {target[:200]!r}: this version audits a PATH or dir:PATH")

@@ -19,10 +19,16 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Final, Self
 
-from merklelog import errors
 from merklelog.audit.scan import Scanned, Task
 from merklelog.audit.worker import ERROR, Setup, format_setup, format_task, parse_scanned
-from merklelog.errors import MerklelogError, StorageError
+from merklelog.errors import (
+    DamagedError,
+    MerklelogError,
+    NotALogError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+)
 
 # The child looks for modules where this process does, in that order, so that both run the same code.
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from merklelog.audit.worker import main; main()"
@@ -141,7 +147,8 @@ class _Worker:
 
 
 def _error(name: str, text: str) -> MerklelogError:
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, MerklelogError):
-        return kind(text)
+    """What a worker could not open its target for, as an error of the same class."""
+    for kind in (DamagedError, UnreachableError, NotALogError, NotFoundError):
+        if kind.__name__ == name:
+            return kind(text)
     return StorageError(f"an audit process: {name}: {text}")

@@ -100,6 +100,17 @@ def validate_prefix(prefix: str) -> str:
     return prefix
 
 
+class ObjectReads(Protocol):
+    """The part of an ObjectStore that reading tiles takes; `get` keeps the promises made there."""
+
+    @property
+    def location(self) -> str:
+        """See ObjectStore.location."""
+
+    def get(self, key: str, *, limit: int = MAX_OBJECT_BYTES) -> StoredObject:
+        """See ObjectStore.get; who needs no version may leave it empty."""
+
+
 class ObjectStore(Protocol):
     """A flat map from keys to bytes, with the promises publication stands on.
 

@@ -8,7 +8,7 @@ from merklelog.errors import DamagedError, FormatError, FormatVersionError, NotF
 from merklelog.formats.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from merklelog.publish.encoding import GZIP_MAGIC, BundleEncoding, decompress
 from merklelog.publish.manifest import MANIFEST_KEY, MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from merklelog.publish.objects import ObjectStore, StoredObject
+from merklelog.publish.objects import ObjectReads, ObjectStore, StoredObject
 from merklelog.tree.hashing import HASH_SIZE
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, tile_path
 
@@ -40,7 +40,7 @@ class StoredTiles:
     the manifest's.
     """
 
-    def __init__(self, store: ObjectStore, encoding: BundleEncoding | None) -> None:
+    def __init__(self, store: ObjectReads, encoding: BundleEncoding | None) -> None:
         self._store = store
         self._encoding = encoding
 
