@@ -1,0 +1,211 @@
+"""The HTTP door: one ASGI application that serves every log of a server.
+
+The routes are tables: `http_reads` for what a GET answers, `http_events` for streams, `http_append` for POST. This
+module finds the log and the route, turns every error into its problem, and does what all reads share: HEAD, entity
+tags and CORS. `HttpApi.answer` is a function from request to answer and needs no server.
+
+ASGI: version 3.0 of its specification, "HTTP & WebSocket ASGI Message Format".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from merklelog.log import Log
+
+from . import http_append, http_events, http_reads
+from .http_append import GoneError, Message, Receive, RefusedError, Send
+from .http_events import Events, Growth, Streams
+from .http_values import (
+    CORS,
+    NO_SUCH_PATH,
+    TEXT,
+    UNCACHED,
+    Request,
+    Response,
+    answer,
+    not_allowed,
+    problem_answer,
+    unless_known,
+    without_body,
+)
+from .openapi import describe
+from .problems import problem_of
+from .served import ServedLogs
+
+Scope = dict[str, Any]
+_READS: Final = "GET, HEAD, OPTIONS"
+_ADD: Final = "add"
+_PREFLIGHT: Final = Response(
+    204,
+    (
+        *CORS,
+        (b"access-control-allow-methods", b"GET, HEAD"),
+        (b"access-control-allow-headers", b"If-None-Match, Last-Event-ID"),
+        (b"access-control-max-age", b"86400"),
+    ),
+)
+_log: Final = logging.getLogger("merklelog.http")
+
+
+class HttpApi:
+    """An ASGI application over `logs`. Call `refresh` after logs were added or taken away.
+
+    It belongs to one event loop. Reads are done in that loop: they come from memory or cost one read of the disk.
+    """
+
+    def __init__(self, logs: ServedLogs) -> None:
+        self._logs = logs
+        self._adds: dict[str, Log] = {}
+        self._by_prefix: dict[str, Log] = {}
+        self._growth: dict[str, Growth] = {}
+        self._streams = Streams()
+        self._own: dict[str, Callable[[Request], Response]] = {
+            "/healthz": _healthy,
+            "/openapi.json": self._openapi,
+        }
+        self._description = b""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See which logs are served now."""
+        served = tuple(self._logs)
+        self._by_prefix = {each.prefix: each.log for each in served}
+        self._adds = {each.prefix + _ADD: each.log for each in served}
+        self._description = describe([each.prefix for each in served])
+        for origin in self._growth.keys() - {each.log.origin for each in served}:
+            self._growth.pop(origin).close()
+
+    def close_streams(self) -> None:
+        """End every event stream and take no more, so that a server can drain; in the loop's own thread."""
+        self._streams.closing = True
+        for growth in self._growth.values():
+            growth.close()
+        self._growth.clear()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            raise ValueError(f"ASGI scope of type {scope['type']!r}: this application speaks HTTP only")
+        if scope["method"] == "POST":
+            log = self._adds.get(scope["path"])
+            if log is not None:
+                return await self._add(log, scope, receive, send)
+        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        found = self._find_stream(request)
+        if found is not None:
+            return await self._stream(*found, request, receive, send)
+        return await _send(self.answer(request), send)
+
+    # --- reads -------------------------------------------------------------------------------------------------
+
+    def answer(self, request: Request) -> Response:
+        """The answer to anything but an append and an event stream. Raises nothing."""
+        try:
+            response = self._answer(request)
+        except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
+            response = _problem(error, request)
+        return without_body(response) if request.method == "HEAD" else response
+
+    def _answer(self, request: Request) -> Response:
+        read = self._find(request.path)
+        if read is None and request.path in self._adds:
+            return _allow_of_add(request)
+        if read is None and self._below(request.path)[1] not in http_events.STREAMS:
+            return problem_answer(NO_SUCH_PATH)
+        if read is not None and request.method in {"GET", "HEAD"}:
+            return unless_known(request, read(request))
+        return _PREFLIGHT if request.method == "OPTIONS" else not_allowed(_READS)
+
+    def _find(self, path: str) -> Callable[[Request], Response] | None:
+        own = self._own.get(path)
+        if own is not None:
+            return own
+        log, rest = self._below(path)
+        if log is None:
+            return None
+        read = http_reads.FILES.get(rest)
+        if read is None:
+            folder, _, rest = rest.partition("/")
+            read = http_reads.FOLDERS.get(folder) if rest else None
+        if read is None:
+            return None
+        found: Log = log
+        function, below = read, rest
+        return lambda request: function(found, below, request)
+
+    def _below(self, path: str) -> tuple[Log | None, str]:
+        """The log whose prefix begins this path, and the rest of it."""
+        log = self._by_prefix.get("/")
+        if log is not None:
+            return log, path[1:]
+        name, slash, rest = path[1:].partition("/")
+        return self._by_prefix.get(f"/{name}{slash}"), rest
+
+    def _openapi(self, _request: Request) -> Response:
+        return answer(self._description, b"application/json", (b"cache-control", b"no-cache"))
+
+    # --- appends and streams -----------------------------------------------------------------------------------
+
+    async def _add(self, log: Log, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await http_append.add(log, scope["headers"], receive, send)
+        except GoneError:
+            return  # nobody is there to be told, and nothing was stored
+        except RefusedError as error:
+            await _send(problem_answer(error.problem), send)
+        except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
+            await _send(_problem(error, Request("POST", scope["path"])), send)
+
+    def _find_stream(self, request: Request) -> tuple[Events, Log] | None:
+        if request.method not in {"GET", "HEAD"}:
+            return None
+        log, rest = self._below(request.path)
+        events = http_events.STREAMS.get(rest)
+        return (events, log) if events is not None and log is not None else None
+
+    async def _stream(self, events: Events, log: Log, request: Request, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            growth = self._growth.get(log.origin)
+            if growth is None:
+                growth = self._growth[log.origin] = Growth(log, asyncio.get_running_loop())
+            await http_events.run(events, log, growth, self._streams, request, receive, sending)
+        except Exception as error:
+            if started:
+                raise  # the answer has begun: the front cuts the stream, and logs why
+            await _send(_problem(error, request), send)
+
+
+def _healthy(_request: Request) -> Response:
+    """The process answers. Whether each log takes appends is for /readyz, on the admin port."""
+    return answer(b"ok\n", TEXT, UNCACHED)
+
+
+def _allow_of_add(request: Request) -> Response:
+    if request.method != "OPTIONS":
+        return not_allowed("POST, OPTIONS")
+    return Response(204, ((b"allow", b"POST, OPTIONS"),))  # no CORS: a page of another site may not append
+
+
+def _problem(error: Exception, request: Request) -> Response:
+    problem = problem_of(error)
+    if (
+        problem.http == 500
+    ):  # what is refused for now is logged where it began, once and not for every request
+        _log.error("%s %s: %s", request.method, request.path[:200], problem.reason, exc_info=error)
+    return problem_answer(problem)
+
+
+async def _send(response: Response, send: Send) -> None:
+    await send({"type": "http.response.start", "status": response.status, "headers": list(response.headers)})
+    await send({"type": "http.response.body", "body": response.body})

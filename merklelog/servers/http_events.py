@@ -1,0 +1,185 @@
+"""Server-sent events (HTML standard, "Server-sent events"): checkpoints and entries as they come.
+
+A stream that its client reads slower than the log grows loses nothing it must not lose: checkpoints are the newest
+only, entries are read from the log when there is room to send them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from merklelog.errors import OverloadedError
+from merklelog.log import Log
+
+from .http_append import Receive, Send
+from .http_values import CORS, EVENTS, NO_SNIFFING, UNCACHED, Request, decimal, parameters
+
+MAX_STREAMS: Final = 1_000
+HEARTBEAT: Final = 15.0  # seconds: shorter than what proxies and browsers give a silent connection
+CHUNK: Final = 64  # entries sent at once: at most 5.6 MB as base64
+
+_START: Final[dict[str, Any]] = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", EVENTS), UNCACHED, NO_SNIFFING, *CORS],
+}
+_FROM: Final = {"start": "the first index; without it that after Last-Event-ID, else the log's size"}
+
+
+class Growth:
+    """Tells waiting streams of one event loop that a log grew. A log that nobody watches costs nothing."""
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._next: asyncio.Future[None] | None = None
+        self._end = log.listen(self._grew)
+
+    def _grew(self, _size: int) -> None:
+        # Called from the log's thread. A stream that registers just now looks at the size after that.
+        if self._next is not None:
+            self._loop.call_soon_threadsafe(self.wake)
+
+    def wake(self) -> None:
+        """Let every waiting stream look again; in the loop's own thread."""
+        future, self._next = self._next, None
+        if future is not None:
+            future.set_result(None)
+
+    def next(self) -> asyncio.Future[None]:
+        """A future, one for all who wait, that is done when the log grew after this call."""
+        if self._next is None:
+            self._next = self._loop.create_future()
+        return self._next
+
+    def close(self) -> None:
+        """Hear no more of the log, and wake who waits."""
+        self._end()
+        self.wake()
+
+
+@dataclass(slots=True)
+class Streams:
+    """The open streams of a server. `closing` ends all of them at the next wake."""
+
+    open: int = 0
+    closing: bool = False
+
+    def enter(self) -> None:
+        """One more. Raises OverloadedError."""
+        if self.closing or self.open >= MAX_STREAMS:
+            raise OverloadedError(f"{self.open} event streams are open, which is the most", 5.0)
+        self.open += 1
+
+
+Events = Callable[[Log, Request], Callable[[Growth, "Pause"], AsyncGenerator[bytes, None]]]
+
+
+class Pause:
+    """Waits until a log grew, the client left or the server closes."""
+
+    def __init__(self, streams: Streams, gone: asyncio.Task[None]) -> None:
+        self._streams = streams
+        self._gone = gone
+
+    @property
+    def over(self) -> bool:
+        """Whether the stream is to end."""
+        return self._streams.closing or self._gone.done()
+
+    async def until(self, grown: asyncio.Future[None]) -> bool:
+        """Whether it grew; False after `HEARTBEAT` seconds without."""
+        await asyncio.wait({grown, self._gone}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
+        return grown.done()
+
+
+def checkpoints(log: Log, request: Request) -> Callable[[Growth, Pause], AsyncGenerator[bytes, None]]:
+    """The newest checkpoint, then each later one; the newest only for a client that is slow."""
+    parameters(request.query, {})
+
+    async def stream(growth: Growth, pause: Pause) -> AsyncGenerator[bytes, None]:
+        sent = -1
+        while not pause.over:
+            grown = growth.next()
+            size, note = int(log.size), log.checkpoint()
+            if size != sent:
+                sent = size
+                lines = b"".join(b"data: " + line + b"\n" for line in note.split(b"\n"))
+                yield b"event: checkpoint\nid: %d\n%b\n" % (size, lines)
+            if not await pause.until(grown):
+                yield b":\n\n"
+
+    return stream
+
+
+def entries(log: Log, request: Request) -> Callable[[Growth, Pause], AsyncGenerator[bytes, None]]:
+    """Entries from an index on, for ever, each in base64 with its index as the event's ID.
+
+    A client that comes back says by Last-Event-ID which it had last.
+    """
+    given = parameters(request.query, _FROM)
+    last = request.header(b"last-event-id")
+    if last is not None:
+        start = decimal(last, "last-event-id") + 1
+    else:
+        start = decimal(given["start"], "start") if "start" in given else int(log.size)
+
+    async def stream(growth: Growth, pause: Pause) -> AsyncGenerator[bytes, None]:
+        at = start
+        while not pause.over:
+            grown = growth.next()
+            end = int(log.size)
+            while at < end and not pause.over:
+                chunk = list(islice(log.entries(at, min(end, at + CHUNK)), CHUNK))
+                yield b"".join(_entry(at + i, entry) for i, entry in enumerate(chunk))
+                at += len(chunk)
+            if not await pause.until(grown):
+                yield b":\n\n"
+
+    return stream
+
+
+def _entry(index: int, entry: bytes) -> bytes:
+    return b"event: entry\nid: %d\ndata: %b\n\n" % (index, binascii.b2a_base64(entry, newline=False))
+
+
+STREAMS: Final[dict[str, Events]] = {"events/checkpoints": checkpoints, "events/entries": entries}
+
+
+async def run(
+    events: Events, log: Log, growth: Growth, streams: Streams, request: Request, receive: Receive, send: Send
+) -> None:
+    """Serve one stream until its client leaves or the server closes.
+
+    Raises this project's errors only before the answer has begun.
+    """
+    stream = events(log, request)
+    if request.method == "HEAD":
+        await send(_START)
+        await send({"type": "http.response.body", "body": b""})
+        return
+    streams.enter()
+    gone = asyncio.ensure_future(_left(receive))
+    try:
+        await send(_START)
+        # A front may keep the headers until there is a body; the client is to know now that it listens.
+        await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+        async with aclosing(stream(growth, Pause(streams, gone))) as told:
+            async for part in told:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                if gone.done():
+                    return
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        streams.open -= 1
+        gone.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

@@ -1,0 +1,144 @@
+"""The native front: h2corn, a server in Rust, runs one ASGI application over HTTP/1.1 and HTTP/2 on one port.
+
+Every limit that h2corn has is set here, because its defaults are for applications that trust their clients: a body
+of a gigabyte, a header block of a megabyte, as many connections as come. What its limits refuse gets a bare status
+or a reset stream, not this project's JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import h2corn
+
+from merklelog.errors import ConfigError, StorageError
+
+from .http_api import HttpApi
+from .http_append import MAX_BODY
+from .served import ServedLogs
+
+Application = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+Ready = Callable[[tuple[str, ...]], None]
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLimits:
+    """What the front takes from its clients. Times are in seconds, and none of them may be 0, which is "for ever".
+
+    A body longer than `body_bytes` is not read on; the application refuses shorter ones that are still too long.
+    `drain_seconds` is how long requests under way may take after a stop.
+    """
+
+    body_bytes: int = 2 * MAX_BODY
+    header_bytes: int = 32 << 10
+    header_fields: int = 100
+    connections: int = 8_192
+    requests: int = 16_384
+    streams: int = 256
+    stream_window_bytes: int = 256 << 10
+    connection_window_bytes: int = 4 << 20
+    handshake_seconds: float = 5.0
+    header_seconds: float = 10.0
+    body_idle_seconds: float = 20.0
+    idle_seconds: float = 120.0
+    stall_seconds: float = 30.0
+    write_seconds: float = 60.0
+    drain_seconds: float = 30.0
+
+
+def configuration(bind: Sequence[str], limits: FrontLimits) -> h2corn.Config:
+    """The server's configuration for these addresses ("127.0.0.1:7080", "[::1]:0", "unix:PATH").
+
+    Raises ConfigError.
+    """
+    try:
+        return h2corn.Config(
+            bind=tuple(bind),
+            lifespan="off",
+            access_log=False,
+            websocket_max_message_size=1,
+            max_request_body_size=limits.body_bytes,
+            limit_request_head_size=limits.header_bytes,
+            limit_request_line=8 << 10,
+            limit_request_fields=limits.header_fields,
+            limit_request_field_size=limits.header_bytes // 2,
+            h2_max_header_list_size=limits.header_bytes,
+            h2_max_header_block_size=limits.header_bytes,
+            h2_initial_stream_window_size=limits.stream_window_bytes,
+            h2_initial_connection_window_size=limits.connection_window_bytes,
+            max_concurrent_streams=limits.streams,
+            limit_connections=limits.connections,
+            limit_concurrency=limits.requests,
+            timeout_handshake=limits.handshake_seconds,
+            timeout_request_header=limits.header_seconds,
+            timeout_request_body_idle=limits.body_idle_seconds,
+            timeout_keep_alive=limits.idle_seconds,
+            h2_timeout_response_stall=limits.stall_seconds,
+            h2_timeout_write=limits.write_seconds,
+            timeout_graceful_shutdown=limits.drain_seconds,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"http address {', '.join(bind)}: {error}") from error
+
+
+async def serve(
+    application: Application,
+    bind: Sequence[str],
+    stop: asyncio.Event,
+    *,
+    limits: FrontLimits = FrontLimits(),
+    ready: Ready = lambda _addresses: None,
+    draining: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until `stop` is set, then drain: no new connection, and requests under way are answered.
+
+    `ready` is called with the addresses, their ports as the system gave them, once connections are taken;
+    `draining` when the stop begins, to end what would never end by itself. Raises ConfigError, and StorageError
+    for an address that can not be had.
+    """
+    server = h2corn.Server(application, configuration(bind, limits))
+    serving = asyncio.create_task(server.serve())
+    started = asyncio.create_task(server.wait_started())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done() and started.exception() is None:
+            ready(server.addresses)
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            draining()
+            server.shutdown()
+        await serving
+    except OSError as error:
+        raise StorageError(f"http address {', '.join(bind)}: {error.strerror or error}") from error
+    finally:
+        for task in (started, stopping):
+            task.cancel()
+
+
+def run(
+    logs: ServedLogs,
+    bind: Sequence[str],
+    *,
+    limits: FrontLimits = FrontLimits(),
+    ready: Ready = lambda _addresses: None,
+) -> None:
+    """Serve these logs over HTTP until SIGTERM or SIGINT, then drain and come back; the logs stay open.
+
+    Closing them is what makes the drain complete: the caller does that next. Raises as `serve` does.
+    """
+
+    async def serving() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for each in _SIGNALS:
+            loop.add_signal_handler(each, stop.set)
+        api = HttpApi(logs)
+        await serve(api, bind, stop, limits=limits, ready=ready, draining=api.close_streams)
+
+    asyncio.run(serving())

@@ -1,0 +1,322 @@
+"""The OpenAPI 3.1 description of the HTTP door, made for the logs that a server has.
+
+`OPERATIONS` is one table, a row a route; tests hold it against the routes themselves and against what a running
+server answers. Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from merklelog.formats import MAX_ENTRY
+from merklelog.version import __version__
+
+Schema = dict[str, Any]
+
+_DECIMAL: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "format": "int64"}
+_HASH: Final[Schema] = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "minLength": 44,
+    "maxLength": 44,
+    "description": "32 bytes as base64",
+}
+_HASHES: Final[Schema] = {"type": "array", "items": _HASH, "maxItems": 126}
+_NOTE: Final[Schema] = {
+    "type": ["string", "null"],
+    "description": "The signed checkpoint (c2sp.org/tlog-checkpoint) of that size; null where none is stored",
+}
+
+
+def _object(description: str, **properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "description": description,
+        "required": list(properties),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Problem": {
+        "type": "object",
+        "description": "What went wrong (RFC 9457)",
+        "required": ["status", "reason", "message"],
+        "properties": {
+            "status": {"type": "integer", "description": "the status code"},
+            "reason": {"type": "string", "description": "a stable word for programs, such as OUT_OF_RANGE"},
+            "message": {"type": "string", "description": "what was wrong with which value"},
+            "field": {
+                "type": "string",
+                "description": "the parameter or header to blame, where there is one",
+            },
+        },
+        "additionalProperties": False,
+    },
+    "InclusionProof": _object(
+        "An inclusion proof, lowest hash first (RFC 6962, section 2.1.1)",
+        index=_DECIMAL,
+        size=_DECIMAL,
+        leaf_hash=_HASH,
+        proof=_HASHES,
+        checkpoint=_NOTE,
+    ),
+    "ConsistencyProof": _object(
+        "A consistency proof (RFC 6962, section 2.1.2)",
+        old=_DECIMAL,
+        new=_DECIMAL,
+        proof=_HASHES,
+        checkpoint=_NOTE,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of an operation; `place` is path, query or header."""
+
+    name: str
+    place: str
+    meaning: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: _DECIMAL)
+
+    def described(self) -> Schema:
+        """As an OpenAPI Parameter Object."""
+        required = {"required": True} if self.place == "path" else {}
+        return {
+            "name": self.name,
+            "in": self.place,
+            "description": self.meaning,
+            **required,
+            "schema": self.schema,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route: its path below the log's prefix (`server` ones have none), its answer and its refusals."""
+
+    path: str
+    name: str
+    summary: str
+    media: str
+    answer: str
+    parameters: tuple[Parameter, ...] = ()
+    refusals: tuple[int, ...] = ()
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "get"
+    revalidated: bool = True
+    server: bool = False
+    body: Mapping[str, Any] | None = None
+
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_BYTES: Final = "application/octet-stream"
+_INDEX: Final = Parameter("index", "path", "The entry's index")
+_SIZE: Final = Parameter(
+    "size", "query", "The tree size to prove in; without it that of the newest checkpoint"
+)
+_TILE_INDEX: Final = Parameter(
+    "tile",
+    "path",
+    "The index in groups of three digits, all but the last with an x before, and for a partial one .p/ and its "
+    "width: 000, x001/234, 000.p/7. Its slashes are slashes of the path.",
+    {"type": "string", "pattern": r"^(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?$"},
+)
+_LEVEL: Final = Parameter(
+    "level", "path", "The tile's level", {"type": "integer", "minimum": 0, "maximum": 63}
+)
+_HEX: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_EVENT_ID: Final = Parameter("Last-Event-ID", "header", "The index of the last entry that the client had")
+_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "header",
+    "The same key and bytes again give the same index; with other bytes the answer is 409",
+    {"type": "string", "minLength": 1, "maxLength": 128},
+)
+_WAIT: Final = Parameter(
+    "merklelog-wait",
+    "header",
+    "How far the entry must have come before the answer; a level that the log has not configured is refused",
+    {"type": "string", "enum": ["integrated", "published", "witnessed"], "default": "integrated"},
+)
+_SSE: Final = "text/event-stream"
+
+OPERATIONS: Final = (
+    Operation("checkpoint", "getCheckpoint", "The newest signed checkpoint", _TEXT, "A signed note"),
+    Operation(
+        "checkpoints/{size}",
+        "getStoredCheckpoint",
+        "The checkpoint stored for a size; about one a second is",
+        _TEXT,
+        "A signed note",
+        (Parameter("size", "path", "The tree size"),),
+        (400, 404),
+    ),
+    Operation(
+        "tile/{level}/{tile}",
+        "getTile",
+        "Hashes of the tree (c2sp.org/tlog-tiles)",
+        _BYTES,
+        "32 bytes a hash, as many as the tile is wide",
+        (_LEVEL, _TILE_INDEX),
+        (400, 404),
+    ),
+    Operation(
+        "tile/entries/{tile}",
+        "getBundle",
+        "Entries (c2sp.org/tlog-tiles); gzip where the client takes it",
+        _BYTES,
+        "Each entry behind its length in two bytes, big-endian",
+        (_TILE_INDEX,),
+        (400, 404),
+    ),
+    Operation("entry/{index}", "getEntry", "One entry", _BYTES, "The entry's bytes", (_INDEX,), (400, 404)),
+    Operation(
+        "proof/{index}.tlog-proof",
+        "getProofFile",
+        "A proof that verifies offline (c2sp.org/tlog-proof)",
+        _TEXT,
+        "The proof file",
+        (_INDEX, _SIZE),
+        (400, 404),
+    ),
+    Operation(
+        "proof/inclusion",
+        "getInclusionProof",
+        "The inclusion proof of an entry, by either its index or its leaf hash",
+        "application/json",
+        "The proof",
+        (
+            Parameter("index", "query", "The entry's index"),
+            Parameter("leaf_hash", "query", "Its leaf hash; only where the log keeps a lookup", _HEX),
+            _SIZE,
+        ),
+        (400, 404),
+        {"$ref": "#/components/schemas/InclusionProof"},
+    ),
+    Operation(
+        "proof/consistency",
+        "getConsistencyProof",
+        "The proof that one tree begins another",
+        "application/json",
+        "The proof",
+        (
+            Parameter("old", "query", "The smaller size; must be given"),
+            Parameter("new", "query", "The larger size; without it that of the newest checkpoint"),
+        ),
+        (400, 404),
+        {"$ref": "#/components/schemas/ConsistencyProof"},
+    ),
+    Operation(
+        "events/checkpoints",
+        "watchCheckpoints",
+        "The newest checkpoint and each later one, as server-sent events",
+        _SSE,
+        "Events of type checkpoint; id is the size, data the signed note",
+        refusals=(400, 429),
+        revalidated=False,
+    ),
+    Operation(
+        "events/entries",
+        "watchEntries",
+        "Entries from an index on, for ever, as server-sent events",
+        _SSE,
+        "Events of type entry; id is the index, data the entry in base64",
+        (Parameter("start", "query", "The first index; without it the log's size"), _EVENT_ID),
+        (400, 429),
+        revalidated=False,
+    ),
+    Operation(
+        "add",
+        "addEntry",
+        "Append the body as an entry; the answer comes when it is durable",
+        _TEXT,
+        "The entry's index as a decimal, and a newline",
+        (_KEY, _WAIT),
+        (400, 403, 409, 413, 415, 429, 503),
+        {"type": "string", "pattern": "^(0|[1-9][0-9]*)\n$"},
+        "post",
+        revalidated=False,
+        body={
+            "required": True,
+            "description": f"The entry: 0 to {MAX_ENTRY:,} bytes of any kind, stored as they are",
+            "content": {_BYTES: {"schema": {"maxLength": MAX_ENTRY}}},
+        },
+    ),
+    Operation("healthz", "getHealth", "Whether the process answers", _TEXT, "ok", server=True),
+    Operation(
+        "openapi.json", "getDescription", "This document", "application/json", "OpenAPI 3.1", server=True
+    ),
+)
+
+_PHRASES: Final = {
+    400: "A parameter, a header or the path can not be taken; or a level of waiting that is not configured",
+    403: "A page of another site may not append",
+    404: "The log has no such thing now",
+    409: "The idempotency key was used before with other bytes",
+    413: f"The body has more than {MAX_ENTRY:,} bytes",
+    415: "The body is encoded",
+    429: "More is waiting than the server takes; nothing was stored",
+    503: "The log takes no appends now",
+}
+_RETRY: Final = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
+_ETAG: Final = {"ETag": {"schema": {"type": "string"}}}
+
+
+def describe(prefixes: Sequence[str]) -> bytes:
+    """The document, as JSON, of a server whose logs stand below these prefixes ("/" or "/name/")."""
+    names = [prefix.strip("/") for prefix in prefixes if prefix != "/"]
+    stem = "/{log}/" if names else "/"
+    log = Parameter("log", "path", "Which log", {"type": "string", "enum": names})
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        path = ("/" if operation.server else stem) + operation.path
+        extra = (log,) if names and not operation.server else ()
+        paths[path] = {operation.method: _described(operation, extra)}
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.1",
+            "info": {
+                "title": "merklelog",
+                "version": __version__,
+                "summary": "A transparency log: append, read and prove",
+                "description": "GET routes answer HEAD too. Nothing in an answer needs to be believed: "
+                "checkpoints are signed, and proofs lead to them.",
+            },
+            "paths": paths,
+            "components": {"schemas": SCHEMAS},
+        }
+    )
+
+
+def _described(operation: Operation, extra: tuple[Parameter, ...]) -> Schema:
+    answers: dict[str, Any] = {
+        "200": {
+            "description": operation.answer,
+            "content": {operation.media: {"schema": operation.schema} if operation.schema else {}},
+            **({"headers": _ETAG} if operation.revalidated else {}),
+        }
+    }
+    if operation.revalidated:
+        answers["304"] = {"description": "The client has it already (If-None-Match)"}
+    for status in operation.refusals:
+        answers[str(status)] = _refusal(_PHRASES[status], retry=status in {429, 503})
+    answers["default"] = _refusal("The server failed", retry=False)
+    return {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": [each.described() for each in (*extra, *operation.parameters)],
+        **({"requestBody": operation.body} if operation.body is not None else {}),
+        "responses": answers,
+    }
+
+
+def _refusal(phrase: str, *, retry: bool) -> Schema:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": phrase, "content": content, **({"headers": _RETRY} if retry else {})}
