@@ -12,7 +12,8 @@ from append import fill
 from common import Row, directory, floor, interleave, print_table, random_entries
 
 import merklelog
-from merklelog.tree import verify_consistency, verify_inclusion
+from merklelog.formats import parse_checkpoint
+from merklelog.tree import leaf_hash, verify_consistency, verify_inclusion
 
 COUNT = 1_000
 
@@ -46,7 +47,7 @@ def _rate(count: int, begun: float) -> float:
 
 def _inclusion(log: merklelog.LogReader) -> float:
     indexes = [random.randrange(log.size) for _ in range(COUNT)]
-    leaves = [merklelog.tree.leaf_hash(log.entry(index)) for index in indexes]
+    leaves = [leaf_hash(log.entry(index)) for index in indexes]
     log.refresh()  # nothing is cached
     root = log.root
     begun = time.perf_counter()
@@ -58,7 +59,7 @@ def _inclusion(log: merklelog.LogReader) -> float:
 def _consistency(log: merklelog.LogReader) -> float:
     stored = list(log.stored_sizes())
     roots = {
-        size: merklelog.formats.parse_checkpoint(log.checkpoint(size)).checkpoint.root for size in stored
+        size: parse_checkpoint(log.checkpoint(size)).checkpoint.root for size in stored
     }
     sizes = [random.choice(stored) for _ in range(COUNT)]
     log.refresh()

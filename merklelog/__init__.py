@@ -5,10 +5,31 @@ import merklelog
 with merklelog.open("mylog") as log:
     receipt = log.append(b"an audit event")
     receipt.save("event.tlog-proof")
+
+The engine is imported when one of its names is first used, so that a program that only verifies, the command line
+among them, loads no database.
 """
 
-from .log import BatchReceipt, Log, LogReader, Receipt, create_log, open_reader
-from .log import open_log as open  # noqa: A004 - merklelog.open(DIR) is the outside name
+from typing import TYPE_CHECKING
+
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .log import BatchReceipt, Log, LogReader, Receipt, create_log, open_reader
+    from .log import open_log as open  # noqa: A004 - merklelog.open(DIR) is the outside name
+
 __all__ = ["BatchReceipt", "Log", "LogReader", "Receipt", "__version__", "create_log", "open", "open_reader"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import log
+
+    value: object = getattr(log, "open_log" if name == "open" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
