@@ -13,13 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .fingerprint_hash import Fingerprinter
 from .fingerprint_merge import merge_sorted, merged, runs_to_merge
 from .fingerprint_run import Run, RunDamagedError, RunWriter, Step
 from .fingerprint_view import Part, Tail, View
 
-_TAILS_HELD = (
-    16  # full tails that may wait for a thread that gets no time before `freeze_when_full` waits too
-)
+_TAILS_HELD = 4  # full tails that may wait for the thread; a tail takes ten times the memory of a part
 _PARTS_AT_ONCE = 16  # parts that become one run when the disk was slow: bounds the memory of sorting them
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.05
@@ -40,13 +39,16 @@ class Background:
     `failure` says why the last write failed, and is empty when it did not. `dropped` are the files given up.
     """
 
-    def __init__(self, folder: Path, view: View, shape: Shape, step: Step) -> None:
+    def __init__(
+        self, folder: Path, view: View, shape: Shape, fingerprinter: Fingerprinter, step: Step
+    ) -> None:
         self.view = view
         self.failure = ""
         self.dropped: list[str] = []
         self.closing = False
         self._folder = folder
         self._shape = shape
+        self._fingerprinter = fingerprinter
         self._step = step
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -56,13 +58,12 @@ class Background:
     # --- called by others --------------------------------------------------------------------------------------
 
     def freeze_when_full(self) -> None:
-        """Give the tail away when it is full; the owner's thread. Waits while far too many wait already."""
+        """Give the tail away when it is full; the owner's thread. It helps out when the other is far behind."""
         if self.view.tail.fullness < self._shape.tail_limit:
             return
+        if len(self.view.full) >= _TAILS_HELD:
+            self._take_tail()
         with self._changed:
-            while len(self.view.full) >= _TAILS_HELD and not (self.failure or self.closing):
-                self._wake()
-                self._changed.wait(_POLL_SECONDS)
             view = self.view
             if view.tail.fullness >= self._shape.tail_limit:  # else it fell back meanwhile
                 self.view = replace(view, full=(*view.full, view.tail), tail=Tail(view.tail.end))
@@ -147,19 +148,24 @@ class Background:
 
     def _take_tails(self) -> None:
         """All full tails become parts, and the parts runs when there are enough."""
-        while full := self.view.full:
-            part = Part(full[0])
-            with self._changed:
-                view = self.view
-                if full[0] in view.full:  # else the index fell back
-                    self.view = replace(view, parts=(*view.parts, part), full=view.full[1:])
-                    self._changed.notify_all()
+        while self.view.full:
+            self._take_tail()
         while len(parts := self.view.parts[:_PARTS_AT_ONCE]) >= self._shape.parts_a_run:
             self._write_parts(parts)
 
+    def _take_tail(self) -> None:
+        if not (full := self.view.full):
+            return
+        part = Part(full[0], self._fingerprinter)
+        with self._changed:
+            view = self.view
+            if full[0] in view.full:  # else the other thread was faster, or the index fell back
+                self.view = replace(view, parts=(*view.parts, part), full=view.full[1:])
+                self._changed.notify_all()
+
     def _write_parts(self, parts: tuple[Part, ...]) -> None:
         start, count = parts[0].start, sum(part.count for part in parts)
-        with RunWriter(self._folder, start, parts[-1].end, count, parts[-1].last_key) as writer:
+        with self._writer(start, count, parts[-1]) as writer:
             writer.add(*merge_sorted([part.sorted_from(start) for part in parts]))
             run = writer.finish(self._step)
         with self._changed:
@@ -170,10 +176,14 @@ class Background:
                 self._changed.notify_all()
         self._tidy(run, (), wanted=wanted)
 
+    def _writer(self, start: int, count: int, last: Run | Part) -> RunWriter:
+        seed = self._fingerprinter.seed
+        return RunWriter(self._folder, start, last.end, count, last.last_key, seed)
+
     def _merge(self) -> None:
         while (olds := self._runs_to_merge()) is not None:
             start, count = olds[0].start, sum(run.count for run in olds)
-            with RunWriter(self._folder, start, olds[-1].end, count, olds[-1].last_key) as writer:
+            with self._writer(start, count, olds[-1]) as writer:
                 for portion in merged(olds):
                     if self.closing or olds[-1] not in self.view.runs:
                         return

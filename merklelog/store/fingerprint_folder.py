@@ -9,7 +9,7 @@ from pathlib import Path
 
 from merklelog.errors import StorageError
 
-from .fingerprint_run import Run, RunDamagedError, open_run
+from .fingerprint_run import Run, RunDamagedError, open_run, run_name
 
 Confirm = Callable[[int, bytes], bool]
 
@@ -53,7 +53,9 @@ def _chain(folder: Path, confirm: Confirm, dropped: list[str]) -> tuple[list[Run
     while at in ends:
         for end in sorted(ends.pop(at), reverse=True):
             try:
-                run = _open_confirmed(folder / f"{at:020d}-{end:020d}.run", confirm)
+                run = _open_confirmed(folder / run_name(at, end), confirm)
+                if runs and run.seed != runs[0].seed:
+                    raise RunDamagedError(f"{run.path}: its fingerprints have another seed than those before")
             except FileNotFoundError:
                 vanished = True
                 continue

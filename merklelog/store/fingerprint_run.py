@@ -1,7 +1,7 @@
 """A run: one immutable file of sorted fingerprints and their entry indexes.
 
-    header    magic, entries a block, [start, end), count, words of the filter, the last key,
-              BLAKE3 of the sections behind the blocks, BLAKE3 of the header before it
+    header    magic, entries a block, [start, end), count, words of the filter, the last key, the seed of the
+              fingerprints, BLAKE3 of the sections behind the blocks, BLAKE3 of the header before it
     blocks    up to 160 entries each: their fingerprints (u64), then their indexes minus `start` (u32)
     samples   each block's first fingerprint (u64)      )
     checks    the first 8 bytes of each block's BLAKE3  ) held in memory, verified when the file is opened
@@ -44,7 +44,7 @@ _BLOCK_BYTES = BLOCK_ENTRIES * _ENTRY_BYTES
 _BLOCK_CUT = BLOCK_ENTRIES * WORDS.itemsize  # fingerprints before it, offsets behind
 _CHECK_BYTES = 8
 _MAGIC = b"mlogrun\x01"
-_HEADER = struct.Struct("<8sIIQQQQ32s32s")
+_HEADER = struct.Struct("<8sIIQQQQ32s16s32s")
 _HEADER_BYTES = _HEADER.size + 32
 _numbers = itertools.count()  # a freeze and a merge may be under way for one range
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -73,6 +73,7 @@ class _Header:
     count: int
     words: int
     last_key: bytes
+    seed: bytes
     section_check: bytes = b""
 
     @property
@@ -88,8 +89,8 @@ class _Header:
         return self.sections_at + self.blocks * (WORDS.itemsize + _CHECK_BYTES) + self.words * WORDS.itemsize
 
     def pack(self) -> bytes:
-        fields = (self.start, self.end, self.count, self.words, self.last_key, self.section_check)
-        packed = _HEADER.pack(_MAGIC, BLOCK_ENTRIES, 0, *fields)
+        numbers = (BLOCK_ENTRIES, 0, self.start, self.end, self.count, self.words)
+        packed = _HEADER.pack(_MAGIC, *numbers, self.last_key, self.seed, self.section_check)
         return packed + blake3(packed).digest()
 
 
@@ -101,7 +102,7 @@ class Run:
     ) -> None:
         self.path = path
         self.start, self.end, self.count = header.start, header.end, header.count
-        self.last_key = header.last_key
+        self.last_key, self.seed = header.last_key, header.seed
         self.filter = Filter(words)
         self._samples = samples
         self._checks = checks
@@ -205,12 +206,12 @@ def _read_header(path: Path, handle: int) -> _Header:
     data = os.pread(handle, _HEADER_BYTES, 0)
     if len(data) != _HEADER_BYTES or blake3(data[: _HEADER.size]).digest() != data[_HEADER.size :]:
         raise RunDamagedError(f"{path}: no header of a run")
-    magic, block, _, start, end, count, words, last_key, check = _HEADER.unpack(data[: _HEADER.size])
+    magic, block, _, start, end, count, words, last_key, seed, check = _HEADER.unpack(data[: _HEADER.size])
     if magic != _MAGIC or block != BLOCK_ENTRIES or words != filter_words(count):
         raise RunDamagedError(f"{path}: a run of another format")
     if path.name != run_name(start, end):
         raise RunDamagedError(f"{path}: its header says {run_name(start, end)}")
-    return _Header(start, end, count, words, last_key, check)
+    return _Header(start, end, count, words, last_key, seed, check)
 
 
 class RunWriter:
@@ -220,10 +221,10 @@ class RunWriter:
     deleted. Every method raises OSError.
     """
 
-    def __init__(self, folder: Path, start: int, end: int, count: int, last_key: bytes) -> None:
+    def __init__(self, folder: Path, start: int, end: int, count: int, last_key: bytes, seed: bytes) -> None:
         self.path = folder / run_name(start, end)
         self._temporary = self.path.with_suffix(f".{next(_numbers)}.tmp")
-        self._header = _Header(start, end, count, filter_words(count), last_key)
+        self._header = _Header(start, end, count, filter_words(count), last_key, seed)
         self._filter = Filter(empty_words(self._header.words))
         self._samples: list[Words] = []
         self._checks: list[bytes] = []

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
 
 import numpy as np
 
 from .fingerprint_filter import PROBE_MAX, WORDS, Filter, Probe, Words, filter_words
+from .fingerprint_hash import KEY_BYTES, Fingerprinter
 from .fingerprint_run import OFFSETS, Offsets, Run, find_sorted
-
-KEY_BYTES: Final = 32
 
 _FEW_KEYS = 6  # up to here plain integers are faster than numpy
 _PORTION_KEYS = 4096  # keys taken from a tail before other threads can have the GIL
@@ -61,7 +59,7 @@ class Part:
 
     __slots__ = ("_fingerprints", "_offsets", "count", "end", "filter", "last_key", "start")
 
-    def __init__(self, tail: Tail) -> None:
+    def __init__(self, tail: Tail, fingerprinter: Fingerprinter) -> None:
         """Nobody writes to the tail any more."""
         self.start, self.end, self.last_key = tail.start, tail.end, tail.last_key
         self.count = len(tail.keys)
@@ -69,7 +67,7 @@ class Part:
         fingerprints = np.empty(self.count, WORDS)
         offsets = np.empty(self.count, OFFSETS)
         for at in range(0, self.count, _PORTION_KEYS):
-            part = fingerprints_of(list(islice(keys, _PORTION_KEYS)))
+            part = fingerprinter.many(list(islice(keys, _PORTION_KEYS)))
             fingerprints[at : at + len(part)] = part
             offsets[at : at + len(part)] = (
                 np.fromiter(islice(indexes, _PORTION_KEYS), np.int64, len(part)) - self.start
@@ -100,7 +98,7 @@ class View:
     full: tuple[Tail, ...]
     tail: Tail
 
-    def find(self, keys: Sequence[bytes]) -> dict[int, list[int]]:
+    def find(self, keys: Sequence[bytes], fingerprinter: Fingerprinter) -> dict[int, list[int]]:
         """For positions in `keys`, the indexes of entries that may have that key, in increasing order.
 
         Raises RunDamagedError.
@@ -108,31 +106,30 @@ class View:
         found: dict[int, list[int]] = {}
         if self.runs or self.parts:
             if len(keys) <= _FEW_KEYS:
-                self._find_few(keys, found)
+                self._find_few(keys, fingerprinter, found)
             else:
-                self._find_many(keys, found)
+                self._find_many(keys, fingerprinter, found)
         for tail in (*self.full, self.tail):
             tail.find(keys, found)
         return found
 
-    def _find_few(self, keys: Sequence[bytes], found: dict[int, list[int]]) -> None:
+    def _find_few(
+        self, keys: Sequence[bytes], fingerprinter: Fingerprinter, found: dict[int, list[int]]
+    ) -> None:
         holders: tuple[Run | Part, ...] = (*self.runs, *self.parts)
         for position, key in enumerate(keys):
-            fingerprint = int.from_bytes(key[:8], "little")
+            fingerprint = fingerprinter.one(key)
             for holder in holders:
                 if holder.filter.may_hold(fingerprint) and (indexes := holder.find(fingerprint)):
                     found.setdefault(position, []).extend(indexes)
 
-    def _find_many(self, keys: Sequence[bytes], found: dict[int, list[int]]) -> None:
+    def _find_many(
+        self, keys: Sequence[bytes], fingerprinter: Fingerprinter, found: dict[int, list[int]]
+    ) -> None:
         holders: tuple[Run | Part, ...] = (*self.runs, *self.parts)
         for start in range(0, len(keys), PROBE_MAX):
-            probe = Probe(fingerprints_of(keys[start : start + PROBE_MAX]))
+            probe = Probe(fingerprinter.many(keys[start : start + PROBE_MAX]))
             for holder in holders:
                 for position in holder.filter.passing(probe):
                     if indexes := holder.find(int(probe.fingerprints[position])):
                         found.setdefault(start + position, []).extend(indexes)
-
-
-def fingerprints_of(keys: Sequence[bytes]) -> Words:
-    """The first 8 bytes of each key, as a little endian number."""
-    return np.frombuffer(b"".join(keys), WORDS)[:: KEY_BYTES // WORDS.itemsize].copy()

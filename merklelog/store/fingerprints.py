@@ -3,8 +3,8 @@
 It serves exact dedupe and the lookup by leaf hash, and it is *derived*: no part of a commit, always
 rebuildable from the log. An answer is a list of candidates, and whoever asks compares the 32 bytes with those
 in the log. So a false positive only costs time (about one new identity in a hundred costs one read of 2 KB,
-and only one that shares 8 bytes with another comes back as a candidate). What must never happen is a miss,
-and the design is about that:
+and only one whose 8 bytes of fingerprint are another's comes back as a candidate). What must never happen is
+a miss, and the design is about that:
 
 - The newest identities, the *tail*, are a dict in memory. When it is full, a thread in the background sorts
   it into a *part*, several parts become a *run*, a sorted file with a filter in memory, and runs are merged,
@@ -23,13 +23,13 @@ So an owner asks like this, and feeds what a commit adds once it is written:
         feed(end, min(end + 65_536, size))  # index.add(leaf hashes, first index, given identities)
         found, end = index.search(keys)
 
-Keys must be uniform (SHA-256 or BLAKE3 output): hash what a caller chose before it gets here. Others are
-found as surely, only slowly. One thread, the owner, calls `add`, `add_extra`, `settle` and `close`; any
-thread may look up at any time.
+Keys may be any 32 bytes, also such as somebody chose to be a nuisance: see `fingerprint_hash`. One thread,
+the owner, calls `add`, `add_extra`, `settle` and `close`; any thread may look up at any time.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +39,9 @@ from merklelog.errors import ClosedError, EntryError, RangeError
 
 from .fingerprint_background import Background, Shape
 from .fingerprint_folder import Confirm, open_runs
+from .fingerprint_hash import KEY_BYTES, SEED_BYTES, Fingerprinter
 from .fingerprint_run import RunDamagedError, Step
-from .fingerprint_view import KEY_BYTES, Tail, View
+from .fingerprint_view import Tail, View
 
 TAIL_LIMIT: Final = 1 << 14
 PARTS_A_RUN: Final = 4
@@ -98,7 +99,9 @@ class FingerprintIndex:
         self._read_only = read_only
         runs, dropped = open_runs(directory, confirm, read_only=read_only)
         view = View(runs, (), (), Tail(runs[-1].end if runs else 0))
-        self._background = Background(directory, view, Shape(tail_limit, parts_a_run, fan_in), step)
+        self._fingerprinter = Fingerprinter(runs[0].seed if runs else secrets.token_bytes(SEED_BYTES))
+        shape = Shape(tail_limit, parts_a_run, fan_in)
+        self._background = Background(directory, view, shape, self._fingerprinter, step)
         self._background.dropped.extend(dropped)
         self._fed = view.tail.end  # the highest end ever reached
 
@@ -153,7 +156,7 @@ class FingerprintIndex:
                 raise ClosedError(f"{self._directory}: the index was closed")
             end = view.tail.end  # before looking: the owner may add meanwhile
             try:
-                return view.find(keys), end
+                return view.find(keys, self._fingerprinter), end
             except RunDamagedError as error:
                 self._background.fall_back(error, delete=not self._read_only)
 
@@ -163,7 +166,7 @@ class FingerprintIndex:
         """Feed the identities of consecutive entries, and further identities of some of them as (key, index).
 
         What lies below `end` is there already and is skipped, extras too. After a fall back, what lies beyond
-        `end` is not taken: feed again from `end`. Never fails for a full disk; may wait for a slow one.
+        `end` is not taken: feed again from `end`. Never waits or fails for a slow or full disk.
         Raises EntryError for a key that is not 32 bytes, RangeError for a gap.
         """
         _check_keys(keys)

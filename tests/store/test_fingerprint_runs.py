@@ -1,7 +1,9 @@
-"""The pieces of the identity index: filter, run files, merging."""
+"""The pieces of the identity index: fingerprints, filter, run files, merging."""
 
 from __future__ import annotations
 
+import os
+import stat
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from merklelog.store.fingerprint_filter import (
     empty_words,
     filter_words,
 )
+from merklelog.store.fingerprint_hash import Fingerprinter
 from merklelog.store.fingerprint_merge import merged, runs_to_merge
 from merklelog.store.fingerprint_run import BLOCK_ENTRIES, MAX_SPAN, OFFSETS, Run, RunWriter, open_run
 
@@ -33,11 +36,49 @@ def no_step(_name: str) -> None:
     pass
 
 
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=20), st.binary(min_size=16, max_size=16))
+def test_many_fingerprints_are_those_of_each(keys: list[bytes], seed: bytes) -> None:
+    fingerprinter = Fingerprinter(seed)
+    assert fingerprinter.many(keys).tolist() == [fingerprinter.one(key) for key in keys]
+
+
+COUNTERS = [n.to_bytes(32, "big") for n in range(20_000)]
+CHOSEN = {
+    "counters": COUNTERS,
+    "counters, little endian": [key[::-1] for key in COUNTERS],
+    "one of 32 bits": [(1 << bit).to_bytes(32, "little") for bit in range(256)],
+    "highest bits of words": [
+        sum((n >> word & 1) << (32 * word + 31) for word in range(8)).to_bytes(32, "little")
+        for n in range(256)
+    ],
+    "text": [b"event-%026d" % n for n in range(20_000)],
+}
+
+
+@pytest.mark.parametrize("keys", CHOSEN.values(), ids=CHOSEN.keys())
+@pytest.mark.parametrize("seed", [bytes(16), bytes(range(16)), b"\xff" * 16])
+def test_chosen_keys_get_fingerprints_that_look_random(keys: list[bytes], seed: bytes) -> None:
+    numbers = np.sort(Fingerprinter(seed).many(keys))
+    assert len(set(numbers.tolist())) == len(keys)
+    for bit in range(64):
+        ones = int((numbers >> np.uint64(bit) & np.uint64(1)).sum())
+        assert abs(ones - len(keys) / 2) < 3 * len(keys) ** 0.5
+    filter_ = Filter(empty_words(filter_words(len(keys))))
+    filter_.add(numbers)
+    strangers = Fingerprinter(seed).many([n.to_bytes(32, "big") for n in range(1 << 40, (1 << 40) + 20_000)])
+    assert len(passing(filter_, strangers)) < 100
+
+
+def test_another_seed_gives_other_fingerprints() -> None:
+    first, second = (set(Fingerprinter(seed).many(COUNTERS).tolist()) for seed in (bytes(16), b"\1" * 16))
+    assert len(first & second) < 2
+
+
 def write_run(folder: Path, start: int, numbers: list[int], portion: int = 100_000) -> Run:
     """A run whose n-th entry, from index `start`, has the n-th of these fingerprints."""
     fingerprints = np.array(numbers, WORDS)
     order = np.argsort(fingerprints, kind="stable")
-    with RunWriter(folder, start, start + len(numbers), len(numbers), bytes(32)) as writer:
+    with RunWriter(folder, start, start + len(numbers), len(numbers), bytes(32), bytes(16)) as writer:
         for at in range(0, len(numbers), portion):
             part = order[at : at + portion]
             writer.add(fingerprints[part], part.astype(OFFSETS))
@@ -108,6 +149,31 @@ def test_a_run_gives_back_what_was_written(tmp_path: Path, count: int, portion: 
         assert fingerprints.tolist() == sorted(numbers)
         assert [numbers[offset] for offset in offsets.tolist()] == sorted(numbers)
         assert run.find((numbers[0] + 1) % (1 << 64)) == []
+
+
+def test_a_run_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    sync = os.fsync
+
+    def fsync(handle: int) -> None:
+        seen.append("sync folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "sync file")
+        sync(handle)
+
+    def step(name: str) -> None:
+        seen.append(f"{name}, {len(list(tmp_path.glob('*.run')))} of that name")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with RunWriter(tmp_path, 0, 1, 1, bytes(32), bytes(16)) as writer:
+        writer.add(np.array([7], WORDS), np.array([0], OFFSETS))
+        writer.finish(step)
+    assert seen == [
+        "run written, 0 of that name",
+        "sync file",
+        "run synced, 0 of that name",
+        "run renamed, 1 of that name",
+        "sync folder",
+        "folder synced, 1 of that name",
+    ]
 
 
 @pytest.mark.parametrize("number", [0, 77, (1 << 64) - 1])

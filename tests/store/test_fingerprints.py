@@ -9,13 +9,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
+from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from merklelog.errors import ClosedError, EntryError, RangeError, StorageError
+from merklelog.store.fingerprint_filter import WORDS, Words
+from merklelog.store.fingerprint_hash import Fingerprinter
 from merklelog.store.fingerprint_run import Run, open_run
 from merklelog.store.fingerprint_view import Part, Tail
 from merklelog.store.fingerprints import FingerprintIndex
@@ -70,11 +74,29 @@ KEYS = st.one_of(
 )
 
 
+class Prefixes:
+    """Fingerprints that anybody can make collide."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.seed = seed
+
+    def many(self, keys: list[bytes]) -> Words:
+        return np.frombuffer(b"".join(keys), WORDS)[::4].copy()
+
+    def one(self, key: bytes) -> int:
+        return int.from_bytes(key[:8], "little")
+
+
 class Model(RuleBasedStateMachine):
     """An index with tiny limits beside a list of what was fed."""
 
+    shared = 32  # bytes that two keys must share for one to be taken for the other
+    fingerprinter: type[Prefixes | Fingerprinter] = Fingerprinter
+
     def __init__(self) -> None:
         super().__init__()
+        self.patch = mock.patch("merklelog.store.fingerprints.Fingerprinter", self.fingerprinter)
+        self.patch.start()
         self.folder = Path(mkdtemp())
         self.keys: list[bytes] = []
         self.extras: list[tuple[bytes, int]] = []
@@ -94,6 +116,7 @@ class Model(RuleBasedStateMachine):
             index.add(part, start, extras)
 
     def teardown(self) -> None:
+        self.patch.stop()
         self.index.close()
         shutil.rmtree(self.folder)
 
@@ -163,7 +186,7 @@ class Model(RuleBasedStateMachine):
         sharing: dict[bytes, set[int]] = {}
         for key, at in sorted([*((k, i) for i, k in enumerate(self.keys)), *self.extras], key=lambda x: x[1]):
             first.setdefault(key, at)
-            sharing.setdefault(key[:8], set()).add(at)
+            sharing.setdefault(key[: self.shared], set()).add(at)
         asked = [*first, *(key_of(n) for n in range(1000, 1010))]
         for keys in (asked, asked[:1], asked[-12:-8]):  # few keys take another way than many
             found, end = index.search(keys)
@@ -173,15 +196,23 @@ class Model(RuleBasedStateMachine):
             for position, key in enumerate(keys):
                 answer = found.get(position, [])
                 assert answer == sorted(set(answer))
-                assert set(answer) <= sharing.get(key[:8], set())
+                assert set(answer) <= sharing.get(key[: self.shared], set())
                 assert key not in first or first[key] in answer
 
 
-TestModel = Model.TestCase
+class CollidingModel(Model):
+    """The same where the first 8 bytes are the fingerprint."""
+
+    shared = 8
+    fingerprinter = Prefixes
+
+
 # No shrinking: with a thread in the background the same steps need not fail again.
-TestModel.settings = settings(
-    max_examples=100, stateful_step_count=30, phases=(Phase.explicit, Phase.reuse, Phase.generate)
-)
+STEPS = settings(stateful_step_count=30, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+TestModel = Model.TestCase
+TestModel.settings = STEPS
+TestCollidingModel = CollidingModel.TestCase
+TestCollidingModel.settings = STEPS
 
 
 # --- the contract ----------------------------------------------------------------------------------------------
@@ -459,8 +490,8 @@ def test_a_tail_that_is_being_sorted_at_a_fall_back_is_forgotten(
     indexes: list[FingerprintIndex] = []
     fall_back = fall_back_once(tmp_path, indexes)
 
-    def sort(tail: Tail) -> Part:
-        part = Part(tail)
+    def sort(tail: Tail, fingerprinter: Fingerprinter) -> Part:
+        part = Part(tail, fingerprinter)
         if indexes:
             index = indexes[0]
             fall_back()
@@ -511,6 +542,18 @@ def test_a_run_of_another_past_is_not_believed(tmp_path: Path) -> None:
     feed(index, 800)
     assert_finds_all(index, 800)
     assert index.candidates(keys_of(800, SIZE)) == {}
+    index.close()
+
+
+def test_runs_of_two_seeds_are_not_mixed(tmp_path: Path) -> None:
+    runs, others = made(tmp_path / "one", SIZE), made(tmp_path / "two", SIZE)
+    shutil.copy(others[1], runs[1])
+    index = FingerprintIndex(tmp_path / "one", **SMALL)
+    assert index.end == 512
+    assert runs[1].name in index.dropped[0]
+    assert "another seed" in index.dropped[0]
+    feed(index, SIZE)
+    assert_finds_all(index, SIZE)
     index.close()
 
 
@@ -586,6 +629,29 @@ def test_a_full_disk_stops_nothing_and_is_told(tmp_path: Path, monkeypatch: pyte
     assert_finds_all(index, 64 * 50)
     index.close()
     assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_the_owner_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def step(name: str) -> None:
+        if name == "run written":
+            hanging.set()
+            go_on.wait()
+
+    index = FingerprintIndex(tmp_path, **SMALL, step=step)
+    feed(index, 64 * 4)
+    assert hanging.wait(60)
+    feed(index, 64 * 100)
+    view = index._background.view
+    assert len(view.full) <= 5  # the rest was sorted by the owner
+    assert view.runs == ()
+    assert_finds_all(index, 64 * 100)
+    go_on.set()
+    index.settle()
+    assert index.watermark >= 64 * 96
+    assert_finds_all(index, 64 * 100)
+    index.close()
 
 
 def test_lookups_beside_freezing_and_merging_never_miss(tmp_path: Path) -> None:
