@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
 PAGES = (
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md"),
-    *("docs/formats.md", "docs/policy.md", "docs/reference.md"),
+    *("docs/formats.md", "docs/policy.md", "docs/reference.md", "docs/storage.md"),
 )
 # Written with a class around one letter, so that this file does not match itself.
 INDEX_ADDRESS = re.compile(
