@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 
 from merklelog.audit.report import FindingKind, Findings
@@ -69,6 +69,13 @@ class DatabaseRows:
             disproven = isinstance(error, DamagedError)
             findings.add(FindingKind.CHECKPOINT, self._name, detail, disproven=disproven)
             yield from reversed(rest)
+
+    def newest_kept(self, limit: int) -> list[int]:
+        """See AuditRows.newest_kept."""
+        sizes: list[int] = []
+        with suppress(MerklelogError):  # `kept_sizes` tells of it
+            sizes.extend(islice(self._store.stored_sizes(), limit))
+        return sizes
 
     # --- entries -----------------------------------------------------------------------------------------------
 

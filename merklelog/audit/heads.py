@@ -46,16 +46,13 @@ class HeadReader:
         except MerklelogError as error:
             findings.fault(FindingKind.CHECKPOINT, where, error)
             return HeadClaim(size, None, tail)
-        checkpoint = self.check(note, where, findings)
-        if checkpoint is None:
-            return HeadClaim(size, None, tail)
-        if checkpoint.size != size:
-            findings.add(FindingKind.CHECKPOINT, where, f"it is for size {checkpoint.size}")
-            return HeadClaim(size, None, tail)
-        return HeadClaim(size, checkpoint.root, tail)
+        checkpoint = self.check(note, size, where, findings)
+        return HeadClaim(size, checkpoint.root if checkpoint else None, tail)
 
-    def check(self, note: bytes, where: str, findings: Findings) -> Checkpoint | None:
-        """A checkpoint read and its signatures checked; None when it is no checkpoint of this log."""
+    def check(self, note: bytes, size: int | None, where: str, findings: Findings) -> Checkpoint | None:
+        """A checkpoint read and its signatures checked; None when it is no checkpoint of this log, or of another
+        size than the one it is kept under.
+        """
         try:
             signed = parse_checkpoint(note)
         except FormatError as error:
@@ -65,6 +62,9 @@ class HeadReader:
         if checkpoint.origin != self.origin:
             detail = f"it is a checkpoint of {quote(checkpoint.origin)}, want {quote(self.origin)}"
             findings.add(FindingKind.CHECKPOINT, where, detail)
+            return None
+        if size is not None and checkpoint.size != size:
+            findings.add(FindingKind.CHECKPOINT, where, f"it is for size {checkpoint.size}")
             return None
         if self.keys:
             try:

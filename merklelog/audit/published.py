@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from heapq import nlargest
 
 from merklelog.audit.hashing import clear_registers
 from merklelog.audit.report import FindingKind, Findings
@@ -71,6 +72,10 @@ class PublishedRows:
         except MerklelogError as error:
             findings.fault(FindingKind.CHECKPOINT, f"{self._store.location}/{CHECKPOINTS}", error)
         yield from array("q", sorted(sizes))
+
+    def newest_kept(self, limit: int) -> list[int]:
+        """See AuditRows.newest_kept."""
+        return nlargest(limit, self.kept_sizes(Findings()))  # the audit lists them again, and tells
 
     # --- the tree ----------------------------------------------------------------------------------------------
 

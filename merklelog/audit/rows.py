@@ -37,6 +37,9 @@ class AuditRows(Protocol):
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """All sizes a checkpoint is kept under, smallest first; what can not be listed becomes a finding."""
 
+    def newest_kept(self, limit: int) -> list[int]:
+        """The largest sizes a checkpoint is kept under, as far as they can be listed, largest first."""
+
     def bundles(self, first: int, last: int) -> Iterator[bytes | MerklelogError]:
         """The full bundles [first, last) in their order, uncompressed: each the bytes, or why there are none."""
 

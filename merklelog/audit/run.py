@@ -63,19 +63,17 @@ def audit(
     findings = Findings()
     report = AuditReport(target, None, TreeSize(0), None)
     try:
-        with closing(open_rows(target, findings)) as rows:
+        rows = open_rows(target, findings)
+    except (DamagedError, FormatError, StorageError) as error:
+        # Nothing can be read: that is a finding about the log, not a failure of the audit.
+        findings.fault(FindingKind.DATABASE, target, error)
+    else:
+        with closing(rows):
             head = choose_head(rows, policy, size, findings)
-            report = replace(report, remarks=head.remarks) if head else report
             if head is not None:
                 report = _Run(target, rows, head, findings, progress).report(processes)
-                if size is None:
-                    rest = rows.check_rest(head.size, findings)
-                    report = replace(report, remarks=(*report.remarks, *rest))
-    except (DamagedError, FormatError, StorageError) as error:
-        if report.origin is not None:
-            raise
-        # Nothing could be read: that is a finding about the log, not a failure of the audit.
-        findings.fault(FindingKind.DATABASE, target, error)
+                rest = rows.check_rest(head.size, findings) if size is None else []
+                report = replace(report, remarks=(*report.remarks, *rest))
     return replace(
         report,
         findings=tuple(findings.listed),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from merklelog.audit.heads import HeadReader
@@ -19,6 +19,10 @@ from merklelog.tree import Hash, TreeSize
 # How far back from the newest checkpoint one is looked for that is whole, or meets the policy: a log signs with
 # all its keys about once a second and keeps only such checkpoints, so the next one nearly always does.
 _TRIED: Final = 64
+
+
+# A checkpoint: the size it is kept under (None: it is the newest one), where it stands, and its bytes.
+_Candidate = tuple[int | None, str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,9 @@ def choose_head(
     NotFoundError when there is nothing to audit, or no checkpoint of `size`.
     """
     readable: AuditedHead | None = None
-    for where, note in _candidates(rows, size, findings):
+    for kept, where, note in _candidates(rows, size, findings):
         scratch = Findings()
-        head = _read(rows, policy, where, note, scratch)
+        head = _read(rows, policy, kept, where, note, scratch)
         findings.take_all(tuple(scratch.listed), scratch.unlisted)
         if head is not None and not scratch.listed:
             return head if policy is None else _under_policy(rows, policy, head, note, size, findings)
@@ -52,45 +56,43 @@ def choose_head(
     return readable
 
 
-def _candidates(rows: AuditRows, size: int | None, findings: Findings) -> Iterator[tuple[str, bytes]]:
-    if size is not None:
-        yield _asked(rows, size)
+def _candidates(rows: AuditRows, size: int | None, findings: Findings) -> Iterator[_Candidate]:
+    if size is None:
+        yield from _readable(rows, None, rows.newest, findings)
+        for kept in rows.newest_kept(_TRIED):
+            yield from _readable(rows, kept, partial(rows.kept, kept), findings)
         return
-    where = rows.place_of_checkpoint(None)
     try:
-        yield where, rows.newest()
+        yield from _readable(rows, size, partial(rows.kept, size), findings)
+    except NotFoundError:
+        newest = rows.newest()
+        if _size_of(newest) != size:
+            raise
+        yield size, rows.place_of_checkpoint(None), newest
+
+
+def _readable(
+    rows: AuditRows, kept: int | None, read: Callable[[], bytes], findings: Findings
+) -> Iterator[_Candidate]:
+    """A checkpoint; nothing, and a finding, when it is there and can not be read."""
+    where = rows.place_of_checkpoint(kept)
+    try:
+        yield kept, where, read()
     except NotFoundError:
         raise
     except MerklelogError as error:
         findings.fault(FindingKind.CHECKPOINT, where, error)
-    for kept in _newest_kept(rows):
-        where = rows.place_of_checkpoint(kept)
-        try:
-            yield where, rows.kept(kept)
-        except MerklelogError as error:
-            findings.fault(FindingKind.CHECKPOINT, where, error)
 
 
-def _newest_kept(rows: AuditRows) -> list[int]:
-    """Some sizes to fall back to, largest first. What can not be listed is a finding of the audit itself."""
-    return list(reversed(deque(rows.kept_sizes(Findings()), maxlen=_TRIED)))
-
-
-def _asked(rows: AuditRows, size: int) -> tuple[str, bytes]:
+def _size_of(note: bytes) -> int | None:
     try:
-        return rows.place_of_checkpoint(size), rows.kept(size)
-    except NotFoundError as error:
-        newest = rows.newest()
-        try:
-            if parse_checkpoint(newest).checkpoint.size == size:
-                return rows.place_of_checkpoint(None), newest
-        except FormatError:
-            pass  # then it is not the one asked for either
-        raise NotFoundError(str(error)) from error
+        return parse_checkpoint(note).checkpoint.size
+    except FormatError:
+        return None  # then it is not the one asked for
 
 
 def _read(
-    rows: AuditRows, policy: Policy | None, where: str, note: bytes, findings: Findings
+    rows: AuditRows, policy: Policy | None, kept: int | None, where: str, note: bytes, findings: Findings
 ) -> AuditedHead | None:
     try:
         origin = rows.origin or parse_checkpoint(note).checkpoint.origin
@@ -98,7 +100,7 @@ def _read(
         findings.fault(FindingKind.CHECKPOINT, where, error)
         return None
     keys = known_keys(rows.keys, policy, origin)
-    checkpoint = HeadReader(rows, origin, keys).check(note, where, findings)
+    checkpoint = HeadReader(rows, origin, keys).check(note, kept, where, findings)
     if checkpoint is None:
         return None
     remarks = () if keys else (f"{where}: signatures were not checked: no key of {quote(origin)} was given",)
@@ -121,7 +123,7 @@ def _under_policy(
     refused = _refusal(policy, note)
     if refused is None:
         return head
-    for kept in _newest_kept(rows) if size is None else ():
+    for kept in rows.newest_kept(_TRIED) if size is None else ():
         try:
             met = kept <= head.size and _refusal(policy, rows.kept(kept)) is None
         except MerklelogError:
