@@ -11,7 +11,6 @@ import binascii
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from merklelog.errors import OverloadedError
@@ -20,9 +19,12 @@ from merklelog.log import Log
 from .http_append import Receive, Send
 from .http_values import CORS, EVENTS, NO_SNIFFING, UNCACHED, Request, decimal, parameters
 
-MAX_STREAMS: Final = 1_000
+# The front keeps up to 32 parts for a client that does not read, so these three bound what such clients cost.
+MAX_STREAMS: Final = 256
+PART_BYTES: Final = 8 << 10  # reached by the last entry of a part
+STALL: Final = 60.0  # seconds until a client that takes nothing is let go of
+PART_ENTRIES: Final = 64
 HEARTBEAT: Final = 15.0  # seconds: shorter than what proxies and browsers give a silent connection
-CHUNK: Final = 64  # entries sent at once: at most 5.6 MB as base64
 
 _START: Final[dict[str, Any]] = {
     "type": "http.response.start",
@@ -135,13 +137,25 @@ def entries(log: Log, request: Request) -> Callable[[Growth, Pause], AsyncGenera
             grown = growth.next()
             end = int(log.size)
             while at < end and not pause.over:
-                chunk = list(islice(log.entries(at, min(end, at + CHUNK)), CHUNK))
-                yield b"".join(_entry(at + i, entry) for i, entry in enumerate(chunk))
-                at += len(chunk)
+                part = _part(log, at, end)
+                yield b"".join(part)
+                at += len(part)
             if not await pause.until(grown):
                 yield b":\n\n"
 
     return stream
+
+
+def _part(log: Log, start: int, end: int) -> list[bytes]:
+    """The events of the next entries; nothing of the database stays open while a client is waited for."""
+    part: list[bytes] = []
+    length = 0
+    for index, entry in enumerate(log.entries(start, min(end, start + PART_ENTRIES)), start):
+        part.append(_entry(index, entry))
+        length += len(part[-1])
+        if length >= PART_BYTES:
+            break
+    return part
 
 
 def _entry(index: int, entry: bytes) -> bytes:
@@ -171,10 +185,13 @@ async def run(
         await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
         async with aclosing(stream(growth, Pause(streams, gone))) as told:
             async for part in told:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                async with asyncio.timeout(STALL):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
                 if gone.done():
                     return
         await send({"type": "http.response.body", "body": b""})
+    except TimeoutError:
+        return  # it can not be told either: the front closes an answer that ends before its end
     finally:
         streams.open -= 1
         gone.cancel()

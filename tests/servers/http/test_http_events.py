@@ -202,3 +202,31 @@ def test_streams_are_bounded_and_let_go_of(
         assert served.api._streams == Streams(0)
 
     asyncio.run(check())
+
+
+def test_a_client_that_takes_nothing_is_let_go_of(
+    make_served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_events, "STALL", 0.02)
+    monkeypatch.setattr(http_events, "PART_BYTES", 100)
+    served = make_served([b"x" * 60] * 20)
+    sent: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+        if len(sent) > 4:
+            await asyncio.get_running_loop().create_future()
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/events/entries",
+        "query_string": b"start=0",
+        "headers": [],
+    }
+    asyncio.run(served.api(scope, receive, send))
+    assert [part.count(b"event:") for part in sent] == [0, 0, 1, 1, 1]
+    assert served.api._streams == Streams(0)
