@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = {
     "requirements.txt": (),
     "requirements-build.txt": ("--only-build-deps", "--build-deps-for", "wheel"),
-    "requirements-dev.txt": ("--extra", "serve", "--extra", "dev", "-c", "requirements.txt", "-c", "requirements-build.txt"),
+    "requirements-dev.txt": (
+        *("--extra", "serve", "--extra", "dev"),
+        *("-c", "requirements.txt", "-c", "requirements-build.txt"),
+    ),
 }
 QUIET = ("--quiet", "--generate-hashes", "--strip-extras", "--allow-unsafe")
 NOWHERE = ("--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links", "--no-config")

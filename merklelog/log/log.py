@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merklelog.errors import ClosedError, DamagedError, EntryError, StoppedError
+from merklelog.errors import ClosedError, DamagedError, EntryError, MerklelogError, StoppedError
 from merklelog.store import Store
 from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex, TreeSize
 
@@ -292,10 +292,18 @@ class Log(LogReader):
             if not self.stopped:
                 self._store.settle()
         finally:
-            self._store.close()
-            self._lock.release()
+            self._let_go()
         if self.stopped:
             raise StoppedError(f"{self.path}: the log had stopped: {self._sequencer.failure}")
+
+    def _let_go(self) -> None:
+        try:
+            self._store.close()
+        except MerklelogError:
+            if not self.stopped:  # else the database says again what stopped the log, and says it worse
+                raise
+        finally:
+            self._lock.release()
 
     def __exit__(self, *exc: object) -> None:
         try:

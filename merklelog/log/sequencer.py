@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from traceback import clear_frames
 
 from merklelog.errors import (
     ClosedError,
@@ -184,6 +185,9 @@ class Sequencer:
                 self._tend(closing=True)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the log must stop and every caller must hear
             self._stop(error, [])
+            clear_frames(
+                error.__traceback__
+            )  # callers keep the error: its frames must not keep the database open
         finally:
             self._written.put(None)
 
@@ -329,6 +333,7 @@ class Sequencer:
                     job()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the log stops and every caller hears
                 self._stop(error, [request for batch in batches for request in batch.requests])
+                clear_frames(error.__traceback__)
                 self._slots.release(
                     len(batches) or 1
                 )  # the sequencer may wait for one, and must see the failure
