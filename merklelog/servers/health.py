@@ -73,6 +73,6 @@ class Health:
 
 _MESSAGES: Final = (pb.HealthCheckRequest, pb.HealthCheckResponse)
 METHODS: Final = (
-    Method("/grpc.health.v1.Health/Check", *_MESSAGES, False, False, "check"),
+    Method("/grpc.health.v1.Health/Check", *_MESSAGES, False, False, "check", vital=True),
     Method("/grpc.health.v1.Health/Watch", *_MESSAGES, False, True, "watch"),
 )

@@ -21,7 +21,10 @@ Call = Callable[[Any, Caller], Any]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One rpc. `path` is "/package.Service/Name"; `attribute` is the name of its handler."""
+    """One rpc. `path` is "/package.Service/Name"; `attribute` is the name of its handler.
+
+    `vital`: answered whatever the load, and while draining too, as a health check is.
+    """
 
     path: str
     request: type[Message]
@@ -29,6 +32,7 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     attribute: str
+    vital: bool = False
 
     def parse(self, data: bytes) -> Message:
         """A request from its bytes. Raises FormatError."""
