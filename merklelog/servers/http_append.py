@@ -14,7 +14,7 @@ from merklelog.formats import MAX_ENTRY
 from merklelog.formats.wire import quote
 from merklelog.log import Log
 
-from .http_values import NO_SNIFFING, TEXT, UNCACHED
+from .http_values import TEXT
 from .problems import Code, Problem
 
 Message = dict[str, Any]
@@ -60,7 +60,7 @@ def _started(digits: int) -> Message:
     return {
         "type": "http.response.start",
         "status": 200,
-        "headers": [(b"content-type", TEXT), length, UNCACHED, NO_SNIFFING],
+        "headers": [(b"content-type", TEXT), length],
     }
 
 

@@ -8,15 +8,16 @@ text. Everything is read from the log and nothing is signed. Each raises this pr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from merklelog.errors import FieldError, NotFoundError
+from merklelog.formats.wire import quote
 from merklelog.log import Log
 from merklelog.publish.encoding import compress
-from merklelog.tree import BUNDLE_LEVEL, HASH_SIZE, Hash, parse_path
+from merklelog.tree import BUNDLE_LEVEL, HASH_SIZE, TILE_WIDTH, Hash, parse_path
 
 from .http_values import (
     BYTES,
@@ -40,11 +41,8 @@ Read = Callable[[Log, str, Request], Response]
 TLOG_PROOF: Final = ".tlog-proof"
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = "the tree size to prove in; without it that of the newest checkpoint"
-_INCLUSION: Final = {
-    "index": "the entry's index",
-    "leaf_hash": "the entry's leaf hash, 64 hex digits in lower case",
-    "size": _SIZE,
-}
+_INCLUSION: Final = {"index": "the entry's index", "size": _SIZE}
+_BY_HASH: Final = {"leaf_hash": "the entry's leaf hash, 64 hex digits in lower case", "size": _SIZE}
 _CONSISTENCY: Final = {"old": "the smaller tree size", "new": "the larger one; without it the newest's"}
 
 
@@ -105,38 +103,44 @@ def entry(log: Log, path: str, _request: Request) -> Response:
 
 
 def inclusion(log: Log, _path: str, request: Request) -> Response:
-    """The inclusion proof of the entry with this index or leaf hash, as JSON."""
+    """The inclusion proof of the entry with this index, as JSON."""
     given = parameters(request.query, _INCLUSION)
-    size = decimal(given["size"], "size") if "size" in given else int(log.size)
-    index = _index(log, given)
-    proof = log.inclusion_proof(index, size)
-    at = index % 256 * HASH_SIZE
-    leaf = log.tile(0, index // 256, index % 256 + 1)[at:]
-    told = InclusionAnswer(index, size, leaf, proof, _note(log, size))
-    return json_answer(told, UNCACHED)
+    return _inclusion(log, decimal(_required(given, "index", _INCLUSION), "index"), given)
 
 
-def _index(log: Log, given: dict[str, bytes]) -> int:
-    if ("index" in given) == ("leaf_hash" in given):
-        raise FieldError("index", "want either it or leaf_hash")
-    if "index" in given:
-        return decimal(given["index"], "index")
+def inclusion_by_hash(log: Log, _path: str, request: Request) -> Response:
+    """The inclusion proof of the first entry with this leaf hash, as JSON; only where the log keeps a lookup."""
+    given = parameters(request.query, _BY_HASH)
+    leaf = _required(given, "leaf_hash", _BY_HASH)
+    if _HASH.fullmatch(leaf) is None:
+        raise FieldError("leaf_hash", f"got {quote(leaf)}, want 64 hex digits in lower case")
     if not (log.config.lookup or log.config.dedupe):
-        raise FieldError("leaf_hash", "this log keeps no lookup by leaf hash (log.lookup = false)")
-    if _HASH.fullmatch(given["leaf_hash"]) is None:
-        raise FieldError("leaf_hash", "want 64 hex digits in lower case")
-    found = log.find(Hash(bytes.fromhex(given["leaf_hash"].decode())))
+        # Without it the log would be read whole, which is nothing to do for a stranger.
+        raise NotFoundError("this log keeps no lookup by leaf hash (log.lookup = false)")
+    found = log.find(Hash(bytes.fromhex(leaf.decode())))
     if found is None:
         raise NotFoundError("no entry has this leaf hash")
-    return found
+    return _inclusion(log, found, given)
+
+
+def _inclusion(log: Log, index: int, given: dict[str, bytes]) -> Response:
+    size = decimal(given["size"], "size") if "size" in given else int(log.size)
+    proof = log.inclusion_proof(index, size)
+    at = index % TILE_WIDTH
+    leaf = log.tile(0, index // TILE_WIDTH, at + 1)[at * HASH_SIZE :]
+    return json_answer(InclusionAnswer(index, size, leaf, proof, _note(log, size)), UNCACHED)
+
+
+def _required(given: dict[str, bytes], name: str, known: Mapping[str, str]) -> bytes:
+    if name not in given:
+        raise FieldError(name, f"want {known[name]}")
+    return given[name]
 
 
 def consistency(log: Log, _path: str, request: Request) -> Response:
     """The proof that the tree of one size begins that of another, as JSON."""
     given = parameters(request.query, _CONSISTENCY)
-    if "old" not in given:
-        raise FieldError("old", f"want {_CONSISTENCY['old']}")
-    old = decimal(given["old"], "old")
+    old = decimal(_required(given, "old", _CONSISTENCY), "old")
     new = decimal(given["new"], "new") if "new" in given else int(log.size)
     proof = log.consistency_proof(old, new)
     return json_answer(ConsistencyAnswer(old, new, proof, _note(log, new)), UNCACHED)
@@ -164,6 +168,7 @@ def _note(log: Log, size: int) -> str | None:
 FILES: Final[dict[str, Read]] = {
     "checkpoint": checkpoint,
     "proof/inclusion": inclusion,
+    "proof/by-hash": inclusion_by_hash,
     "proof/consistency": consistency,
 }
 FOLDERS: Final[dict[str, Read]] = {

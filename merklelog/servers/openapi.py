@@ -78,16 +78,17 @@ SCHEMAS: Final[dict[str, Schema]] = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of an operation; `place` is path, query or header."""
+    """One parameter of an operation; `place` is path, query or header. Those of a path are always required."""
 
     name: str
     place: str
     meaning: str
     schema: Mapping[str, Any] = field(default_factory=lambda: _DECIMAL)
+    required: bool = False
 
     def described(self) -> Schema:
         """As an OpenAPI Parameter Object."""
-        required = {"required": True} if self.place == "path" else {}
+        required = {"required": True} if self.required or self.place == "path" else {}
         return {
             "name": self.name,
             "in": self.place,
@@ -121,12 +122,14 @@ _INDEX: Final = Parameter("index", "path", "The entry's index")
 _SIZE: Final = Parameter(
     "size", "query", "The tree size to prove in; without it that of the newest checkpoint"
 )
+_FIRST: Final = "x(00[1-9]|0[1-9][0-9]|[1-9][0-9]{2})"
+_WIDTH: Final = "([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])"
 _TILE_INDEX: Final = Parameter(
     "tile",
     "path",
     "The index in groups of three digits, all but the last with an x before, and for a partial one .p/ and its "
     "width: 000, x001/234, 000.p/7. Its slashes are slashes of the path.",
-    {"type": "string", "pattern": r"^(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?$"},
+    {"type": "string", "pattern": f"^({_FIRST}/(x[0-9]{{3}}/){{0,4}})?[0-9]{{3}}(\\.p/{_WIDTH})?$"},
 )
 _LEVEL: Final = Parameter(
     "level", "path", "The tile's level", {"type": "integer", "minimum": 0, "maximum": 63}
@@ -142,8 +145,9 @@ _KEY: Final = Parameter(
 _WAIT: Final = Parameter(
     "merklelog-wait",
     "header",
-    "How far the entry must have come before the answer; a level that the log has not configured is refused",
-    {"type": "string", "enum": ["integrated", "published", "witnessed"], "default": "integrated"},
+    "How far the entry must have come before the answer: durable, in the tree and under a signed checkpoint. "
+    "Other levels (published, witnessed) are refused by a log that has not configured them",
+    {"type": "string", "enum": ["integrated"], "default": "integrated"},
 )
 _SSE: Final = "text/event-stream"
 
@@ -189,14 +193,20 @@ OPERATIONS: Final = (
     Operation(
         "proof/inclusion",
         "getInclusionProof",
-        "The inclusion proof of an entry, by either its index or its leaf hash",
+        "The inclusion proof of an entry",
         "application/json",
         "The proof",
-        (
-            Parameter("index", "query", "The entry's index"),
-            Parameter("leaf_hash", "query", "Its leaf hash; only where the log keeps a lookup", _HEX),
-            _SIZE,
-        ),
+        (Parameter("index", "query", "The entry's index", required=True), _SIZE),
+        (400, 404),
+        {"$ref": "#/components/schemas/InclusionProof"},
+    ),
+    Operation(
+        "proof/by-hash",
+        "getInclusionProofByHash",
+        "The inclusion proof of the first entry with a leaf hash; 404 where the log keeps no lookup",
+        "application/json",
+        "The proof",
+        (Parameter("leaf_hash", "query", "SHA-256(0x00 || entry)", _HEX, required=True), _SIZE),
         (400, 404),
         {"$ref": "#/components/schemas/InclusionProof"},
     ),
@@ -207,7 +217,7 @@ OPERATIONS: Final = (
         "application/json",
         "The proof",
         (
-            Parameter("old", "query", "The smaller size; must be given"),
+            Parameter("old", "query", "The smaller size", required=True),
             Parameter("new", "query", "The larger size; without it that of the newest checkpoint"),
         ),
         (400, 404),
@@ -246,7 +256,7 @@ OPERATIONS: Final = (
         body={
             "required": True,
             "description": f"The entry: 0 to {MAX_ENTRY:,} bytes of any kind, stored as they are",
-            "content": {_BYTES: {"schema": {"maxLength": MAX_ENTRY}}},
+            "content": {_BYTES: {}},
         },
     ),
     Operation("healthz", "getHealth", "Whether the process answers", _TEXT, "ok", server=True),

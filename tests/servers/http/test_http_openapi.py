@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from merklelog.errors import FormatError
 from merklelog.servers import http_events, http_reads
 from merklelog.servers.openapi import OPERATIONS, describe
+from merklelog.tree import leaf_hash, parse_path, tile_path
 
 Start = Callable[..., Any]
 LOOKUP = {"log.lookup": True}
@@ -66,6 +68,29 @@ def test_the_document_is_whole() -> None:
         assert reference in document["components"]["schemas"]
 
 
+def test_the_described_tile_paths_are_those_there_are() -> None:
+    parameters = paths(["/"])["/tile/{level}/{tile}"]["get"]["parameters"]
+    pattern = next(each["schema"]["pattern"] for each in parameters if each["name"] == "tile")
+    for index in (0, 1, 999, 1_000, 1_234_067, 100_000_000, 10**18 - 1):
+        for width in (1, 9, 10, 99, 100, 199, 200, 249, 255, 256):
+            assert re.search(pattern, tile_path(0, index, width).removeprefix("tile/0/"))
+    for wrong in (
+        "0",
+        "0000",
+        "x000/001",
+        "x001",
+        "x001/01",
+        "000.p/0",
+        "000.p/256",
+        "000.p/01",
+        "000.p/",
+        "001/002",
+    ):
+        assert not re.search(pattern, wrong)
+        with pytest.raises(FormatError):
+            parse_path(f"tile/0/{wrong}")
+
+
 CALLS: list[tuple[str, str, dict[str, str], int]] = [
     ("get", "checkpoint", {}, 200),
     ("get", "checkpoints/{size}", {"size": "0"}, 200),
@@ -86,7 +111,10 @@ CALLS: list[tuple[str, str, dict[str, str], int]] = [
     ("get", "proof/inclusion", {"?index": "1", "?size": "2"}, 200),
     ("get", "proof/inclusion", {"?index": "1"}, 200),
     ("get", "proof/inclusion", {}, 400),
-    ("get", "proof/inclusion", {"?leaf_hash": "0" * 64}, 404),
+    ("get", "proof/inclusion", {"?index": "999"}, 404),
+    ("get", "proof/by-hash", {"?leaf_hash": leaf_hash(b"2").hex()}, 200),
+    ("get", "proof/by-hash", {}, 400),
+    ("get", "proof/by-hash", {"?leaf_hash": "0" * 64}, 404),
     ("get", "proof/consistency", {"?old": "1", "?new": "3"}, 200),
     ("get", "proof/consistency", {}, 400),
     ("get", "proof/consistency", {"?old": "4", "?new": "3"}, 404),

@@ -168,11 +168,11 @@ def test_a_leaf_hash_finds_its_entry_where_the_log_keeps_a_lookup(
 ) -> None:
     served = make_served(tree15, **{"log.lookup": True})
     for index, entry in enumerate(tree15):
-        told = json.loads(served.get("/proof/inclusion", f"leaf_hash={leaf_hash(entry).hex()}").body)
+        told = json.loads(served.get("/proof/by-hash", f"leaf_hash={leaf_hash(entry).hex()}").body)
         assert told["index"] == index
-    missing = served.get("/proof/inclusion", f"leaf_hash={'00' * 32}")
-    assert (missing.status, problem(missing)["reason"]) == (404, "NOT_FOUND")
-    short = served.get("/proof/inclusion", "leaf_hash=00")
+    missing = served.get("/proof/by-hash", f"leaf_hash={'00' * 32}")
+    assert (missing.status, problem(missing)["message"]) == (404, "no entry has this leaf hash")
+    short = served.get("/proof/by-hash", "leaf_hash=00")
     assert (short.status, problem(short)["field"]) == (400, "leaf_hash")
 
 
@@ -199,7 +199,9 @@ REFUSED = [
     ("GET", "/checkpoints/16", "", 404, "OUT_OF_RANGE", None),
     ("GET", "/checkpoints/x", "", 400, "INVALID_REQUEST", "size"),
     ("GET", "/proof/inclusion", "", 400, "INVALID_REQUEST", "index"),
-    ("GET", "/proof/inclusion", "index=1&leaf_hash=00", 400, "INVALID_REQUEST", "index"),
+    ("GET", "/proof/inclusion", "index=1&leaf_hash=00", 400, "INVALID_REQUEST", "leaf_hash"),
+    ("GET", "/proof/by-hash", "", 400, "INVALID_REQUEST", "leaf_hash"),
+    ("GET", "/proof/by-hash", "leaf_hash=" + "AB" * 32, 400, "INVALID_REQUEST", "leaf_hash"),
     ("GET", "/proof/inclusion", "index=1&index=1", 400, "INVALID_REQUEST", "index"),
     ("GET", "/proof/inclusion", "index=", 400, "INVALID_REQUEST", "index"),
     ("GET", "/proof/inclusion", "indx=1", 400, "INVALID_REQUEST", "indx"),
@@ -207,7 +209,7 @@ REFUSED = [
     ("GET", "/proof/inclusion", "index=5&size=5", 404, "OUT_OF_RANGE", None),
     ("GET", "/proof/inclusion", "index=5&size=16", 404, "OUT_OF_RANGE", None),
     ("GET", "/proof/inclusion", "index=5&size=-1", 400, "INVALID_REQUEST", "size"),
-    ("GET", "/proof/inclusion", "leaf_hash=" + "00" * 32, 400, "INVALID_REQUEST", "leaf_hash"),
+    ("GET", "/proof/by-hash", "leaf_hash=" + "00" * 32, 404, "NOT_FOUND", None),
     ("GET", "/proof/consistency", "", 400, "INVALID_REQUEST", "old"),
     ("GET", "/proof/consistency", "old=9&new=8", 404, "OUT_OF_RANGE", None),
     ("GET", "/proof/consistency", "old=9&new=16", 404, "OUT_OF_RANGE", None),
