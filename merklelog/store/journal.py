@@ -28,15 +28,15 @@ _TYPES = frozenset((1, 2, 3, 4))  # a whole record, or the first, a middle or th
 _MASK_DELTA = 0xA282EAD8
 
 
-def check_journals(database: Path) -> None:
+def check_journals(database: Path, called: Path | None = None) -> None:
     """Look through every write-ahead log and manifest. Raises DamagedError naming the file and the byte.
 
-    Reads only. A file that is deleted meanwhile, by the log's writer, is passed over.
+    Reads only; a file that is deleted meanwhile is passed over. `called` is the database's path for messages.
     """
     for path in sorted([*database.glob("*.log"), *database.glob("MANIFEST-*")]):
         try:
             with path.open("rb", buffering=0) as file:
-                _check(path, file.read)
+                _check((called or database) / path.name, file.read)
         except FileNotFoundError:
             continue  # its rows are in tables now
         except OSError as error:

@@ -6,6 +6,7 @@ would hold if only the synced commits had reached it (or, asked so, some of thos
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ class MemoryStore:
     metas: dict[str, bytes] = field(default_factory=dict)
     written: list[Commit] = field(default_factory=list)
     synced: int = 0
+    _mutex: threading.Lock = field(default_factory=threading.Lock)  # a commit is seen whole or not at all
     _heads: dict[bytes, bytes] = field(default_factory=dict)
     _segments: dict[int, bytes] = field(default_factory=dict)
     _tiles: dict[tuple[int, int], tuple[bytes, bytes]] = field(default_factory=dict)
@@ -31,29 +33,32 @@ class MemoryStore:
     def crash(self, survivors: int = 0) -> MemoryStore:
         """What is left after a crash: the synced commits and at most `survivors` of those written after."""
         store = MemoryStore(metas=dict(self.metas))
-        for commit in self.written[: self.synced + survivors]:
+        with self._mutex:
+            commits = self.written[: self.synced + survivors]
+        for commit in commits:
             store.write(commit)
         store.synced = len(store.written)
         return store
 
     def write(self, commit: Commit) -> None:
         """Apply a commit and note it down."""
-        self.written.append(commit)
-        self._segments.update(commit.segments)
-        self._identities.update(commit.identities)
-        self._remembered.update(commit.remember)
-        for key in commit.forget:
-            self._remembered.pop(key, None)
-        for tile in commit.growth.full:
-            self._tiles[tile.level, tile.index] = (tile.hashes, tile.nodes)
-            self._edges.pop((tile.level, tile.index), None)
-        for piece in commit.growth.edges:
-            before = self._edges.get((piece.level, piece.index), b"")
-            self._edges[piece.level, piece.index] = before[: 32 * piece.start] + piece.hashes
-        if commit.checkpoint is not None:
-            self._heads[layout.NEWEST] = commit.checkpoint.note
-            if commit.checkpoint.keep:
-                self._heads[layout.kept_key(commit.checkpoint.size)] = commit.checkpoint.note
+        with self._mutex:
+            self.written.append(commit)
+            self._segments.update(commit.segments)
+            self._identities.update(commit.identities)
+            self._remembered.update(commit.remember)
+            for key in commit.forget:
+                self._remembered.pop(key, None)
+            for tile in commit.growth.full:
+                self._tiles[tile.level, tile.index] = (tile.hashes, tile.nodes)
+                self._edges.pop((tile.level, tile.index), None)
+            for piece in commit.growth.edges:
+                before = self._edges.get((piece.level, piece.index), b"")
+                self._edges[piece.level, piece.index] = before[: 32 * piece.start] + piece.hashes
+            if commit.checkpoint is not None:
+                self._heads[layout.NEWEST] = commit.checkpoint.note
+                if commit.checkpoint.keep:
+                    self._heads[layout.kept_key(commit.checkpoint.size)] = commit.checkpoint.note
 
     def sync(self) -> None:
         """Count all that is written as durable."""
@@ -76,17 +81,16 @@ class MemoryStore:
 
     def stored_sizes(self) -> Iterator[int]:
         """See StoreReader.stored_sizes."""
-        kept = (key for key in self._heads if key.startswith(layout.KEPT))
+        with self._mutex:
+            kept = [key for key in self._heads if key.startswith(layout.KEPT)]
         return iter(sorted((int.from_bytes(key[1:], "big") for key in kept), reverse=True))
 
     def segments(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """See StoreReader.segments."""
-        firsts = sorted(self._segments)
-        begin = max((i for i, first in enumerate(firsts) if first <= start), default=0)
-        for first in firsts[begin:]:
-            if first >= end:
-                return
-            yield first, self._segments[first]
+        with self._mutex:
+            rows = sorted(self._segments.items())
+        begin = max((i for i, (first, _) in enumerate(rows) if first <= start), default=0)
+        return iter([row for row in rows[begin:] if row[0] < end])
 
     def tile(self, level: int, index: int) -> bytes | None:
         """See StoreReader.tile."""
@@ -108,7 +112,8 @@ class MemoryStore:
 
     def identities(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """See StoreReader.identities."""
-        return iter(sorted((i, key) for i, key in self._identities.items() if start <= i < end))
+        with self._mutex:
+            return iter(sorted((i, key) for i, key in self._identities.items() if start <= i < end))
 
     def remembered(self, key: bytes) -> bytes | None:
         """See StoreReader.remembered."""
@@ -116,7 +121,8 @@ class MemoryStore:
 
     def remembered_before(self, time: int, limit: int) -> list[bytes]:
         """See StoreReader.remembered_before."""
-        rows = sorted((layout.remembered_time(row), key) for key, row in self._remembered.items())
+        with self._mutex:
+            rows = sorted((layout.remembered_time(row), key) for key, row in self._remembered.items())
         return [key for made, key in rows if made < time][:limit]
 
     def close(self) -> None:

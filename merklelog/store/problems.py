@@ -25,9 +25,14 @@ _CLOSED = "instance already closed"
 _LOCKED = ("while lock file", "lock hold by current process", "/lock:")
 
 
-def translate(error: Exception, path: Path, doing: str) -> MerklelogError:
-    """The project's error for what rocksdict raised while `doing` something with the database at `path`."""
-    text = str(error)
+def translate(error: Exception, path: Path, doing: str, place: Path | None = None) -> MerklelogError:
+    """The project's error for what rocksdict raised while `doing` something with the database at `path`.
+
+    `place` is where RocksDB was told it is, and so what its text says.
+    """
+    if isinstance(error, MerklelogError):
+        return error
+    text = str(error).replace(str(place or path), str(path))
     # RocksDB's text names files, and a log may live in a directory called "missing".
     low = text.replace(str(path), "").lower()
     said = f"{path}: {doing}: {text}"

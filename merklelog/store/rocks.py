@@ -9,9 +9,7 @@ reader opens read-only, sees one moment, and opens again to see a later one.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
@@ -23,8 +21,9 @@ from merklelog.protocol.commit import Commit
 from merklelog.tree import Growth
 
 from . import layout, options
+from .beside import PINNING, LookAlike, file_names, sync_logs
 from .journal import check_journals
-from .problems import os_problem, translate
+from .problems import translate
 from .scan import Scans
 
 DIARY = "diary"  # where RocksDB writes its own log of what it did, beside the database
@@ -36,45 +35,56 @@ class RocksStore:
     """One open database, for its one writer or (opened as a secondary) for readers beside it."""
 
     __slots__ = (
-        *("_batch_handles", "_cache", "_database", "_diary", "_edge_starts", "_families", "_scans", "path"),
+        *("_alike", "_batch_handles", "_cache", "_database", "_edge_starts", "_families", "_scans", "path"),
     )
 
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
         self.path = path
         self._cache = Cache(options.CACHE_BYTES)
-        self._scans = Scans(path)
         self._database: Rdict | None = None
         self._families: dict[str, Rdict] = {}
         self._batch_handles: dict[str, ColumnFamily] = {}
-        # RocksDB writes a diary, 100 KiB at each open. A reader's must not stand in the log's directory at all;
-        # a writer's is of use only after a crash, so a clean close throws it away too.
-        self._diary = _reader_diary() if read_only else path.parent / DIARY
+        self._alike = LookAlike(path) if read_only else None
+        self._scans = Scans(self._problem)
         try:
-            self._open_database(create=create, read_only=read_only)
+            self._open_database(create=create)
             # Where the pieces of each level's unfinished tile start: they are deleted when it is full.
             self._edge_starts = {
                 level: [start for start, _ in self._pieces(level)] for level in range(TILE_LEVELS)
             }
         except BaseException:
             self._let_go()  # or the lock would stay for as long as somebody holds this error
-            if read_only:
-                self._remove_diary()
             raise
 
-    def _open_database(self, *, create: bool, read_only: bool) -> None:
-        access = AccessType.read_only(False) if read_only else AccessType.read_write()
-        whole = options.database_options(read_only=read_only)
+    @property
+    def _place(self) -> Path:
+        """Where RocksDB is told that the database is."""
+        return self.path if self._alike is None else self._alike.place
+
+    def _open_database(self, *, create: bool) -> None:
+        reading = self._alike is not None
+        if self._alike is not None:
+            check_journals(self._place, self.path)
+        access = AccessType.read_only(False) if reading else AccessType.read_write()
+        whole = options.database_options(read_only=reading)
         whole.set_db_log_dir(str(self._diary))
         whole.create_if_missing(create)
         whole.create_missing_column_families(create)
         families = options.family_options(self._cache)
         try:
-            database = self._database = Rdict(str(self.path), whole, families, access)
+            database = self._database = Rdict(str(self._place), whole, families, access)
             for name in layout.FAMILIES:
                 self._families[name] = database.get_column_family(name)
             self._batch_handles = {name: database.get_column_family_handle(name) for name in layout.FAMILIES}
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self.path, "opening the database") from error
+            raise self._problem(error, "opening the database") from error
+        if self._alike is not None:
+            self._alike.unpin()
+
+    @property
+    def _diary(self) -> Path:
+        """Where RocksDB writes what it did, 100 KiB at each open: a clean close throws it away."""
+        return self.path.parent / DIARY if self._alike is None else self._alike.diary
 
     @classmethod
     def create(cls, path: Path, metas: Mapping[str, bytes]) -> Self:
@@ -91,33 +101,30 @@ class RocksStore:
     def open_beside(cls, path: Path) -> Self:
         """One durable moment of the database, read-only, also while its writer goes on.
 
-        Opening reads the list of files and then the write-ahead logs. A log that the writer deletes in between
-        (its rows are in a table the list did not name yet) would be missing without a sign, and so would a table
-        that a compaction took away: then the opening is done again. Changes nothing in the directory.
+        Changes nothing in the directory. A writer may delete files while they are looked up (their rows are in a
+        table then, which the list of files did not name yet): if so, all is done again.
         """
         for _ in range(OPEN_TRIES):
-            before = _names(path)
+            before = file_names(path)
             try:
-                check_journals(path)
                 store = cls(path, read_only=True)
             except DamagedError as error:
                 damage = error
-                if before == _names(path):
+                if before == file_names(path):
                     raise
                 continue
-            if {name for name in before if name.endswith(".log")} <= _names(path):
-                store._make_durable()
+            if PINNING or (store._alike is not None and store._alike.is_current()):
+                sync_logs(path)
                 return store
             store.close()
-            damage = DamagedError(
-                f"{path}: its write-ahead logs changed during each of {OPEN_TRIES} openings"
-            )
-        raise damage
+            damage = DamagedError(f"{path}: its files were deleted while they were read")
+        raise DamagedError(f"{path} changed during each of {OPEN_TRIES} openings; at last: {damage}")
 
     # --- writing -----------------------------------------------------------------------------------------------
 
     def write(self, commit: Commit) -> None:
-        """See Store.write. Raises StorageFullError, StorageError."""
+        """See Store.write. Raises StorageFullError, StorageError, ClosedError."""
+        self._open()
         batch = WriteBatch(raw_mode=True)
         put, handles = batch.put, self._batch_handles
         entries = handles["entries"]
@@ -163,14 +170,14 @@ class RocksStore:
         try:
             self._open().write(batch)
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self.path, "writing a commit") from error
+            raise self._problem(error, "writing a commit") from error
 
     def sync(self) -> None:
         """See Store.sync: flushes the write-ahead log's buffer and fsyncs it; lets the GIL go."""
         try:
             self._open().flush_wal(True)
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self.path, "syncing the write-ahead log") from error
+            raise self._problem(error, "syncing the write-ahead log") from error
 
     def settle(self) -> None:
         """See Store.settle: flushes every memtable, after which no write-ahead log is left to replay."""
@@ -178,7 +185,7 @@ class RocksStore:
             for family in self._families.values():
                 family.flush(True)
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self.path, "flushing memtables") from error
+            raise self._problem(error, "flushing memtables") from error
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -283,25 +290,8 @@ class RocksStore:
             batch.put(key, value, handle)
         self._write(batch)
 
-    def _make_durable(self) -> None:
-        """Sync the write-ahead logs that were just read.
-
-        The writer's process may not have synced its last commits yet. A checkpoint that a reader shows must not
-        be taken back by a power cut, or the log would sign another for that size: so the reader syncs first.
-        """
-        for file in [*self.path.glob("*.log"), self.path]:
-            try:
-                handle = os.open(file, os.O_RDONLY)
-            except FileNotFoundError:
-                continue  # its rows were flushed into a synced table meanwhile
-            except OSError as error:
-                raise os_problem(error, file) from error
-            try:
-                os.fsync(handle)
-            except OSError as error:
-                raise os_problem(error, file) from error
-            finally:
-                os.close(handle)
+    def _problem(self, error: Exception, doing: str) -> MerklelogError:
+        return translate(error, self.path, doing, self._place)
 
     def _open(self) -> Rdict:
         if self._database is None:
@@ -314,7 +304,7 @@ class RocksStore:
         except KeyError:
             raise ClosedError(f"{self.path}: the database was closed") from None
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self.path, f"reading {family} {key.hex()}") from error
+            raise self._problem(error, f"reading {family} {key.hex()}") from error
         return value
 
     def _scan(
@@ -329,7 +319,7 @@ class RocksStore:
         except KeyError:
             raise ClosedError(f"{self.path}: the database was closed") from None
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self.path, f"scanning {family}") from error
+            raise self._problem(error, f"scanning {family}") from error
 
     def close(self) -> None:
         """Close the database; safe to call twice. Raises StorageError, DamagedError after it was let go of."""
@@ -338,7 +328,8 @@ class RocksStore:
         failure = self._let_go()
         if failure is not None:
             raise failure
-        self._remove_diary()
+        if self._alike is None:
+            shutil.rmtree(self._diary, ignore_errors=True)
 
     def _let_go(self) -> MerklelogError | None:
         """Scans and handles go first, or the database's lock would stay. Gives the first error back.
@@ -353,22 +344,8 @@ class RocksStore:
             try:
                 handles.pop(0).close()
             except Exception as error:  # noqa: BLE001 - rocksdict raises no narrower class
-                failure = failure or translate(error, self.path, "closing the database")
+                failure = failure or self._problem(error, "closing the database")
+        if self._alike is not None:
+            self._alike.unpin()
+            self._alike.remove()
         return failure
-
-    def _remove_diary(self) -> None:
-        shutil.rmtree(self._diary, ignore_errors=True)
-
-
-def _reader_diary() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="merklelog-read-"))
-    except OSError as error:
-        raise os_problem(error, Path("temporary directory for a reader's diary")) from error
-
-
-def _names(path: Path) -> set[str]:
-    try:
-        return {entry.name for entry in path.iterdir()}
-    except OSError as error:
-        raise os_problem(error, path) from error

@@ -7,13 +7,10 @@ be opened again in this process. So every scan stands in a list, and closing tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from rocksdict import RdictIter
 
-from merklelog.errors import ClosedError
-
-from .problems import translate
+from merklelog.errors import ClosedError, MerklelogError
 
 
 class _Held:
@@ -28,10 +25,10 @@ class _Held:
 class Scans:
     """The scans of one database that are under way, in any thread."""
 
-    __slots__ = ("_live", "_path")
+    __slots__ = ("_live", "_problem")
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, problem: Callable[[Exception, str], MerklelogError]) -> None:
+        self._problem = problem
         self._live: set[_Held] = set()
 
     def run(
@@ -64,14 +61,14 @@ class Scans:
             row = rows.key(), rows.value()
             del rows  # while the caller has the row, nothing here may keep the iterator alive
             yield row
-        raise ClosedError(f"{self._path}: the database was closed")
+        raise ClosedError("the database was closed under a scan")
 
     def check(self, rows: RdictIter, family: str) -> None:
         """An iterator ends at damage as it ends at the last row; only its status tells which."""
         try:
             rows.status()
         except Exception as error:  # rocksdict raises no narrower class
-            raise translate(error, self._path, f"scanning {family}") from error
+            raise self._problem(error, f"scanning {family}") from error
 
     def close(self) -> None:
         """Take the iterators away; who steps on in a scan gets ClosedError."""

@@ -1,0 +1,208 @@
+"""Readers beside a writer that writes, flushes and compacts as fast as it can: each sees one whole moment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import merklelog
+from merklelog.errors import DamagedError, MerklelogError
+from merklelog.store import RocksStore, beside, rocks
+from merklelog.store.beside import LookAlike
+from tests.support.checker import check_log, head_of
+from tests.support.logs import make
+
+# Every few commits all memtables are flushed: write-ahead logs and tables come and go several times a second.
+WRITER = """
+import itertools, sys, time
+import merklelog
+with merklelog.open(sys.argv[1]) as log:
+    print("writing", flush=True)
+    for round in itertools.count():
+        batch = [b"%d %d" % (round, i) * 9 for i in range(1 + round * 37 % 300)]
+        log.append_batch(batch, idempotency_key=b"%d" % round)
+        if round % 5 == 0:
+            log._store.settle()
+            time.sleep(0.01)
+        if round % 40 == 39:
+            for family in log._store._families.values():
+                family.compact_range(None, None)
+"""
+
+
+@contextmanager
+def writer(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "writing\n"
+        yield child
+        assert child.poll() is None, child.communicate()[1]
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.slow
+def test_every_opening_beside_a_busy_writer_shows_a_whole_log(tmp_path: Path) -> None:
+    directory = make(tmp_path / "log")
+    seen: list[bytes] = []
+    files: set[str] = set()
+    with writer(directory):
+        for turn in range(80):
+            with merklelog.open_reader(directory) as reader:
+                seen.append(reader.checkpoint())
+                if turn % 20 == 19:
+                    check_log(reader, seen=seen)
+            files |= {path.name for path in (directory / "db").iterdir()}
+    logs = {name for name in files if name.endswith(".log")}
+    assert len(logs) > 10, "the writer was not busy: nothing was tested"
+    assert len({name for name in files if name.endswith(".sst")}) > 20
+    with merklelog.open_reader(directory) as reader:
+        sizes = [head_of(reader, note)[0] for note in seen]
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[-1] <= reader.size
+    with merklelog.open(directory) as log:  # the writer was killed
+        check_log(log, seen=seen)
+        log.append(b"on it goes")
+
+
+@pytest.mark.slow
+def test_many_readers_open_at_once(tmp_path: Path) -> None:
+    directory = make(tmp_path / "log")
+    problems: list[BaseException] = []
+    seen: list[bytes] = []
+
+    def read() -> None:
+        try:
+            last = 0
+            with merklelog.open_reader(directory) as reader:
+                for _ in range(15):
+                    reader.refresh()
+                    assert reader.size >= last
+                    last = reader.size
+                    seen.append(reader.checkpoint())
+                    assert sum(1 for _ in reader.entries(max(0, last - 600), last)) == min(600, last)
+        except BaseException as error:
+            problems.append(error)
+
+    with writer(directory):
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert problems == []
+    with merklelog.open(directory) as log:
+        check_log(log, seen=seen)
+
+
+def test_a_reader_leaves_the_directory_as_it_was(tmp_path: Path) -> None:
+    directory = make(tmp_path / "log")
+    with merklelog.open(directory) as log:
+        log.append_batch([b"%d" % i for i in range(300)])
+        before = listing(directory)
+        with merklelog.open_reader(directory) as reader:
+            assert reader.size == 300
+            reader.refresh()
+        assert listing(directory) == before
+    before = listing(directory)
+    with merklelog.open_reader(directory) as reader:
+        check_log(reader)
+    assert listing(directory) == before
+
+
+def listing(directory: Path) -> dict[str, tuple[int, int]]:
+    found = {path: path.stat() for path in sorted(directory.rglob("*"))}
+    return {str(path): (status.st_size, status.st_mtime_ns) for path, status in found.items()}
+
+
+@pytest.mark.parametrize("pinning", [True, False])
+def test_a_write_ahead_log_that_vanishes_while_a_reader_opens_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pinning: bool
+) -> None:
+    """The interleavings that no busy writer brings about for sure, played by hand."""
+    monkeypatch.setattr(beside, "PINNING", pinning)
+    monkeypatch.setattr(rocks, "PINNING", pinning)
+    directory = make(tmp_path / "log")
+    with merklelog.open(directory) as log:
+        log.append_batch([b"%d" % i for i in range(300)])
+        # First: the manifest is copied, then the logs that it needs are deleted, then they are looked for.
+        copied = opened = 0
+        copy, whole = LookAlike._copy_manifest, RocksStore._open_database
+
+        def copy_early(alike: LookAlike) -> None:
+            nonlocal copied
+            copy(alike)
+            copied += 1
+            if copied == 1:
+                log.append(b"one more")
+                log._store.settle()
+
+        def open_late(store: RocksStore, *, create: bool) -> None:
+            nonlocal opened
+            opened += 1
+            if opened == 1:  # second: all is linked, and then deleted before RocksDB opens it
+                log.append(b"and one")
+                log._store.settle()
+            whole(store, create=create)
+
+        monkeypatch.setattr(LookAlike, "_copy_manifest", copy_early)
+        monkeypatch.setattr(RocksStore, "_open_database", open_late)
+        with merklelog.open_reader(directory) as reader:
+            assert reader.size == 302
+            check_log(reader)
+        assert (copied, opened) == ((2, 1) if pinning else (3, 2))
+
+
+def test_a_writer_that_never_rests_does_not_hang_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make(tmp_path / "log")
+    monkeypatch.setattr(beside, "COPY_TRIES", 3)
+    with merklelog.open(directory) as log:
+        copy = LookAlike._copy_manifest
+
+        def copy_early(alike: LookAlike) -> None:
+            copy(alike)
+            log.append(b"one more")
+            log._store.settle()
+
+        monkeypatch.setattr(LookAlike, "_copy_manifest", copy_early)
+        with pytest.raises(DamagedError, match="changed during each of"):
+            merklelog.open_reader(directory)
+    assert not list(Path(tempfile.gettempdir()).glob(f"merklelog-read-*/{directory.name}"))
+
+
+def test_real_damage_is_not_taken_for_a_busy_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = make(tmp_path / "log")
+    with merklelog.open(directory) as log:
+        log.append_batch([b"%d" % i for i in range(300)])
+    table = max((directory / "db").glob("*.sst"))
+    table.unlink()
+    opened = 0
+    whole = RocksStore._open_database
+
+    def count(store: RocksStore, *, create: bool) -> None:
+        nonlocal opened
+        opened += 1
+        whole(store, create=create)
+
+    monkeypatch.setattr(RocksStore, "_open_database", count)
+    with pytest.raises(MerklelogError) as caught:
+        merklelog.open_reader(directory)
+    assert isinstance(caught.value, DamagedError)
+    assert table.name in str(caught.value)
+    assert opened == 1
