@@ -113,11 +113,17 @@ class Victim:
     def audit(self, **options: int) -> AuditReport:
         return audit(f"dir:{self.path}", self.policy, processes=1, **options)
 
-    def flip(self, key: str, position: int, bit: int = 0) -> None:
+    def write(self, key: str, content: bytes) -> None:
+        """Put another file in the place of one: what is there is a link to the file of every other victim."""
         file = self.path / key
-        damaged = bytearray(file.read_bytes())
+        file.parent.mkdir(exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.write_bytes(content)
+
+    def flip(self, key: str, position: int, bit: int = 0) -> None:
+        damaged = bytearray((self.path / key).read_bytes())
         damaged[position] ^= 1 << bit
-        file.write_bytes(damaged)
+        self.write(key, bytes(damaged))
 
 
 @pytest.fixture
@@ -127,7 +133,7 @@ def victim(
     """A copy of a published copy, to be damaged."""
 
     def get(size: int, encoding: str = "identity") -> Victim:
-        shutil.copytree(copies(size, encoding), tmp_path / "victim")
+        shutil.copytree(copies(size, encoding), tmp_path / "victim", copy_function=os.link)
         return Victim(data(size), tmp_path / "victim")
 
     return get
@@ -136,5 +142,5 @@ def victim(
 @pytest.fixture
 def grown_victim(tmp_path: Path, grown: tuple[Path, Path]) -> Victim:
     """The same, of the copy that was published three times."""
-    shutil.copytree(grown[1], tmp_path / "victim")
+    shutil.copytree(grown[1], tmp_path / "victim", copy_function=os.link)
     return Victim(grown[0], tmp_path / "victim")

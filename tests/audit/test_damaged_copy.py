@@ -54,7 +54,7 @@ def test_a_changed_entry_is_named(victim: Make) -> None:
     key = "tile/entries/100"
     entries = parse_bundle((damaged.path / key).read_bytes(), 256)
     entries[7] = entries[7][:-1] + b"!"
-    (damaged.path / key).write_bytes(format_bundle(entries))
+    damaged.write(key, format_bundle(entries))
     index = 100 * 256 + 7
     report = damaged.audit()
     check(report, FindingKind.ENTRY, key, (index, index + 1), f"entry {index} has leaf hash")
@@ -67,7 +67,7 @@ def test_the_first_of_several_changed_entries_is_named(victim: Make) -> None:
     key = "tile/entries/003"
     entries = parse_bundle((damaged.path / key).read_bytes(), 256)
     entries[9], entries[200] = b"one", b"two"
-    (damaged.path / key).write_bytes(format_bundle(entries))
+    damaged.write(key, format_bundle(entries))
     check(damaged.audit(), FindingKind.ENTRY, key, (768 + 9, 768 + 201), "(1 more like it)")
 
 
@@ -76,7 +76,7 @@ def test_a_changed_entry_of_the_last_bundle_is_named(victim: Make) -> None:
     key = f"tile/entries/273.p/{SIZE % 256}"
     entries = parse_bundle((damaged.path / key).read_bytes(), SIZE % 256)
     entries[5] += b"!"
-    (damaged.path / key).write_bytes(format_bundle(entries))
+    damaged.write(key, format_bundle(entries))
     index = 273 * 256 + 5
     check(damaged.audit(), FindingKind.ENTRY, key, (index, index + 1), "which the root confirms")
 
@@ -95,7 +95,7 @@ def test_a_truncated_bundle_is_named(victim: Make, cut: int) -> None:
     damaged = victim(SIZE)
     file = damaged.path / "tile/entries/002"
     entries = parse_bundle(file.read_bytes(), 256)
-    file.write_bytes(file.read_bytes()[:cut])
+    damaged.write("tile/entries/002", file.read_bytes()[:cut])
     whole = next(n for n in range(257) if len(format_bundle(entries[: n + 1])) > cut)
     assert cut == 0 or (whole > 0) == (cut == 100)
     check(damaged.audit(), FindingKind.BUNDLE, "tile/entries/002", (512 + whole, 768), "bundle: ")
@@ -104,7 +104,7 @@ def test_a_truncated_bundle_is_named(victim: Make, cut: int) -> None:
 def test_bytes_behind_a_bundle_are_named(victim: Make) -> None:
     damaged = victim(SIZE)
     file = damaged.path / "tile/entries/002"
-    file.write_bytes(file.read_bytes() + b"\0\0")
+    damaged.write("tile/entries/002", file.read_bytes() + b"\0\0")
     check(damaged.audit(), FindingKind.BUNDLE, "tile/entries/002", (767, 768), "follow entry 255")
 
 
@@ -121,7 +121,7 @@ def test_broken_gzip_is_named(victim: Make, position: int) -> None:
 
 def test_gzip_that_would_not_end_is_refused(victim: Make) -> None:
     damaged = victim(SIZE, "gzip")
-    (damaged.path / "tile/entries/101").write_bytes(gzip.compress(bytes(20 << 20)))
+    damaged.write("tile/entries/101", gzip.compress(bytes(20 << 20)))
     check(damaged.audit(), FindingKind.BUNDLE, "tile/entries/101", (25_856, 26_112), "more than")
 
 
@@ -207,7 +207,7 @@ def test_a_bundle_and_its_tile_missing_leave_the_rest_proven(victim: Make) -> No
 def test_a_tile_of_another_length_is_named(victim: Make, length: int) -> None:
     damaged = victim(SIZE)
     file = damaged.path / "tile/0/007"
-    file.write_bytes((file.read_bytes() + b"x")[:length])
+    damaged.write("tile/0/007", (file.read_bytes() + b"x")[:length])
     check(damaged.audit(), FindingKind.TILE, "tile/0/007", (1792, 2048), "bytes")
 
 
@@ -217,10 +217,8 @@ def test_a_leftover_partial_tile_must_be_the_beginning_of_the_whole(victim: Make
         ("tile/0/005.p/3", "tile/0/005", 96),
         ("tile/entries/005.p/3", "tile/entries/005", None),
     ):
-        file = damaged.path / key
-        file.parent.mkdir()
         whole = (damaged.path / source).read_bytes()
-        file.write_bytes(format_bundle(parse_bundle(whole, 256)[:3]) if cut is None else whole[:cut])
+        damaged.write(key, format_bundle(parse_bundle(whole, 256)[:3]) if cut is None else whole[:cut])
     assert damaged.audit().findings == ()
     damaged.flip("tile/0/005.p/3", 40)
     check(damaged.audit(), FindingKind.TILE, "tile/0/005.p/3", None, "not the beginning of tile/0/005")
@@ -231,11 +229,11 @@ def test_a_leftover_partial_tile_must_be_the_beginning_of_the_whole(victim: Make
 
 def test_a_publication_that_was_stopped_is_no_finding(victim: Make) -> None:
     damaged = victim(SIZE)
-    (damaged.path / "unfinished").write_bytes(b"A publication\n")
-    (damaged.path / "tile/0/274").write_bytes(bytes(8192))
-    (damaged.path / "tile/0/273").write_bytes(bytes(8192))
-    (damaged.path / "checkpoints/80000").write_bytes(b"soon")
-    (damaged.path / ".merklelog/left").write_bytes(b"a temporary file")
+    damaged.write("unfinished", b"A publication\n")
+    damaged.write("tile/0/274", bytes(8192))
+    damaged.write("tile/0/273", bytes(8192))
+    damaged.write("checkpoints/80000", b"soon")
+    damaged.write(".merklelog/left", b"a temporary file")
     report = damaged.audit()
     assert report.findings == ()
     assert "3 objects stand behind size 70000" in report.remarks[0]
@@ -275,14 +273,14 @@ def test_a_missing_newest_checkpoint_is_named_and_the_stored_one_audited(grown_v
 
 
 def test_a_checkpoint_that_is_none_is_named(grown_victim: Any) -> None:
-    (grown_victim.path / "checkpoints/300").write_bytes(b"hello\n")
+    grown_victim.write("checkpoints/300", b"hello\n")
     (finding,) = grown_victim.audit().findings
     assert finding.kind is FindingKind.CHECKPOINT
     assert finding.where.endswith("/checkpoints/300")
 
 
 def test_a_checkpoint_under_another_size_is_named(grown_victim: Any) -> None:
-    shutil.copy(grown_victim.path / "checkpoints/700", grown_victim.path / "checkpoints/701")
+    grown_victim.write("checkpoints/701", (grown_victim.path / "checkpoints/700").read_bytes())
     (finding,) = grown_victim.audit().findings
     assert finding.where.endswith("/checkpoints/701")
     assert "for size 700" in finding.detail
@@ -291,7 +289,7 @@ def test_a_checkpoint_under_another_size_is_named(grown_victim: Any) -> None:
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 300, 512, 700, 999])
 def test_a_signed_checkpoint_of_another_tree_is_a_finding(grown_victim: Any, size: int) -> None:
     forged = signed(grown_victim.log, size, leaf_hash(b"another tree"))
-    (grown_victim.path / f"checkpoints/{size}").write_bytes(forged)
+    grown_victim.write(f"checkpoints/{size}", forged)
     report = grown_victim.audit()
     (finding,) = report.findings
     agreed = max((known for known in (0, 300, 700) if known < size), default=0)
@@ -304,7 +302,7 @@ def test_a_signed_checkpoint_of_another_tree_is_a_finding(grown_victim: Any, siz
 def test_a_checkpoint_of_this_tree_agrees_at_any_size(grown_victim: Any, size: int) -> None:
     with merklelog.open_reader(grown_victim.log) as reader:
         root = root_hash(size, reader._hashes_at(size))
-    (grown_victim.path / f"checkpoints/{size}").write_bytes(signed(grown_victim.log, size, root))
+    grown_victim.write(f"checkpoints/{size}", signed(grown_victim.log, size, root))
     assert grown_victim.audit().findings == ()
 
 
@@ -315,7 +313,7 @@ def signed(log: Path, size: int, root: Hash) -> bytes:
 def test_many_checkpoints_of_another_tree_are_counted(grown_victim: Any) -> None:
     for size in range(10, 40):
         note = signed(grown_victim.log, size, leaf_hash(b"another tree"))
-        (grown_victim.path / f"checkpoints/{size}").write_bytes(note)
+        grown_victim.write(f"checkpoints/{size}", note)
     report = grown_victim.audit()
     assert len(report.findings) == 9
     assert "22 more checkpoints, of sizes 18 to 39" in report.findings[-1].detail
@@ -391,7 +389,7 @@ def test_a_checkpoint_of_another_origin_is_named(grown_victim: Any) -> None:
     key = generate_signing_key("example.com/another", SignatureType.ED25519)
     checkpoint = Checkpoint("example.com/another", TreeSize(5), leaf_hash(b""))
     note = format_note(Note(format_checkpoint_text(checkpoint), (sign_checkpoint(checkpoint, key),)))
-    (grown_victim.path / "checkpoints/5").write_bytes(note)
+    grown_victim.write("checkpoints/5", note)
     (finding,) = grown_victim.audit().findings
     assert "it is a checkpoint of" in finding.detail
 
@@ -440,3 +438,11 @@ def test_damage_is_told_alike_by_several_processes(victim: Make) -> None:
     assert (one.entries, one.tiles, one.bytes) == (two.entries, two.tiles, two.bytes)
     unchecked: Policy | None = None
     assert len(audit(target, unchecked, processes=1).findings) >= 3
+
+
+def test_what_all_of_this_was_done_to_is_whole(
+    data: Callable[[int], Path], copies: Callable[[int, str], Path], grown: tuple[Path, Path]
+) -> None:
+    """The victims are hard links: a test that wrote through one would have damaged every other one too."""
+    for copy in (copies(SIZE, "identity"), copies(SIZE, "gzip"), grown[1]):
+        assert audit(f"dir:{copy}").findings == ()
