@@ -56,7 +56,7 @@ THIRD_PARTY = {
     "grpc_health": {"servers"},
     "grpc_reflection": {"servers"},
     "h2corn": {"servers"},
-    "isal": {"publish", "servers"},
+    "isal": {"publish"},
     "msgspec": {"publish", "log", "servers"},
     "numpy": {"store"},
     "rich": {"cli"},

@@ -1,9 +1,8 @@
 """A backup: one durable moment of a log as a data directory of its own, taken beside a running writer.
 
 What is copied is read through one read-only opening of the database, which shows one moment: the newest head, its
-tree and its entries belong together. The private keys are not copied; the configuration is, as it is, and so
-says where they would be looked for. The identity index is derived and left out: the first open for writing
-makes it anew.
+tree and its entries belong together. The private keys are not copied, and the configuration is copied without the
+line that says where they are. The identity index is derived and left out: the first open for writing makes it anew.
 
 A backup that was brought back knows nothing of what the log signed after it was taken. A log without publish
 targets has nothing to compare itself with, so appending to it then can sign a fork of what was signed before.
@@ -13,6 +12,7 @@ That is why a backup opens for reading only, until its operator puts the keys in
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -92,7 +92,7 @@ def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
         head, _ = read_head(store, info.origin, info.verifiers(), str(log))
         _copy_database(store, draft / DATABASE, head.size, progress)
     (draft / INDEX).mkdir()
-    write_synced(draft / FILE, (log / FILE).read_text("utf-8"))
+    write_synced(draft / FILE, without_keys((log / FILE).read_text("utf-8")))
     write_synced(draft / FORMAT_FILE, (log / FORMAT_FILE).read_text("ascii"))
     draft.chmod(stat.S_IMODE(log.stat().st_mode))
     for folder, _, _ in os.walk(draft):
@@ -103,6 +103,20 @@ def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
                 f"{log}: its copy has size {made.size}, want {head.size}: it was not written whole"
             )
     return BackupReport(info.origin, head.size, head.root)
+
+
+def without_keys(config: str) -> str:
+    """A configuration whose keys are looked for in its own directory, where a backup has none.
+
+    With the original's absolute path, opening a backup for writing would sign with the live keys, by mistake.
+    """
+    lines, section = [], ""
+    for line in config.splitlines():
+        if header := re.match(r"\s*\[\s*([^\]\s]+)\s*\]", line):
+            section = header[1]
+        own = section == "log" and re.match(r"\s*[\"']?keys[\"']?\s*=", line)
+        lines.append(f"# not in a backup: {line.strip()}" if own else line)
+    return "\n".join(lines) + "\n"
 
 
 def _copy_database(store: RocksStore, place: Path, size: int, progress: Progress) -> None:

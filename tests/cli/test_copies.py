@@ -131,6 +131,18 @@ def test_a_backup_opens_for_writing_only_when_its_operator_puts_keys_there(
     assert run("append", "b", stdin=b"x").out == b"index 3\n"
 
 
+def test_a_backup_never_finds_the_live_keys(tmp_path: Path) -> None:
+    """Not by an absolute path in the copied configuration either: appending to a backup can sign a fork."""
+    keys = tmp_path / "secret"
+    merklelog.create_log(tmp_path / "log", "example.com/log", keys=keys)
+    backup(tmp_path / "log", tmp_path / "copy")
+    assert f'# not in a backup: keys = "{keys}"' in (tmp_path / "copy" / "merklelog.toml").read_text()
+    with pytest.raises(KeyFileError, match=str(tmp_path / "copy" / "keys")):
+        merklelog.open(tmp_path / "copy")
+    with merklelog.open_reader(tmp_path / "copy") as log:
+        assert log.size == 0
+
+
 @pytest.mark.parametrize("there", ["file", "directory", "link"])
 def test_a_backup_replaces_nothing(
     run: Callable, log: Path, tmp_path: Path, there: str, snapshot: Callable
