@@ -12,7 +12,7 @@ from .fingerprint_filter import PROBE_MAX, WORDS, Filter, Probe, Words, filter_w
 from .fingerprint_hash import KEY_BYTES, Fingerprinter
 from .fingerprint_run import OFFSETS, Offsets, Run, find_sorted
 
-_FEW_KEYS = 6  # up to here plain integers are faster than numpy
+_FEW_KEYS = 8  # up to here plain integers are faster than numpy
 _PORTION_KEYS = 4096  # keys taken from a tail before other threads can have the GIL
 
 
