@@ -35,13 +35,14 @@ class GrpcLimits:
     """What the front takes: bytes of a message and of metadata, and calls at a time.
 
     Streams count apart from short calls, so that many watchers leave room for appends. Beyond `max_calls` or
-    `max_streams` a call is answered RESOURCE_EXHAUSTED with RetryInfo; beyond `max_streams_per_connection` HTTP/2
-    has the client wait.
+    `max_streams` a call is answered RESOURCE_EXHAUSTED with RetryInfo; beyond twice both together grpcio answers
+    so itself, without details, before it reads a message; beyond `max_streams_per_connection` HTTP/2 has the
+    client wait.
     """
 
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_metadata_bytes: int = 16 << 10
-    max_calls: int = 4_096
+    max_calls: int = 2_048
     max_streams: int = 1_024
     max_streams_per_connection: int = 1_024
     idle_seconds: int = 600
@@ -81,7 +82,8 @@ class GrpcioFront:
         self._calls = 0
         self._streams = 0
         self._draining = False
-        self._server = grpc.aio.server(options=limits.options())
+        most = 2 * (limits.max_calls + limits.max_streams)
+        self._server = grpc.aio.server(options=limits.options(), maximum_concurrent_rpcs=most)
         self._server.add_generic_rpc_handlers((_Router({r.method.path: self._handler(r) for r in routes}),))
 
     @property

@@ -67,7 +67,7 @@ class Health:
             try:
                 # Logs do not say when they stop, so they are asked now and then.
                 await asyncio.wait_for(self._draining.wait(), self._poll_seconds)
-            except TimeoutError:
+            except TimeoutError:  # the time to ask again
                 continue
 
 

@@ -442,6 +442,17 @@ def test_a_message_too_large_is_refused(start: Start) -> None:
     assert server.call("GetLog", pb.GetLogRequest()).sizes[0].tree_size == 0
 
 
+def test_metadata_too_large_is_refused(shared: Server) -> None:
+    def ask(size: int) -> bytes:
+        request = pb.GetLogRequest(origin=ORIGIN).SerializeToString()
+        call = shared.raw(f"/{handlers.SERVICE}/GetLog")
+        return bytes(call(request, metadata=(("x-padding", "x" * size),), timeout=SECONDS))
+
+    assert ask(1_000)
+    error, _, _ = refused(lambda: ask(40_000))
+    assert error.code() == Code.RESOURCE_EXHAUSTED
+
+
 def test_too_many_streams_are_refused_and_a_place_is_freed(start: Start) -> None:
     server = start("--max-streams", 2)
     watch = pb.WatchCheckpointsRequest()
@@ -479,9 +490,14 @@ def test_a_deadline_ends_a_call_on_the_server_too(start: Start) -> None:
     eventually(lambda: bool(next(server.call("WatchCheckpoints", pb.WatchCheckpointsRequest()))))
 
 
-def test_calls_over_the_limit_are_refused_and_the_rest_are_stored(start: Start, log: Path) -> None:
-    server = start("--max-calls", 2)
-    batches = [[b"%d.%d" % (i, j) for j in range(500)] for i in range(100)]
+@pytest.mark.parametrize("limit", ["calls", "bytes that wait"])
+def test_what_is_over_a_limit_is_refused_and_the_rest_is_stored(
+    start: Start, log: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    if limit == "bytes that wait":
+        monkeypatch.setenv("MERKLELOG_LOG__MAX_PENDING_BYTES", str(1 << 20))
+    server = start("--max-calls", 2 if limit == "calls" else 1_000)
+    batches = [[b"%2000d.%d" % (i, j) for j in range(250)] for i in range(100)]
 
     async def send() -> list[Any]:
         async with grpc.aio.insecure_channel(server.address) as channel:
@@ -501,11 +517,13 @@ def test_calls_over_the_limit_are_refused_and_the_rest_are_stored(start: Start, 
     for batch, outcome in zip(batches, outcomes, strict=True):
         if isinstance(outcome, bytes):
             first = pb.AppendBatchResponse.FromString(outcome).first_index
-            assert stored[first : first + 500] == batch
+            assert stored[first : first + 250] == batch
             taken += 1
         else:
             assert outcome.code() == Code.RESOURCE_EXHAUSTED
-    assert len(stored) == 500 * taken
+            rich = status_pb2.Status.FromString(dict(outcome.trailing_metadata())[TRAILER])
+            assert [each.type_url.rpartition(".")[2] for each in rich.details] == ["ErrorInfo", "RetryInfo"]
+    assert len(stored) == 250 * taken
     assert 0 < taken < 100
 
 
@@ -609,6 +627,61 @@ def test_draining_drops_nothing_silently(start: Start, log: Path) -> None:
         list(heads)
     assert caught.value.code() == Code.UNAVAILABLE  # type: ignore[attr-defined]
     assert [each.status for each in well] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+def test_a_killed_server_loses_nothing_and_a_retry_is_stored_once(start: Start, log: Path) -> None:
+    server = start()
+    acknowledged: dict[int, bytes] = {}
+    unsure: list[bytes] = []
+
+    async def load(address: str, work: list[bytes], kill_at: int) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.unary_unary(f"/{handlers.SERVICE}/Append")
+            await asyncio.gather(*(write(call, work, kill_at) for _ in range(16)))
+
+    async def write(call: Any, work: list[bytes], kill_at: int) -> None:
+        while work:
+            data = work.pop()
+            entry = pb.NewEntry(data=data, idempotency_key=b"key of " + data)
+            try:
+                answer = await call(pb.AppendRequest(entry=entry).SerializeToString())
+            except grpc.RpcError:
+                unsure.append(data)
+                return
+            acknowledged[pb.AppendResponse.FromString(answer).entry.index] = data
+            if len(acknowledged) == kill_at:
+                server.process.kill()
+
+    asyncio.run(load(server.address, [b"%d" % i for i in range(5_000)], 300))
+    server.process.communicate(timeout=SECONDS)
+    assert len(unsure) == 16
+    before, again = dict(acknowledged), list(unsure)
+    unsure.clear()
+    server = start()
+    asyncio.run(load(server.address, [*again, *before.values()], 0))
+    assert unsure == []
+    assert {index: acknowledged[index] for index in before} == before, "the same index again"
+    assert server.end() == (0, "drained 0\n", "")
+    with merklelog.open_reader(log) as reader:
+        stored = list(reader.entries(0, reader.size))
+    assert {index: stored[index] for index in acknowledged} == acknowledged
+    assert sorted(stored) == sorted({*before.values(), *again}), "each once"
+
+
+def test_a_client_that_breaks_off_a_stream_costs_nothing(start: Start) -> None:
+    server = start("--max-streams", 1)
+
+    async def use() -> None:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call = channel.stream_stream(f"/{handlers.SERVICE}/AppendStream")()
+            for i in range(200):
+                await call.write(pb.AppendStreamRequest(entries=news(b"%d" % i)).SerializeToString())
+            assert pb.AppendStreamResponse.FromString(await call.read()).appended
+            call.cancel()
+
+    asyncio.run(use())
+    eventually(lambda: bool(next(server.call("WatchCheckpoints", pb.WatchCheckpointsRequest()))))
+    assert server.end() == (0, "drained 0\n", "")
 
 
 def test_draining_answers_an_open_append_stream(start: Start, log: Path) -> None:
