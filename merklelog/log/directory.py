@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from merklelog.errors import FormatVersionError, LockedError, NotALogError
-from merklelog.store import FORMAT
+from merklelog.store import FORMAT, StoreReader
 from merklelog.store.problems import os_problem
 
 FORMAT_FILE: Final = "FORMAT"
@@ -67,6 +67,15 @@ def check_directory(directory: Path) -> None:
             raise NotALogError(
                 f"{directory} is not a whole log: {directory / name}: {error.strerror}"
             ) from error
+
+
+def check_stored_format(store: StoreReader, directory: Path) -> None:
+    """Raises FormatVersionError unless the database says the same as the file: the two may have been mixed up."""
+    version = (store.meta("format") or b"").decode("ascii", "replace")
+    if version != str(FORMAT):
+        raise FormatVersionError(
+            f"{directory}: the database has format {version!r}; this version of merklelog reads format {FORMAT}"
+        )
 
 
 class WriterLock:

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from merklelog.errors import DamagedError, FormatVersionError, KeyFileError, NotALogError
-from merklelog.store import FORMAT, RocksStore
+from merklelog.errors import DamagedError, KeyFileError, NotALogError
+from merklelog.store import RocksStore
 from merklelog.store.problems import os_problem
 
 from .acknowledged import Acknowledged, check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import LogInfo, load_signers, read_info
-from .directory import DATABASE, WriterLock, check_directory
+from .directory import DATABASE, WriterLock, check_directory, check_stored_format
 from .head import Signers, read_head
 from .log import Log
 from .world import World
@@ -75,9 +75,7 @@ def _open(
 
 def _check_info(directory: Path, store: RocksStore, config: LogConfig, signers: Signers) -> LogInfo:
     """The database's own word on which log it is must fit the configuration and the keys."""
-    version = (store.meta("format") or b"").decode("ascii", "replace")
-    if version != str(FORMAT):
-        raise FormatVersionError(f"{directory}: the database has format {version!r}, want {FORMAT}")
+    check_stored_format(store, directory)
     info = read_info(store)
     if info is None:
         raise DamagedError(f"{directory}: the database does not say which log it is")

@@ -32,7 +32,7 @@ from merklelog.tree import (
 from .acknowledged import check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import LogInfo, read_info
-from .directory import DATABASE, check_directory
+from .directory import DATABASE, check_directory, check_stored_format
 from .head import Head, check_size, read_head
 
 
@@ -80,7 +80,7 @@ class LogReader:
 
     def refresh(self) -> None:
         """See what the writer committed since. Not while another thread reads through this object."""
-        store, _, head = _open_head(self.path)
+        store, _, head = _open_head(self.path, self.origin)
         old, self._reads, self._shown, self._hashes = self._reads, store, head, None
         old.close()
 
@@ -249,6 +249,7 @@ def open_rows(path: Path) -> tuple[RocksStore, LogInfo]:
     check_directory(path)
     store = RocksStore.open_beside(path / DATABASE)
     try:
+        check_stored_format(store, path)
         info = read_info(store)
         if info is None:
             raise DamagedError(f"{path}: the database does not say which log it is")
@@ -258,10 +259,14 @@ def open_rows(path: Path) -> tuple[RocksStore, LogInfo]:
     return store, info
 
 
-def _open_head(path: Path) -> tuple[RocksStore, LogInfo, Head]:
+def _open_head(path: Path, origin: str) -> tuple[RocksStore, LogInfo, Head]:
     acknowledged = read_acknowledged(path)  # before opening: a writer may go on meanwhile
     store, info = open_rows(path)
     try:
+        if info.origin != origin:
+            raise NotALogError(
+                f"{path}: the configuration says log.origin = {origin!r}, the database is of {info.origin!r}"
+            )
         head, _ = read_head(store, info.origin, info.verifiers(), str(path))
         check_acknowledged(path, acknowledged, head.size)
     except BaseException:
@@ -278,13 +283,7 @@ def open_reader(path: str | os.PathLike[str]) -> LogReader:
     directory = Path(path).absolute()
     check_directory(directory)
     config = load_config(directory)
-    store, info, head = _open_head(directory)
-    if info.origin != config.origin:
-        store.close()
-        raise NotALogError(
-            f"{directory}: the configuration says log.origin = {config.origin!r}, "
-            f"the database is of {info.origin!r}"
-        )
+    store, info, head = _open_head(directory, config.origin)
     return LogReader(directory, config, info, store, head)
 
 

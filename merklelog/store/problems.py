@@ -19,7 +19,10 @@ from merklelog.errors import (
 )
 
 _FULL = ("no space left", "file too large", "disk quota", "enospc", "edquot", "efbig")
-_DAMAGED = ("corruption", "checksum mismatch", "bad magic", "no such file or directory", "missing")
+_DAMAGED = (
+    *("corruption", "checksum mismatch", "bad magic", "no such file or directory", "missing"),
+    "column family not found",  # some other program's database
+)
 _FULL_NUMBERS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _CLOSED = "instance already closed"
 _LOCKED = ("while lock file", "lock hold by current process", "/lock:")
