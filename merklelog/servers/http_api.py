@@ -9,7 +9,6 @@ ASGI: version 3.0 of its specification, "HTTP & WebSocket ASGI Message Format".
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,8 +16,9 @@ from typing import Any, Final
 from merklelog.log import Log
 
 from . import http_append, http_events, http_reads
+from .growth import Growth
 from .http_append import GoneError, Message, Receive, RefusedError, Send
-from .http_events import Events, Growth, Streams
+from .http_events import Events, Streams
 from .http_values import (
     CORS,
     NO_SUCH_PATH,
@@ -77,13 +77,13 @@ class HttpApi:
         self._adds = {each.prefix + _ADD: each.log for each in served}
         self._description = describe([each.prefix for each in served])
         for origin in self._growth.keys() - {each.log.origin for each in served}:
-            self._growth.pop(origin).close()
+            self._growth.pop(origin).end()
 
     def close_streams(self) -> None:
         """End every event stream and take no more, so that a server can drain; in the loop's own thread."""
         self._streams.closing = True
         for growth in self._growth.values():
-            growth.close()
+            growth.end()
         self._growth.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,7 +178,7 @@ class HttpApi:
         try:
             growth = self._growth.get(log.origin)
             if growth is None:
-                growth = self._growth[log.origin] = Growth(log, asyncio.get_running_loop())
+                growth = self._growth[log.origin] = Growth(log)
             await http_events.run(events, log, growth, self._streams, request, receive, sending)
         except Exception as error:
             if started:

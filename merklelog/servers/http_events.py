@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from merklelog.errors import OverloadedError
+from merklelog.formats.wire import parse_decimal
 from merklelog.log import Log
 
+from .growth import Growth
 from .http_append import Receive, Send
 from .http_values import CORS, EVENTS, NO_SNIFFING, UNCACHED, Request, decimal, parameters
 
@@ -34,37 +36,6 @@ _START: Final[dict[str, Any]] = {
 _FROM: Final = {"start": "the first index; without it that after Last-Event-ID, else the log's size"}
 
 
-class Growth:
-    """Tells waiting streams of one event loop that a log grew. A log that nobody watches costs nothing."""
-
-    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._next: asyncio.Future[None] | None = None
-        self._end = log.listen(self._grew)
-
-    def _grew(self, _size: int) -> None:
-        # Called from the log's thread. A stream that registers just now looks at the size after that.
-        if self._next is not None:
-            self._loop.call_soon_threadsafe(self.wake)
-
-    def wake(self) -> None:
-        """Let every waiting stream look again; in the loop's own thread."""
-        future, self._next = self._next, None
-        if future is not None:
-            future.set_result(None)
-
-    def next(self) -> asyncio.Future[None]:
-        """A future, one for all who wait, that is done when the log grew after this call."""
-        if self._next is None:
-            self._next = self._loop.create_future()
-        return self._next
-
-    def close(self) -> None:
-        """Hear no more of the log, and wake who waits."""
-        self._end()
-        self.wake()
-
-
 @dataclass(slots=True)
 class Streams:
     """The open streams of a server. `closing` ends all of them at the next wake."""
@@ -79,13 +50,11 @@ class Streams:
         self.open += 1
 
 
-Events = Callable[[Log, Request], Callable[[Growth, "Pause"], AsyncGenerator[bytes, None]]]
-
-
 class Pause:
-    """Waits until a log grew, the client left or the server closes."""
+    """Where a stream waits until its log grew, its client left or the server closes."""
 
-    def __init__(self, streams: Streams, gone: asyncio.Task[None]) -> None:
+    def __init__(self, growth: Growth, streams: Streams, gone: asyncio.Task[None]) -> None:
+        self._growth = growth
         self._streams = streams
         self._gone = gone
 
@@ -94,32 +63,40 @@ class Pause:
         """Whether the stream is to end."""
         return self._streams.closing or self._gone.done()
 
-    async def until(self, grown: asyncio.Future[None]) -> bool:
-        """Whether it grew; False after `HEARTBEAT` seconds without."""
-        await asyncio.wait({grown, self._gone}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
-        return grown.done()
+    async def beyond(self, size: int) -> bool:
+        """Whether the log has more than `size` entries; False after `HEARTBEAT` seconds, or when all is over."""
+        grown = asyncio.ensure_future(self._growth.beyond(size))
+        try:
+            await asyncio.wait({grown, self._gone}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
+            return grown.done() and grown.exception() is None  # its one error says that the server closes
+        finally:
+            grown.cancel()
 
 
-def checkpoints(log: Log, request: Request) -> Callable[[Growth, Pause], AsyncGenerator[bytes, None]]:
+Stream = Callable[[Pause], AsyncGenerator[bytes, None]]
+Events = Callable[[Log, Request], Stream]
+
+
+def checkpoints(log: Log, request: Request) -> Stream:
     """The newest checkpoint, then each later one; the newest only for a client that is slow."""
     parameters(request.query, {})
 
-    async def stream(growth: Growth, pause: Pause) -> AsyncGenerator[bytes, None]:
+    async def stream(pause: Pause) -> AsyncGenerator[bytes, None]:
         sent = -1
         while not pause.over:
-            grown = growth.next()
-            size, note = int(log.size), log.checkpoint()
-            if size != sent:
+            note = log.checkpoint()
+            size = parse_decimal(note.split(b"\n", 2)[1], "tree size")
+            if size > sent:
                 sent = size
                 lines = b"".join(b"data: " + line + b"\n" for line in note.split(b"\n"))
                 yield b"event: checkpoint\nid: %d\n%b\n" % (size, lines)
-            if not await pause.until(grown):
+            if not await pause.beyond(sent):
                 yield b":\n\n"
 
     return stream
 
 
-def entries(log: Log, request: Request) -> Callable[[Growth, Pause], AsyncGenerator[bytes, None]]:
+def entries(log: Log, request: Request) -> Stream:
     """Entries from an index on, for ever, each in base64 with its index as the event's ID.
 
     A client that comes back says by Last-Event-ID which it had last.
@@ -131,16 +108,15 @@ def entries(log: Log, request: Request) -> Callable[[Growth, Pause], AsyncGenera
     else:
         start = decimal(given["start"], "start") if "start" in given else int(log.size)
 
-    async def stream(growth: Growth, pause: Pause) -> AsyncGenerator[bytes, None]:
+    async def stream(pause: Pause) -> AsyncGenerator[bytes, None]:
         at = start
         while not pause.over:
-            grown = growth.next()
             end = int(log.size)
             while at < end and not pause.over:
                 part = _part(log, at, end)
                 yield b"".join(part)
                 at += len(part)
-            if not await pause.until(grown):
+            if not await pause.beyond(at):
                 yield b":\n\n"
 
     return stream
@@ -183,7 +159,7 @@ async def run(
         await send(_START)
         # A front may keep the headers until there is a body; the client is to know now that it listens.
         await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
-        async with aclosing(stream(growth, Pause(streams, gone))) as told:
+        async with aclosing(stream(Pause(growth, streams, gone))) as told:
             async for part in told:
                 async with asyncio.timeout(STALL):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
