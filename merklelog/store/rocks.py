@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from rocksdict import AccessType, Cache, ColumnFamily, Rdict, RdictIter, WriteBatch
+from rocksdict import AccessType, Cache, ColumnFamily, Rdict, RdictIter, ReadOptions, WriteBatch
 
 from merklelog.errors import ClosedError, DamagedError, MerklelogError
-from merklelog.protocol.commit import Commit
+from merklelog.protocol.commit import ENTRIES_A_BUNDLE, Commit
 from merklelog.tree import Growth
 
 from . import layout, options
@@ -217,7 +217,7 @@ class RocksStore:
                 self._scans.check(rows, "entries")
                 rows.seek(layout.number(start))
 
-        for key, framed in self._scan("entries", seek):
+        for key, framed in self._scan("entries", seek, long=end - start > ENTRIES_A_BUNDLE):
             first = int.from_bytes(key, "big")
             if first >= end:
                 return
@@ -280,7 +280,7 @@ class RocksStore:
 
     def rows(self, family: str, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Every row of a column family from key `first` on, in key order."""
-        return self._scan(family, lambda rows: rows.seek(first))
+        return self._scan(family, lambda rows: rows.seek(first), long=True)
 
     def put_rows(self, family: str, rows: list[tuple[bytes, bytes]]) -> None:
         """Write rows as they are: for a backup being made, never into a log in use."""
@@ -308,14 +308,18 @@ class RocksStore:
         return value
 
     def _scan(
-        self, family: str, seek: Callable[[RdictIter], None], *, backward: bool = False
+        self, family: str, seek: Callable[[RdictIter], None], *, backward: bool = False, long: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        return self._scans.run(lambda: self._iterator(family), family, seek, backward=backward)
+        return self._scans.run(lambda: self._iterator(family, long), family, seek, backward=backward)
 
-    def _iterator(self, family: str) -> RdictIter:
+    def _iterator(self, family: str, long: bool) -> RdictIter:
         self._open()
+        # A long scan would push out of the cache what random reads keep there; going past it also reads a third
+        # faster (16 instead of 24 us a bundle of random bytes, 47 instead of 65 compressed).
+        how = ReadOptions()
+        how.fill_cache(not long)  # type: ignore[call-arg]  # its stub leaves the argument out
         try:
-            return self._families[family].iter()
+            return self._families[family].iter(how)
         except KeyError:
             raise ClosedError(f"{self.path}: the database was closed") from None
         except Exception as error:  # rocksdict raises no narrower class
