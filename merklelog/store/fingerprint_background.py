@@ -140,8 +140,10 @@ class Background:
         enough = len(view.parts) >= self._shape.parts_a_run
         return bool(view.full) or enough or self._runs_to_merge() is not None
 
-    def _runs_to_merge(self) -> tuple[Run, ...] | None:
+    def _runs_to_merge(self, behind: Run | None = None) -> tuple[Run, ...] | None:
         runs, shape = self.view.runs, self._shape
+        if behind is not None:
+            runs = runs[runs.index(behind) + 1 :] if behind in runs else ()
         unit = shape.tail_limit * shape.parts_a_run
         which = runs_to_merge([(run.start, run.end) for run in runs], unit, shape.fan_in)
         return None if which is None else runs[which]
@@ -180,15 +182,17 @@ class Background:
         seed = self._fingerprinter.seed
         return RunWriter(self._folder, start, last.end, count, last.last_key, seed)
 
-    def _merge(self) -> None:
-        while (olds := self._runs_to_merge()) is not None:
+    def _merge(self, behind: Run | None = None) -> None:
+        while (olds := self._runs_to_merge(behind)) is not None:
             start, count = olds[0].start, sum(run.count for run in olds)
             with self._writer(start, count, olds[-1]) as writer:
                 for portion in merged(olds):
                     if self.closing or olds[-1] not in self.view.runs:
                         return
                     writer.add(*portion)
-                    self._take_tails()  # a large merge takes seconds, and memory must not wait for it
+                    # A large merge takes seconds: neither memory nor the number of runs may wait for it.
+                    self._take_tails()
+                    self._merge(olds[-1])
                 run = writer.finish(self._step)
             with self._changed:
                 view = self.view

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from unittest import mock
@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from merklelog.errors import ClosedError, EntryError, RangeError, StorageError
 from merklelog.store.fingerprint_filter import WORDS, Words
 from merklelog.store.fingerprint_hash import Fingerprinter
-from merklelog.store.fingerprint_run import Run, open_run
+from merklelog.store.fingerprint_merge import merged
+from merklelog.store.fingerprint_run import Offsets, Run, open_run
 from merklelog.store.fingerprint_view import Part, Tail
 from merklelog.store.fingerprints import FingerprintIndex
 
@@ -651,6 +652,32 @@ def test_the_owner_does_not_wait_for_a_disk_that_hangs(tmp_path: Path) -> None:
     index.settle()
     assert index.watermark >= 64 * 96
     assert_finds_all(index, 64 * 100)
+    index.close()
+
+
+def test_runs_stay_few_while_a_large_merge_is_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("merklelog.store.fingerprint_merge.PORTION_BLOCKS", 4)
+    made(tmp_path, SIZE)
+    size, merging, counts = SIZE + 128 * 200, [False], []
+
+    def slowly(runs: tuple[Run, ...]) -> Iterator[tuple[Words, Offsets]]:
+        large = not merging[0]
+        merging[0] = True
+        for number, portion in enumerate(merged(runs)):
+            if large and number == 1:
+                feed(index, size)
+            if large and number == 2:
+                counts.append(index.stats().runs)
+            yield portion
+
+    monkeypatch.setattr("merklelog.store.fingerprint_background.merged", slowly)
+    index = FingerprintIndex(tmp_path, **SMALL)
+    feed(index, SIZE + 128)
+    index.settle()
+    assert_finds_all(index, size)
+    assert counts[0] <= 10  # of 200 that came
     index.close()
 
 
