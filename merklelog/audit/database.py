@@ -10,6 +10,8 @@ from pathlib import Path
 from merklelog.audit.report import FindingKind, Findings
 from merklelog.errors import DamagedError, MerklelogError, NotFoundError
 from merklelog.formats import VerifierKey
+from merklelog.log.acknowledged import check_acknowledged, read_acknowledged
+from merklelog.log.directory import check_directory
 from merklelog.log.reader import open_rows
 from merklelog.store import layout
 from merklelog.tree import HASH_SIZE, SIZE_LIMIT, TILE_HEIGHT, TILE_WIDTH, Tile
@@ -28,6 +30,10 @@ class DatabaseRows:
 
     def __init__(self, path: Path) -> None:
         self._name = f"{path}/db"
+        self._path = path
+        check_directory(path)
+        # Before the database: a writer may go on meanwhile.
+        self._acknowledged = read_acknowledged(path)
         try:
             self._store, info = open_rows(path)
         except DamagedError as error:
@@ -173,6 +179,11 @@ class DatabaseRows:
         One commit writes entries, tiles and checkpoint together, so a row behind `size` is none that this log
         wrote, whatever moment this is.
         """
+        try:
+            check_acknowledged(self._path, self._acknowledged, size)
+        except DamagedError as error:
+            lost = (size, self._acknowledged)
+            findings.fault(FindingKind.DATABASE, self._name, error, lost)
         for family in ("meta", "idempotency"):
             try:
                 for _ in self._store.rows(family):

@@ -157,6 +157,8 @@ def test_targets_that_can_not_be_audited_are_refused(
 ) -> None:
     with pytest.raises(NotALogError):
         audit(str(tmp_path / "nothing"))
+    with pytest.raises(NotALogError):
+        audit(__file__)
     with pytest.raises(NotALogError, match="dir:"):
         audit(str(copies(1, "identity")))
     with pytest.raises(NotALogError):

@@ -316,6 +316,13 @@ def test_what_stands_behind_the_signed_size_is_named(log: Path) -> None:
     ]
 
 
+def test_entries_that_were_acknowledged_and_are_gone_are_named(log: Path) -> None:
+    (log / "acknowledged").write_bytes((SIZE + 7).to_bytes(8, "big"))
+    finding = only(audit(str(log)))
+    assert (finding.kind, finding.entries) == (FindingKind.DATABASE, (SIZE, SIZE + 7))
+    assert f"{SIZE + 7} were acknowledged" in finding.detail
+
+
 def test_an_identity_that_is_none_is_named(log: Path) -> None:
     with rows_of(log) as store:
         store.put_rows("identities", [(layout.number(5), b"short")])
