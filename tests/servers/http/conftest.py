@@ -108,11 +108,12 @@ def make_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
 @dataclass
 class Server:
-    """A server process, and the directories of its logs."""
+    """A server process, and the folder its logs are in."""
 
     process: subprocess.Popen[str]
     host: str
     port: int
+    folder: Path
     vkeys: dict[str, tuple[VerifierKey, ...]] = field(default_factory=dict)
 
     def connect(self) -> http.client.HTTPConnection:
@@ -138,15 +139,16 @@ class Server:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """`start("a", "b")`: a server process with empty logs of these names."""
+    """`start("a", "b")`: a server process with empty logs of these names; with `folder`, of the logs there."""
     running: list[subprocess.Popen[str]] = []
 
-    def begin(*names: str, **settings: Any) -> Server:
-        folder = tmp_path_factory.mktemp("server")
-        vkeys = {
-            name: merklelog.create_log(folder / name, f"example.com/{name}", settings={**ROOMY, **settings})
-            for name in names
-        }
+    def begin(*names: str, folder: Path | None = None, **settings: Any) -> Server:
+        vkeys = {}
+        if folder is None:
+            folder = tmp_path_factory.mktemp("server")
+            for name in names:
+                every = {**ROOMY, **settings}
+                vkeys[name] = merklelog.create_log(folder / name, f"example.com/{name}", settings=every)
         with (folder / "stderr").open("w") as errors:
             process = subprocess.Popen(
                 [sys.executable, str(HERE / "http_process.py"), *[str(folder / name) for name in names]],
@@ -161,9 +163,11 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         line = process.stdout.readline()
         assert line, (folder / "stderr").read_text()
         host, _, port = json.loads(line)[0].rpartition(":")
-        return Server(process, host, int(port), vkeys)
+        return Server(process, host, int(port), folder, vkeys)
 
     yield begin
     for process in running:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

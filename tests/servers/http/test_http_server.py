@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_a_stranger_reads_it_with_a_key_and_nothing_else(
 ) -> None:
     if which == 1:  # the ML-DSA signature comes within a second
         while HttpTiles(server).checkpoint().count("\n— ".encode()) < 2:
-            pass
+            time.sleep(0.05)
     key = server.vkeys["solo"][which]
     reads = VerifiedReads(HttpTiles(server), [key])
     assert list(reads.entries(0)) == tree15
@@ -136,7 +137,9 @@ def exchange(server: Any, raw: bytes) -> bytes:
             parts = []
             while part := connection.recv(65536):
                 parts.append(part)
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:
             return b""  # refused by closing: as good an answer to garbage as any
     return b"".join(parts)
 
@@ -203,7 +206,7 @@ def test_oversize_bodies_are_refused_on_a_real_connection(server: Any) -> None:
     assert server.ask("GET", "/checkpoint")[2].split(b"\n")[1] == before
 
 
-def test_a_stop_under_load_drops_nothing(start: Start, tmp_path: Path) -> None:
+def test_a_stop_under_load_drops_nothing(start: Start) -> None:
     """Requests that were sent are answered or their connection is refused; every index given is in the log."""
     server = start("drained")
     acknowledged: dict[int, bytes] = {}
@@ -239,7 +242,7 @@ def test_a_stop_under_load_drops_nothing(start: Start, tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     while len(acknowledged) < 200:
-        pass
+        time.sleep(0.01)
     stopped.set()
     server.process.send_signal(signal.SIGTERM)
     for worker in workers:
@@ -248,8 +251,7 @@ def test_a_stop_under_load_drops_nothing(start: Start, tmp_path: Path) -> None:
     assert told == "closed\n"
     assert server.process.returncode == 0
     assert "no answer" not in cut
-    directory = Path(server.process.args[2])
-    with merklelog.open_reader(directory) as log:
+    with merklelog.open_reader(server.folder / "drained") as log:
         for index, entry in acknowledged.items():
             assert log.entry(index) == entry
         # One request a worker at most can have been on the wire when the server closed its end.
