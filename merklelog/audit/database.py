@@ -14,7 +14,7 @@ from merklelog.log.acknowledged import check_acknowledged, read_acknowledged
 from merklelog.log.directory import check_directory
 from merklelog.log.reader import open_rows
 from merklelog.store import layout
-from merklelog.tree import HASH_SIZE, SIZE_LIMIT, TILE_HEIGHT, TILE_WIDTH, Tile
+from merklelog.tree import BUNDLE_LEVEL, HASH_SIZE, SIZE_LIMIT, TILE_HEIGHT, TILE_WIDTH, Tile
 
 _NODES_BYTES = 960
 _TILE_LEVELS = 8
@@ -224,9 +224,9 @@ class DatabaseRows:
         """See AuditRows.place."""
         return f"{self._name}: {tile.path}"
 
-    def place_of_reading(self, tile: Tile) -> str:  # noqa: ARG002  what can not be read is a block of the database
-        """See AuditRows.place_of_reading."""
-        return self._name
+    def place_of_reading(self, tile: Tile) -> str:
+        """See AuditRows.place_of_reading. Bundles share blocks: the entries say which, and are told together."""
+        return self._name if tile.level == BUNDLE_LEVEL else self.place(tile)
 
     def place_of_nodes(self, level: int, index: int) -> str:
         """See AuditRows.place_of_nodes."""
