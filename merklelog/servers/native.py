@@ -96,7 +96,10 @@ async def serve(
     ready: Ready = lambda _addresses: None,
     draining: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until `stop` is set, then drain: no new connection, and requests under way are answered.
+    """Serve until `stop` is set, then drain: requests under way are answered, no new connection is served.
+
+    (h2corn lets go of the listening socket only after the drain, so a connection made meanwhile is taken by the
+    system and closed unanswered at the end.)
 
     `ready` is called with the addresses, their ports as the system gave them, once connections are taken;
     `draining` when the stop begins, to end what would never end by itself. Raises ConfigError, and StorageError
