@@ -255,8 +255,11 @@ def _unnamed(database: Path, text: str) -> str:
 
 def _count(framed: bytes) -> int:
     """How many entries a segment holds, one that is cut off included: hashing finds that out."""
+    end = len(framed)
+    if end > 1 and 2 + (framed[0] << 8 | framed[1]) == end:
+        return 1  # a log that commits entry by entry has a segment for each
     count = at = 0
-    while at + 1 < len(framed):
+    while at + 1 < end:
         at += 2 + (framed[at] << 8 | framed[at + 1])
         count += 1
     return count
