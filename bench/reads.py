@@ -58,9 +58,7 @@ def _inclusion(log: merklelog.LogReader) -> float:
 
 def _consistency(log: merklelog.LogReader) -> float:
     stored = list(log.stored_sizes())
-    roots = {
-        size: parse_checkpoint(log.checkpoint(size)).checkpoint.root for size in stored
-    }
+    roots = {size: parse_checkpoint(log.checkpoint(size)).checkpoint.root for size in stored}
     sizes = [random.choice(stored) for _ in range(COUNT)]
     log.refresh()
     begun = time.perf_counter()

@@ -1,8 +1,9 @@
 """A backup: one durable moment of a log as a data directory of its own, taken beside a running writer.
 
 What is copied is read through one read-only opening of the database, which shows one moment: the newest head,
-its tree and its entries belong together. The private keys are not copied, and the configuration is copied without the
-line that says where they are. The identity index is derived and left out: the first open for writing makes it anew.
+its tree and its entries belong together. The private keys are not copied, and the configuration is copied
+without the line that says where they are. The identity index is derived and left out: the first open for writing
+makes it anew.
 
 A backup that was brought back knows nothing of what the log signed after it was taken. A log without publish
 targets has nothing to compare itself with, so appending to it then can sign a fork of what was signed before.
