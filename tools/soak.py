@@ -1,4 +1,4 @@
-"""What CI runs briefly, run for long: `python tools/soak.py kills --count 1000` and `python tools/soak.py fuzz`.
+"""What CI runs briefly, run for long: `python tools/soak.py kills --count 1000`, `publications` or `fuzz`.
 
 Run it with the Python of the test environment: `.venv/test/bin/python tools/soak.py ...`. It ends with status 1 at
 the first thing that should not be, and says how to see it again.
@@ -47,6 +47,33 @@ def kill_often(count: int, seed: int) -> int:
     return 0
 
 
+def kill_publications(count: int, seed: int) -> int:
+    """Kill publications of a growing log at random steps; the copy is whole for what it shows after each."""
+    sys.path[:0] = [str(ROOT), str(TESTS / "publish")]
+    import copy_checker
+    import memory_log
+    import test_publish_kill
+
+    done = copies = 0
+    while done < count:
+        choice = random.Random(f"{seed}/{copies}")
+        log = memory_log.MemoryLog()
+        with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
+            for _ in range(LIVES):
+                log.grow(log.size + choice.randrange(300))
+                done += test_publish_kill.killed_at(choice.randrange(60), log, Path(place))
+                try:
+                    copy_checker.complete(Path(place), log.vkeys, log.entries)
+                except AssertionError as error:
+                    print(f"copy {copies}, after {done} kills: {error}; again with --seed {seed}")
+                    return 1
+            test_publish_kill.publish(log, Path(place))
+            copy_checker.complete(Path(place), log.vkeys, log.entries)
+        copies += 1
+        print(f"{done} of {count} kills of a publication, every copy whole", flush=True)
+    return 0
+
+
 def fuzz(seconds: float, seed: int, names: list[str]) -> int:
     """Feed every parser garbage and mutated input in turn, until the time is over."""
     sys.path[:0] = [str(ROOT), str(TESTS / "fuzz")]
@@ -78,12 +105,16 @@ def main() -> int:
     commands = parser.add_subparsers(dest="what", required=True)
     kills = commands.add_parser("kills", help="kill a writer at the named steps of a commit")
     kills.add_argument("--count", type=int, default=1_000)
+    publications = commands.add_parser("publications", help="kill publications at their steps")
+    publications.add_argument("--count", type=int, default=1_000)
     fuzzing = commands.add_parser("fuzz", help="garbage into every parser of outside bytes")
     fuzzing.add_argument("--seconds", type=float, default=600)
     fuzzing.add_argument("targets", nargs="*", help="only these")
     args = parser.parse_args()
     if args.what == "kills":
         return kill_often(args.count, args.seed)
+    if args.what == "publications":
+        return kill_publications(args.count, args.seed)
     return fuzz(args.seconds, args.seed, args.targets)
 
 
