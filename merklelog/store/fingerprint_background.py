@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .fingerprint_hash import Fingerprinter
 from .fingerprint_merge import merge_sorted, merged, runs_to_merge
-from .fingerprint_run import Run, RunDamagedError, RunWriter, Step
+from .fingerprint_run import MAX_SPAN, Run, RunDamagedError, RunWriter, Step
 from .fingerprint_view import Part, Tail, View
 
 _TAILS_HELD = 4  # full tails that may wait for the thread; a tail takes ten times the memory of a part
@@ -140,12 +140,15 @@ class Background:
         enough = len(view.parts) >= self._shape.parts_a_run
         return bool(view.full) or enough or self._runs_to_merge() is not None
 
-    def _runs_to_merge(self, behind: Run | None = None) -> tuple[Run, ...] | None:
-        runs, shape = self.view.runs, self._shape
-        if behind is not None:
-            runs = runs[runs.index(behind) + 1 :] if behind in runs else ()
+    def _runs_to_merge(self, beside: tuple[Run, ...] = ()) -> tuple[Run, ...] | None:
+        """Runs to merge now; while others are being merged, those behind them to a run of half that length."""
+        runs, shape, longest = self.view.runs, self._shape, MAX_SPAN
+        if beside:
+            last = beside[-1]
+            runs = runs[runs.index(last) + 1 :] if last in runs else ()
+            longest = (last.end - beside[0].start) // 2
         unit = shape.tail_limit * shape.parts_a_run
-        which = runs_to_merge([(run.start, run.end) for run in runs], unit, shape.fan_in)
+        which = runs_to_merge([(run.start, run.end) for run in runs], unit, shape.fan_in, longest)
         return None if which is None else runs[which]
 
     def _take_tails(self) -> None:
@@ -182,8 +185,8 @@ class Background:
         seed = self._fingerprinter.seed
         return RunWriter(self._folder, start, last.end, count, last.last_key, seed)
 
-    def _merge(self, behind: Run | None = None) -> None:
-        while (olds := self._runs_to_merge(behind)) is not None:
+    def _merge(self, beside: tuple[Run, ...] = ()) -> None:
+        while (olds := self._runs_to_merge(beside)) is not None:
             start, count = olds[0].start, sum(run.count for run in olds)
             with self._writer(start, count, olds[-1]) as writer:
                 for portion in merged(olds):
@@ -192,7 +195,7 @@ class Background:
                     writer.add(*portion)
                     # A large merge takes seconds: neither memory nor the number of runs may wait for it.
                     self._take_tails()
-                    self._merge(olds[-1])
+                    self._merge(olds)
                 run = writer.finish(self._step)
             with self._changed:
                 view = self.view

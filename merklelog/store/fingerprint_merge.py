@@ -14,24 +14,31 @@ from .fingerprint_run import MAX_SPAN, Offsets, Run
 PORTION_BLOCKS = 256
 
 
-def runs_to_merge(spans: Sequence[tuple[int, int]], unit: int, fan_in: int) -> slice | None:
-    """The runs at the right end to merge now, as a slice; None when there is nothing to do.
+def runs_to_merge(
+    spans: Sequence[tuple[int, int]], unit: int, fan_in: int, longest: int = MAX_SPAN
+) -> slice | None:
+    """The adjacent runs to merge now, as a slice; None when there is nothing to do.
 
-    Spans are the half-open index ranges of the runs, in order. A run is of level n when it is at least unit *
-    fan_in**n long. The runs at the end that are of at most some level become one as soon as that one is of a
-    higher level: so an entry is rewritten at most once a level, and about `fan_in - 1` runs of a level stay.
-    The highest such level is taken, which saves merging what would be merged again at once.
+    Spans are the half-open index ranges of the runs, in order. A run is of level n when it is at least
+    unit * fan_in**n long. Neighbours of at most some level become one as soon as that one is of a higher level
+    (and shorter than `longest`): so an entry is rewritten at most once a level, and about `fan_in - 1` runs of a
+    level stay. The highest such level is taken, which saves merging what would be merged again at once.
     """
     best = None
-    end = spans[-1][1] if spans else 0
-    first = len(spans) - 1
+    whole = spans[-1][1] - spans[0][0] if spans else 0
     ceiling = unit * fan_in
-    while first >= 0:
-        while first >= 0 and spans[first][1] - spans[first][0] < ceiling:
-            first -= 1
-        length = end - spans[first + 1][0] if first + 1 < len(spans) else 0
-        if ceiling <= length < MAX_SPAN:
-            best = slice(first + 1, len(spans))
+    while ceiling <= whole:
+        first = total = 0
+        for at, (start, end) in enumerate(spans):
+            length = end - start
+            if length >= ceiling:
+                first, total = at + 1, 0
+                continue
+            if total + length >= longest:
+                first, total = at, 0
+            total += length
+            if total >= ceiling:
+                best = slice(first, at + 1)
         ceiling *= fan_in
     return best
 

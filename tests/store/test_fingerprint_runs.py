@@ -260,6 +260,18 @@ def test_full_tails_of_one_size_merge_like_a_counter() -> None:
     assert most <= 12
 
 
+def test_runs_before_a_longer_one_are_merged_too() -> None:
+    lengths = [4] * 19 + [64, 3, 2]
+    ends = np.cumsum(lengths).tolist()
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    assert runs_to_merge(spans, 1, 4) == slice(0, 19)
+    assert runs_to_merge(spans, 1, 4, longest=30) == slice(
+        14, 19
+    )  # part of them, when they may not become long
+    assert runs_to_merge(spans, 1, 4, longest=4) is None
+    assert runs_to_merge([], 1, 4) is None
+
+
 def test_no_run_grows_beyond_what_an_offset_can_say() -> None:
     half, unit = MAX_SPAN // 2, MAX_SPAN // 6
     assert runs_to_merge([(0, half), (half, MAX_SPAN - 1)], unit, 4) == slice(0, 2)
