@@ -3,12 +3,18 @@
 The index (`store.fingerprints`) may name an entry that is not the one meant; each hit is confirmed here with the
 32 bytes that the log itself keeps: the identity given with the entry, or its leaf hash in the level-0 tile. The
 index is rebuilt from those whenever it is behind, so it is never part of a commit.
+
+The index keeps the first entry of each key. An entry's key is its identity; one that came with an identity of its
+own has a second key, made from its leaf hash, by which the lookup finds it. Under the leaf hash it would hide
+a later entry of the same bytes whose identity that is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from blake3 import blake3
 
 from merklelog.store import Store
 from merklelog.store.fingerprints import FingerprintIndex
@@ -17,6 +23,10 @@ from merklelog.tree import HASH_SIZE, TILE_WIDTH, Hash, LeafIndex
 from .planner import Plan
 
 LeafTile = Callable[[int], bytes]
+
+
+def _second_key(leaf: bytes) -> bytes:
+    return blake3(b"leaf hash of an entry with an identity of its own" + leaf).digest()
 
 
 class Identities:
@@ -29,9 +39,12 @@ class Identities:
         self._index = FingerprintIndex(directory, confirm=self._still_has)
         self._catch_up(self._index.end)
 
-    def _still_has(self, index: int, leaf: bytes) -> bool:
+    def _still_has(self, index: int, key: bytes) -> bool:
         """Whether an index that outlived a crash still speaks of this log: commits may have been rolled back."""
-        return index < self._size and self.leaf(index) == leaf
+        return index < self._size and self._identity(index) == key
+
+    def _identity(self, index: int) -> bytes:
+        return self._store.identity(index) or self.leaf(index)
 
     def _catch_up(self, at: int) -> None:
         """Feed what the index does not cover, from the leaf hashes and given identities of the log."""
@@ -41,19 +54,28 @@ class Identities:
             number, first = divmod(at, TILE_WIDTH)
             end = min(self._size, (number + 1) * TILE_WIDTH)
             tile = self._leaf_tile(number)
-            keys = [tile[HASH_SIZE * i : HASH_SIZE * (i + 1)] for i in range(first, first + end - at)]
-            extras: list[tuple[bytes, int]] = []
+            leaves = [tile[HASH_SIZE * i : HASH_SIZE * (i + 1)] for i in range(first, first + end - at)]
+            own: list[tuple[int, bytes]] = []
             while pending is not None and pending[0] < end:
-                extras.append((pending[1], pending[0]))
+                own.append(pending)
                 pending = next(given, None)
-            self._index.add(keys, at, extras)
+            self._feed(leaves, at, own)
             at = end
 
     def add(self, plan: Plan) -> None:
         """Note what a commit added."""
         self._size = plan.first + len(plan.hashes)
         if plan.hashes:
-            self._index.add(plan.hashes, plan.first, [(own, index) for index, own in plan.identities])
+            self._feed(plan.hashes, plan.first, plan.identities)
+
+    def _feed(self, leaves: Sequence[bytes], first: int, own: Sequence[tuple[int, bytes]]) -> None:
+        if not own:
+            self._index.add(leaves, first)
+            return
+        keys = list(leaves)
+        for index, identity in own:
+            keys[index - first] = identity
+        self._index.add(keys, first, [(_second_key(leaves[index - first]), index) for index, _ in own])
 
     def duplicates(self, identities: Sequence[bytes]) -> dict[int, int]:
         """Positions of identities that an entry of the log already has, with the index of the first such entry."""
@@ -64,7 +86,7 @@ class Identities:
         found: dict[int, int] = {}
         for position, indexes in candidates.items():
             for index in indexes:
-                if (self._store.identity(index) or self.leaf(index)) == identities[position]:
+                if self._identity(index) == identities[position]:
                     found[position] = index
                     break
         return found
@@ -72,11 +94,16 @@ class Identities:
     def find(self, leaf: Hash, size: int, leaf_at: Callable[[int], Hash]) -> LeafIndex | None:
         """The first entry below the durable `size` with this leaf hash; `leaf_at` reads one for any thread.
 
-        Raises LookupError when the index lost a file and does not cover `size` until the next append.
+        Raises LookupError when the index can not tell: it lost a file and does not cover `size` until the next
+        append, or somebody gave this hash as the identity of another entry.
         """
-        candidates, covered = self._index.search([leaf])
-        for index in candidates.get(0, []):
-            if index < size and leaf_at(index) == leaf:
+        candidates, covered = self._index.search([leaf, _second_key(leaf)])
+        for index in sorted({*candidates.get(0, []), *candidates.get(1, [])}):
+            if index >= size:
+                break
+            if self._store.identity(index) == leaf != leaf_at(index):
+                raise LookupError(f"entry {index} has this leaf hash as its identity")
+            if leaf_at(index) == leaf:
                 return LeafIndex(index)
         if covered < size:
             raise LookupError(f"the index covers {covered} of {size} entries")
