@@ -52,14 +52,16 @@ def empty_words(count: int) -> Words:
 class Probe:
     """At most `PROBE_MAX` fingerprints with what every filter needs of them, computed once for all runs."""
 
-    __slots__ = ("fingerprints", "first", "upper")
+    __slots__ = ("fingerprints", "first", "second", "step", "upper")
 
     def __init__(self, fingerprints: Words) -> None:
         self.fingerprints = fingerprints
         self.upper = fingerprints >> _U[32]
-        low = fingerprints & _LOW12
-        self.first = _PAIRS[low]
-        self.first |= _PAIRS[(fingerprints >> _U[12]) & _LOW12]
+        self.first = _PAIRS[fingerprints & _LOW12]
+        self.first |= _PAIRS[fingerprints >> _U[12] & _LOW12]
+        self.step = _step(fingerprints)
+        self.second = _U[1] << (fingerprints >> _U[_SECOND + 3] & _U[63])
+        self.second |= _PAIRS[fingerprints >> _U[_SECOND + 9] & _LOW12]
 
 
 class Filter:
@@ -84,7 +86,7 @@ class Filter:
     def _fill(self, base: int, place: NDArray[np.int64], fingerprints: Words) -> None:
         span = (int(place[-1]) | (_LINE_WORDS - 1)) + 1
         bits = np.zeros(span * 64, dtype=np.uint8)
-        for words, shifts in ((place, _FIRST_SHIFTS), (_partner(place, fingerprints), _SECOND_SHIFTS)):
+        for words, shifts in ((place, _FIRST_SHIFTS), (place ^ _step(fingerprints), _SECOND_SHIFTS)):
             at = fingerprints >> shifts
             at &= _U[63]
             at |= (words << 6).view(np.uint64)
@@ -96,17 +98,15 @@ class Filter:
         place = probe.upper * self._count
         place >>= _U[32]
         places = place.view(np.int64)
-        first = probe.first
         found = self.words[places]
-        found &= first
-        survivors = (found == first).nonzero()[0]
+        found &= probe.first
+        survivors = (found == probe.first).nonzero()[0]
         if not len(survivors):
             return []
-        fingerprints = probe.fingerprints[survivors]
-        second = _U[1] << (fingerprints >> _U[_SECOND + 3] & _U[63])
-        second |= _PAIRS[fingerprints >> _U[_SECOND + 9] & _LOW12]
-        found = self.words[_partner(places[survivors], fingerprints)]
-        passed: list[int] = survivors[(found & second) == second].tolist()
+        partners = places[survivors]
+        partners ^= probe.step[survivors]
+        second = probe.second[survivors]
+        passed: list[int] = survivors[self.words[partners] & second == second].tolist()
         return passed
 
     def may_hold(self, fingerprint: int) -> bool:
@@ -123,7 +123,7 @@ class Filter:
         return words.item(place) & second == second
 
 
-def _partner(place: NDArray[np.int64], fingerprints: Words) -> NDArray[np.int64]:
-    """The other word of the same line: never the first one itself."""
+def _step(fingerprints: Words) -> NDArray[np.int64]:
+    """What leads to the other word of the same line: 1 to 7, to be XORed with the place of the first."""
     step = ((fingerprints >> _U[_SECOND] & _U[7]) * _U[7] >> _U[3]) + _U[1]
-    return place ^ step.view(np.int64)
+    return step.view(np.int64)
