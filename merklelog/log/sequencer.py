@@ -231,14 +231,14 @@ class Sequencer:
         requests: list[Request] = []
         entries = cost = 0
         queue = self._queue
-        while queue:
-            request = queue[0]
-            count = len(request.entries)
-            if requests and (entries + count > MAX_COMMIT_ENTRIES or cost + request.cost > MAX_COMMIT_BYTES):
-                break
-            requests.append(queue.popleft())
-            entries += count
-            cost += request.cost
+        with self._mutex:  # or a failure of the syncer could empty it under our eyes, and lose what we hold
+            while queue:
+                count, more = len(queue[0].entries), queue[0].cost
+                if requests and (entries + count > MAX_COMMIT_ENTRIES or cost + more > MAX_COMMIT_BYTES):
+                    break
+                requests.append(queue.popleft())
+                entries += count
+                cost += more
         return requests, cost
 
     def _commit(self, requests: list[Request], cost: int) -> None:
@@ -382,8 +382,7 @@ class Sequencer:
     def _stop(self, error: BaseException, requests: list[Request]) -> None:
         """Fail these requests and all that wait; take nothing more. What was synced stays acknowledged."""
         with self._mutex:
-            if self._failure is None:
-                self._failure = error
+            first = self._failure = self._failure or error  # what follows from it says less
             waiting = [*requests, *self._queue]
             self._queue.clear()
             idle, self._idle = self._idle, False
@@ -392,7 +391,7 @@ class Sequencer:
         for request in waiting:
             request.error = StoppedError(
                 f"the log stopped while this append was under way; it may have been stored, so send it again "
-                f"with its idempotency key once the log is open again: {error}"
+                f"with its idempotency key once the log is open again: {first}"
             )
-            request.error.__cause__ = error
+            request.error.__cause__ = first
         tell(waiting)
