@@ -57,6 +57,7 @@ def plan(requests: list[Request], first: int, now: int, keep_seconds: int, known
             _place_new(request, made)
         return made
     planner = _Planner(made, now, keep_seconds, known)
+    planner.look_up(requests)
     for request in requests:
         planner.take(request)
     return made
@@ -79,6 +80,16 @@ class _Planner:
         self.known = known
         # Identities of this plan's own entries: the store and the index do not know them yet.
         self.fresh: dict[bytes, int] = {}
+        # Identities of the drained queue that the log has: asked once for all, since a question costs as much
+        # for one identity as for a hundred.
+        self.old: dict[bytes, int] = {}
+
+    def look_up(self, requests: list[Request]) -> None:
+        for request in requests:
+            request.hashes = leaf_hashes(request.entries)
+        if self.known.duplicates is not None:
+            asked = [identity for request in requests for identity in _identities(request)]
+            self.old = {asked[at]: index for at, index in self.known.duplicates(asked).items()}
 
     def take(self, request: Request) -> None:
         try:
@@ -121,15 +132,13 @@ class _Planner:
         return row if row is not None and int.from_bytes(row[:8], "big") >= self.oldest else None
 
     def _place(self, request: Request, done: list[int | None] | None) -> None:
-        hashes = leaf_hashes(request.entries)
+        hashes = request.hashes
         if self.known.duplicates is None and done is None and request.keys is None:
             request.first = self._append(request.entries, hashes)
-            request.hashes = hashes
             return
         given = request.identities or [None] * len(hashes)
-        identities = [leaf if own is None else own for leaf, own in zip(hashes, given, strict=True)]
-        old = self.known.duplicates(identities) if self.known.duplicates is not None else {}
-        if done is None and not old and request.keys is None and self._all_fresh(identities):
+        identities = _identities(request)
+        if done is None and request.keys is None and self._all_fresh(identities):
             self._place_all(request, hashes, identities, given)
             return
         indexes = []
@@ -140,7 +149,7 @@ class _Planner:
             if index is None and key is not None:
                 index = by_key.get(key)
             if index is None:
-                index = old.get(position)
+                index = self.old.get(identity)
             if index is None and self.known.duplicates is not None:
                 index = self.fresh.get(identity)
             if index is None:
@@ -153,8 +162,10 @@ class _Planner:
         request.hashes = [self._leaf(index) for index in indexes]
 
     def _all_fresh(self, identities: list[bytes]) -> bool:
-        """None of these stands in this plan, or twice among themselves."""
-        return len(set(identities)) == len(identities) and self.fresh.keys().isdisjoint(identities)
+        """None of these stands in the log or in this plan, or twice among themselves."""
+        if len(set(identities)) != len(identities):
+            return False
+        return self.old.keys().isdisjoint(identities) and self.fresh.keys().isdisjoint(identities)
 
     def _place_all(
         self,
@@ -196,6 +207,13 @@ class _Planner:
         for key, entry, index in zip(request.keys or (), request.entries, indexes, strict=False):
             if key is not None and self._row(key) is None:
                 self.made.remember[key] = format_row(self.now, [entry], [index])
+
+
+def _identities(request: Request) -> list[bytes]:
+    """What each entry is told apart by: the identity given with it, else its leaf hash."""
+    if request.identities is None:
+        return list(request.hashes)
+    return [own or leaf for own, leaf in zip(request.identities, request.hashes, strict=True)]
 
 
 def format_row(now: int, entries: Sequence[bytes], indexes: Sequence[int]) -> bytes:
