@@ -11,22 +11,36 @@ a later entry of the same bytes whose identity that is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blake3 import blake3
 
-from merklelog.store import Store
+from merklelog.store import Store, StoreReader
 from merklelog.store.fingerprints import FingerprintIndex
 from merklelog.tree import HASH_SIZE, TILE_WIDTH, Hash, LeafIndex
 
 from .planner import Plan
 
 LeafTile = Callable[[int], bytes]
+_RUN = re.compile(r"[0-9]{20}-[0-9]{20}\.run")
 
 
 def _second_key(leaf: bytes) -> bytes:
     return blake3(b"leaf hash of an entry with an identity of its own" + leaf).digest()
+
+
+def read_uncovered(directory: Path, store: StoreReader, size: int) -> None:
+    """Read what opening the index will read: a tile that is damaged is to be found before anything is changed."""
+    ends = [int(run.name[21:41]) for run in directory.glob("*-*.run") if _RUN.fullmatch(run.name)]
+    start = max((end for end in ends if end <= size), default=0)
+    full = range(size // TILE_WIDTH)
+    fed = range(start // TILE_WIDTH, len(full))
+    for number in {*fed, *((end - 1) // TILE_WIDTH for end in ends)}.intersection(full):
+        store.tile(0, number)
+    for _ in store.identities(start, size):
+        pass
 
 
 class Identities:

@@ -19,7 +19,7 @@ from merklelog.store.problems import os_problem
 from .acknowledged import Acknowledged, check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import LogInfo, load_signers, read_info
-from .directory import DATABASE, WriterLock, check_directory, check_stored_format
+from .directory import DATABASE, INDEX, WriterLock, check_directory, check_stored_format
 from .head import Signers, read_head
 from .log import Log
 from .world import World
@@ -52,6 +52,10 @@ def _inspect(directory: Path, config: LogConfig, signers: Signers) -> None:
         info = _check_info(directory, store, config, signers)
         head, _ = read_head(store, info.origin, info.verifiers(), str(directory))
         store.checkpoint(head.size)  # the one row more that appending begins with
+        if config.dedupe or config.lookup:
+            from .identities import read_uncovered  # brings numpy
+
+            read_uncovered(directory / INDEX, store, head.size)
     check_acknowledged(directory, read_acknowledged(directory), head.size)
 
 

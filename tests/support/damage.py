@@ -78,3 +78,16 @@ def outcome(directory: Path, whole: Whole, *, write: bool) -> str:
 def copy(source: Path, target: Path) -> Path:
     """A copy of a log's directory, as a crash at this moment would leave it."""
     return Path(shutil.copytree(source, target))
+
+
+def records(data: bytes) -> list[tuple[int, int]]:
+    """Where each record of a whole write-ahead log or manifest starts, and how long its payload is."""
+    found, at = [], 0
+    while at + 7 <= len(data):
+        left = 32_768 - at % 32_768
+        if left < 7:
+            at += left
+            continue
+        found.append((at, int.from_bytes(data[at + 4 : at + 6], "little")))
+        at += 7 + found[-1][1]
+    return found
