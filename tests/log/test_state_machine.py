@@ -78,10 +78,12 @@ class AnyLog(RuleBasedStateMachine):
     folder: Path
 
     def start(self, dedupe: bool, lookup: bool) -> None:
-        raise NotImplementedError
+        """Make an empty log."""
+        raise TypeError("a machine says where its log is kept")
 
     def open(self) -> Log:
-        raise NotImplementedError
+        """Open the log that is there."""
+        raise TypeError("a machine says how its log is opened")
 
     @initialize(dedupe=st.booleans(), lookup=st.booleans())
     def begin(self, dedupe: bool, lookup: bool) -> None:
