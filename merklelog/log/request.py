@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from _thread import allocate_lock
 from collections.abc import Sequence
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Protocol
 
 from blake3 import blake3
@@ -175,7 +177,10 @@ def tell(requests: list[Request]) -> None:
     loops: dict[asyncio.AbstractEventLoop, list[Request]] = {}
     for request in requests:
         if request.loop is None:
-            request.settle()
+            try:
+                request.settle()
+            except BaseException as error:  # noqa: BLE001 - see _report
+                _report(error, request)
         else:
             loops.setdefault(request.loop, []).append(request)
     for loop, group in loops.items():
@@ -183,3 +188,18 @@ def tell(requests: list[Request]) -> None:
             loop.call_soon_threadsafe(_settle_all, group)
         except RuntimeError:  # the loop was closed: nobody is left to be told
             continue
+
+
+def _report(error: BaseException, request: Request) -> None:
+    """What a callback of a caller's future let out, such as SystemExit: said, and not let near the others.
+
+    Their appends are as durable as this one, and this thread is not the caller's to end.
+    """
+    said = SimpleNamespace(
+        exc_type=type(error),
+        exc_value=error,
+        exc_traceback=error.__traceback__,
+        err_msg="Exception in a callback of an append",
+        object=request.future,
+    )
+    sys.unraisablehook(said)  # it takes anything with these names
