@@ -17,7 +17,10 @@ from merklelog.errors import DamagedError, MerklelogError
 from merklelog.store import RocksStore, beside, rocks
 from merklelog.store.beside import LookAlike
 from tests.support.checker import check_log, head_of
+from tests.support.damage import copy
 from tests.support.logs import make
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 # Every few commits all memtables are flushed: write-ahead logs and tables come and go several times a second.
 WRITER = """
@@ -206,3 +209,57 @@ def test_real_damage_is_not_taken_for_a_busy_writer(tmp_path: Path, monkeypatch:
     assert isinstance(caught.value, DamagedError)
     assert table.name in str(caught.value)
     assert opened == 1
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77
+exec "$2" -c '
+import sys, merklelog
+from tests.support.checker import check_log
+try:
+    open(sys.argv[1] + "/new", "w")
+except OSError as error:
+    assert error.errno == 30
+else:
+    sys.exit("the mount is not read-only")
+with merklelog.open_reader(sys.argv[1]) as log:
+    check_log(log)
+    print(log.size)
+try:
+    merklelog.open(sys.argv[1])
+except merklelog.errors.StorageError as error:
+    print(error)
+' "$1"
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_log_on_a_read_only_mount_is_read(tmp_path: Path, killed: bool) -> None:
+    """An auditor's mount, a snapshot, another user's directory: reading writes nothing in it."""
+    directory = make(tmp_path / "log")
+    with merklelog.open(directory) as log:
+        log.append_batch([b"%d" % i for i in range(300)])
+        if killed:
+            log.append_batch([b"%d" % i for i in range(300)])
+            directory = copy(directory, tmp_path / "killed")
+    words = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        READ_ONLY,
+        "sh",
+        str(directory),
+        sys.executable,
+    ]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("needs unshare, of util-linux")
+    if done.returncode in (1, 77) and "Traceback" not in done.stderr:
+        pytest.skip(f"a mount of one's own is not permitted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    size, refusal = done.stdout.splitlines()
+    assert size == ("600" if killed else "300")
+    assert "Read-only file system" in refusal
