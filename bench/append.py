@@ -79,7 +79,9 @@ def drive(
     """
     done, spent, waiting = 0, 0.0, deque[object]()
     while done < total and spent < SECONDS_CAP:
-        chunk = _chunk(entries, done, min(total - done, max(batch, 20_000)), unique)
+        # Large enough that the pipeline is full for most of it: it runs dry at the end of each chunk.
+        size = 20_000 if batch < 100 else 200_000
+        chunk = _chunk(entries, done, min(total - done, size), unique)
         begun = time.perf_counter()
         for start in range(0, len(chunk), batch):
             waiting.append(log.submit_batch(chunk[start : start + batch]))
