@@ -5,6 +5,7 @@ A directory that is refused must be as it was, byte for byte.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +35,14 @@ KINDS = {
 # Files in which every bit counts, all of which are read before a log opens.
 ALWAYS_REFUSED = {"write-ahead log", "manifest", "CURRENT", "FORMAT"}
 NEVER_READ = {"OPTIONS", "IDENTITY", "rocksdict"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """Readers sync what they read. No test here cuts the power: a thousand copies would be written for nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,14 @@ from merklelog.errors import DamagedError
 from tests.support.checker import check_log
 from tests.support.damage import copy, hashes, records
 from tests.support.logs import make
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """Readers sync what they read. No test here cuts the power: a thousand copies would be written for nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @dataclass(frozen=True)
