@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -49,6 +50,8 @@ class LookAlike:
             self.diary = Path(tempfile.mkdtemp(prefix="merklelog-read-"))
         except OSError as error:
             raise os_problem(error, Path("a temporary directory to read from")) from error
+        # Also for who forgets to close, and never by a fork's copy of this object.
+        self._remove = weakref.finalize(self, _remove_own, self.diary, os.getpid())
         self.place = self.diary / path.name
         try:
             self.place.mkdir()
@@ -110,7 +113,12 @@ class LookAlike:
 
     def remove(self) -> None:
         """Delete the place."""
-        shutil.rmtree(self.diary, ignore_errors=True)
+        self._remove()
+
+
+def _remove_own(place: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def file_names(path: Path) -> set[str]:

@@ -211,6 +211,29 @@ def test_real_damage_is_not_taken_for_a_busy_writer(tmp_path: Path, monkeypatch:
     assert opened == 1
 
 
+FORGETFUL = """
+import gc, sys, tempfile
+from pathlib import Path
+import merklelog
+tempfile.tempdir = sys.argv[2]
+reader = merklelog.open_reader(sys.argv[1])
+assert len(list(Path(sys.argv[2]).iterdir())) == 1
+again = merklelog.open_reader(sys.argv[1])
+del again
+gc.collect()
+assert len(list(Path(sys.argv[2]).iterdir())) == 1
+"""
+
+
+def test_a_reader_that_nobody_closes_leaves_nothing_behind(tmp_path: Path) -> None:
+    directory = make(tmp_path / "log")
+    (tmp_path / "temporary").mkdir()
+    words = [sys.executable, "-c", FORGETFUL, str(directory), str(tmp_path / "temporary")]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 READ_ONLY = """
 mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 77
 exec "$2" -c '
