@@ -25,16 +25,18 @@ def kill_often(count: int, seed: int) -> int:
     import kills
     import logs
 
-    done = 0
+    done = lives = 0
     while done < count:
         with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
             directory = logs.make(Path(place) / "log")
             told = kills.Witnessed()
             for life in range(LIVES):
-                rng = random.Random(f"{seed}/{done}")
+                # Counted apart from `done`: a life that ends without a kill must not be lived again and again.
+                lives += 1
+                rng = random.Random(f"{seed}/{lives}")
                 step = rng.choice(kills.STEPS)
                 often = rng.randrange(1, 4 if step == "kept" else 200)
-                killed = kills.kill_once(directory, seed + done, step, often, told)
+                killed = kills.kill_once(directory, seed + lives, step, often, told)
                 try:
                     kills.judge(directory, told, checker.check_log)
                 except AssertionError as error:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from merklelog.errors import KeyFileError, NotALogError, StorageError
+from merklelog.errors import ConfigError, KeyFileError, NotALogError, StorageError
 from merklelog.formats import (
     SignatureType,
     SigningKey,
@@ -28,7 +28,7 @@ from merklelog.store import FORMAT, RocksStore, StoreReader
 from merklelog.tree import EMPTY_ROOT
 
 from .config import FILE, format_config
-from .directory import DATABASE, FORMAT_FILE, INDEX, format_line, sync_path, write_synced
+from .directory import DATABASE, FORMAT_FILE, INDEX, check_path, format_line, sync_path, write_synced
 from .head import Signers
 
 ED25519_FILE: Final = "ed25519.key"
@@ -52,7 +52,7 @@ def read_info(store: StoreReader) -> LogInfo | None:
     raw = store.meta("log")
     try:
         return None if raw is None else msgspec.json.decode(raw, type=LogInfo)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
@@ -75,8 +75,14 @@ def create_log(
     """
     validate_origin(origin)
     path = Path(path).absolute()
+    check_path(path)
     config = {"log.origin": origin, **(settings or {})}
+    if config["log.origin"] != origin or "log.keys" in config:
+        raise ConfigError(
+            "log.origin and log.keys are no settings here: they are given as the origin and `keys`"
+        )
     if keys is not None:
+        check_path(keys)
         config["log.keys"] = str(keys.absolute())
     text = format_config(config)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):

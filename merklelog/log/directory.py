@@ -33,12 +33,20 @@ def format_line() -> str:
     return f"{FORMAT_NAME}{FORMAT}\n"
 
 
+def check_path(path: Path) -> None:
+    """Raises NotALogError for a path that no database can be at: RocksDB's are UTF-8, and end at a zero byte."""
+    text = str(path)
+    if "\0" in text or text != text.encode("utf-8", "replace").decode("utf-8"):
+        raise NotALogError(f"{text!a} can not be a log's path: it has to be UTF-8, without a zero byte")
+
+
 def check_directory(directory: Path) -> None:
     """Raises NotALogError or FormatVersionError unless this is a log's directory that this version opens.
 
     Looks only, and before anything else touches the directory: opening a database at a wrong path would make
     one there.
     """
+    check_path(directory)
     path = directory / FORMAT_FILE
     try:
         text = path.read_text("ascii", errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from merklelog.errors import DamagedError, RangeError, SignatureError
+from merklelog.errors import DamagedError, FormatError, RangeError, SignatureError
 from merklelog.formats import (
     Checkpoint,
     Note,
@@ -62,7 +62,7 @@ def read_head(
     try:
         signed = parse_checkpoint(note)
         verify_note(signed.note, keys)
-    except (SignatureError, ValueError) as error:
+    except (FormatError, SignatureError) as error:
         raise DamagedError(f"{where}: the newest checkpoint is not signed by this log: {error}") from error
     checkpoint = signed.checkpoint
     if checkpoint.origin != origin:

@@ -79,7 +79,8 @@ class BatchReceipt(Sequence[Receipt]):
         return list(self._indexes)
 
     def __repr__(self) -> str:
-        return f"BatchReceipt({len(self)} entries, first index {self._indexes[0]}, size={self.size})"
+        first = self._indexes[0] if self._hashes else None
+        return f"BatchReceipt({len(self)} entries, first index {first}, size={self.size})"
 
     def __len__(self) -> int:
         return len(self._hashes)

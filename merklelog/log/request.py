@@ -164,11 +164,14 @@ def scoped_key(key: bytes | str, submitter: str) -> bytes:
 
     Raises EntryError unless the key has 1 to 128 bytes (a str counts as its UTF-8).
     """
-    raw = key.encode() if isinstance(key, str) else key
+    try:
+        raw = key.encode() if isinstance(key, str) else key
+        who = submitter.encode()
+    except UnicodeEncodeError as error:
+        raise EntryError(f"idempotency key or submitter {error.object!a}: it is not Unicode text") from None
     if not isinstance(raw, bytes) or not 1 <= len(raw) <= MAX_KEY_BYTES:
         shown = f"{len(raw)} bytes" if isinstance(raw, bytes) else type(raw).__name__
         raise EntryError(f"idempotency key of {shown}: a key has 1 to {MAX_KEY_BYTES} bytes")
-    who = submitter.encode()
     return blake3(len(who).to_bytes(8, "big") + who + raw).digest()
 
 
