@@ -21,7 +21,7 @@ from .hashing import (
     node_hash,
     node_hashes,
 )
-from .prove import HashReader, prove_consistency, prove_inclusion, prove_inclusions, root_hash
+from .prove import HashReader, prove_consistency, prove_inclusion, prove_inclusions, prove_range, root_hash
 from .ranges import CompactRange, NodeId, decompose
 from .tile_hashes import NodesFetch, TileFetch, TileHashes
 from .tiles import (
@@ -39,7 +39,7 @@ from .tiles import (
     tiles_of,
     width_at,
 )
-from .verify import root_from_inclusion, verify_consistency, verify_inclusion
+from .verify import root_from_inclusion, tree_from_range, verify_consistency, verify_inclusion, verify_range
 
 __all__ = [
     "BUNDLE_LEVEL",
@@ -76,11 +76,14 @@ __all__ = [
     "prove_consistency",
     "prove_inclusion",
     "prove_inclusions",
+    "prove_range",
     "root_from_inclusion",
     "root_hash",
     "tile_path",
     "tiles_of",
+    "tree_from_range",
     "verify_consistency",
     "verify_inclusion",
+    "verify_range",
     "width_at",
 ]

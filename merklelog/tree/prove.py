@@ -1,4 +1,4 @@
-"""Inclusion and consistency proofs, made of hashes that a `HashReader` hands over.
+"""Inclusion, range and consistency proofs, made of hashes that a `HashReader` hands over.
 
 Each function names all the nodes it needs in one call, and only roots of perfect subtrees, so a reader may be
 a table in memory, tiles on a disk or tiles behind a network, and never has to hash over the tree's ragged
@@ -65,6 +65,22 @@ def prove_consistency(old: int, new: int, read: HashReader) -> list[Hash]:
     if node.index:
         path = _Path([node, *path.nodes], path.fold_from + 1, path.fold_to + 1)
     return _read_paths([path], read)[0]
+
+
+def prove_range(start: int, end: int, size: int, read: HashReader) -> list[Hash]:
+    """The proof that leaves [start, end) stand there in the tree of `size` leaves: one proof for all of them.
+
+    It is the peaks of the tree of `start` leaves, then the perfect subtrees that cover [end, size), both left to
+    right; with the leaf hashes between them they make the root. Raises RangeError unless
+    0 <= start < end <= size < 2**63. Source: RFC 6962 section 2.1 (MTH), the compact ranges of `ranges`.
+    """
+    if not 0 <= start < end <= size < SIZE_LIMIT:
+        raise RangeError(
+            f"range [{shown(start)}, {shown(end)}) in size {shown(size)}: "
+            "want 0 <= start < end <= size < 2**63"
+        )
+    nodes = [*decompose(0, start), *decompose(end, size)]
+    return list(_read(nodes, read).values())
 
 
 def root_hash(size: int, read: HashReader) -> Hash:

@@ -2,10 +2,11 @@
 
 Every check comes in the same order: the numbers are in bounds, the proof has exactly the length that they
 call for, each hash is 32 bytes; only then is anything hashed, and what comes out is compared with the root.
-So the work is bounded by 126 hashes whatever comes in, and one proof has one spelling.
+So the work is bounded by 126 hashes whatever comes in (and one for each leaf of a range), and one proof has one
+spelling.
 
 Sources: RFC 9162 sections 2.1.3.2 (inclusion) and 2.1.4.2 (consistency); the trees are those of RFC 6962
-section 2.1.
+section 2.1. A range proof is the rest of the tree as a compact range, see `prove_range`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from ..errors import ProofError
-from .hashing import EMPTY_ROOT, HASH_SIZE, NODE_PREFIX, SIZE_LIMIT, Hash, shown
+from .hashing import EMPTY_ROOT, HASH_SIZE, NODE_PREFIX, SIZE_LIMIT, Hash, LeafIndex, node_hashes, shown
+from .ranges import CompactRange, decompose
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -42,6 +44,65 @@ def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[byte
     _check_hash("leaf hash", leaf)
     _check_hashes(what, proof)
     return Hash(_climb(leaf, index, proof[:inner], proof[inner:]))
+
+
+def verify_range(
+    leaves: Sequence[bytes], start: int, size: int, proof: Sequence[bytes], root: bytes
+) -> CompactRange:
+    """Check that `leaves` (leaf hashes) are those from leaf `start` on of the tree of `size` leaves under `root`.
+
+    Gives that tree's peaks, as `tree_from_range` does: what the next range can be checked to extend. Raises
+    ProofError when it is not so, or when anything about the proof is malformed.
+    """
+    tree = tree_from_range(leaves, start, size, proof)
+    got = tree.root()
+    if got != root:
+        end = start + len(leaves)
+        raise ProofError(f"range [{start}, {end}) in size {size}: got root {got.hex()}, want {_show(root)}")
+    return tree
+
+
+def tree_from_range(leaves: Sequence[bytes], start: int, size: int, proof: Sequence[bytes]) -> CompactRange:
+    """The tree of `size` leaves that a range proof leads to; who calls this compares its root with one they trust.
+
+    The proof's first hashes, one for each set bit of `start`, are the peaks of the tree before the range: a
+    verifier that holds that tree compares them, and knows by this one proof that the new tree extends it.
+
+    Raises ProofError unless there is a leaf, 0 <= start, start + len(leaves) <= size < 2**63, the proof has
+    exactly the length that they call for, and each hash is 32 bytes.
+    """
+    end = start + len(leaves)
+    if not 0 <= start < end <= size < SIZE_LIMIT:
+        raise ProofError(
+            f"range [{shown(start)}, {shown(end)}) in size {shown(size)}: "
+            "want 0 <= start < end <= size < 2**63"
+        )
+    what = "range proof"
+    before, after = start.bit_count(), decompose(end, size)
+    _check_length(what, proof, before + len(after))
+    _check_hashes("leaf hashes", leaves)
+    _check_hashes(what, proof)
+    left = list(proof[:before])  # its last one is the lowest
+    right = [(node.height, digest) for node, digest in zip(after, proof[before:], strict=True)]
+    right.reverse()  # so that pop() takes the leftmost
+    peaks: list[bytes] = []
+    row, height = b"".join(leaves), 0
+    while row or left:
+        # The row holds all nodes of this height from the range's first to its last. A left neighbour comes from
+        # the tree before; a right one from the proof; what has none is a peak.
+        if start >> height & 1:
+            row = left.pop() + row
+        if len(row) % (2 * HASH_SIZE):
+            if right and right[-1][0] == height:
+                row += right.pop()[1]
+            else:
+                peaks.append(row[-HASH_SIZE:])
+                row = row[:-HASH_SIZE]
+        row = b"".join(node_hashes(row))
+        height += 1
+    peaks.reverse()
+    peaks += [digest for _, digest in reversed(right)]
+    return CompactRange(LeafIndex(0), LeafIndex(size), tuple(Hash(peak) for peak in peaks))
 
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
