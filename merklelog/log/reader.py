@@ -26,6 +26,7 @@ from merklelog.tree import (
     prove_consistency,
     prove_inclusion,
     prove_inclusions,
+    prove_range,
     width_at,
 )
 
@@ -209,6 +210,15 @@ class LogReader:
         """Many inclusion proofs with one pass over the tiles they share. Raises RangeError."""
         at = check_size(size, self._head)
         return prove_inclusions(indexes, at, self._hashes_at(at))
+
+    def range_proof(self, start: int, end: int, size: int | None = None) -> list[Hash]:
+        """One proof for all entries of [start, end) in the tree of `size`: see `tree.verify_range`.
+
+        It is the hashes left and right of the range, at most 126: with its leaf hashes they make the root. Raises
+        RangeError.
+        """
+        at = check_size(size, self._head)
+        return prove_range(start, end, at, self._hashes_at(at))
 
     def consistency_proof(self, old: int, new: int | None = None) -> list[Hash]:
         """The proof that the tree of `new` extends that of `old` (RFC 6962 section 2.1.2). Raises RangeError."""

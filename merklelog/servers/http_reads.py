@@ -43,6 +43,7 @@ _HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = "the tree size to prove in; without it that of the newest checkpoint"
 _INCLUSION: Final = {"index": "the entry's index", "size": _SIZE}
 _BY_HASH: Final = {"leaf_hash": "the entry's leaf hash, 64 hex digits in lower case", "size": _SIZE}
+_RANGE: Final = {"start": "the first index", "end": "the index after the last", "size": _SIZE}
 _CONSISTENCY: Final = {"old": "the smaller tree size", "new": "the larger one; without it the newest's"}
 
 
@@ -54,6 +55,18 @@ class InclusionAnswer(msgspec.Struct, frozen=True):
     index: int
     size: int
     leaf_hash: bytes
+    proof: list[Hash]
+    checkpoint: str | None
+
+
+class RangeAnswer(msgspec.Struct, frozen=True):
+    """One proof for all entries of [start, end) as JSON: the perfect subtrees left of the range, then those right
+    of it, both from left to right; with the range's leaf hashes they make the root. `checkpoint` as above.
+    """
+
+    start: int
+    end: int
+    size: int
     proof: list[Hash]
     checkpoint: str | None
 
@@ -131,6 +144,18 @@ def _inclusion(log: Log, index: int, given: dict[str, bytes]) -> Response:
     return json_answer(InclusionAnswer(index, size, leaf, proof, _note(log, size)), UNCACHED)
 
 
+def range_of_entries(log: Log, _path: str, request: Request) -> Response:
+    """One proof for all entries of a range, as JSON."""
+    given = parameters(request.query, _RANGE)
+    start = decimal(_required(given, "start", _RANGE), "start")
+    end = decimal(_required(given, "end", _RANGE), "end")
+    if start >= end:
+        raise FieldError("end", f"{end}: want more than start, {start}")
+    size = decimal(given["size"], "size") if "size" in given else int(log.size)
+    proof = log.range_proof(start, end, size)
+    return json_answer(RangeAnswer(start, end, size, proof, _note(log, size)), UNCACHED)
+
+
 def _required(given: dict[str, bytes], name: str, known: Mapping[str, str]) -> bytes:
     if name not in given:
         raise FieldError(name, f"want {known[name]}")
@@ -169,6 +194,7 @@ FILES: Final[dict[str, Read]] = {
     "checkpoint": checkpoint,
     "proof/inclusion": inclusion,
     "proof/by-hash": inclusion_by_hash,
+    "proof/range": range_of_entries,
     "proof/consistency": consistency,
 }
 FOLDERS: Final[dict[str, Read]] = {

@@ -66,6 +66,15 @@ SCHEMAS: Final[dict[str, Schema]] = {
         proof=_HASHES,
         checkpoint=_NOTE,
     ),
+    "RangeProof": _object(
+        "One proof for all entries of [start, end): the hashes of the perfect subtrees left of the range, then of "
+        "those right of it, both from left to right; with the range's leaf hashes they make the root",
+        start=_DECIMAL,
+        end=_DECIMAL,
+        size=_DECIMAL,
+        proof=_HASHES,
+        checkpoint=_NOTE,
+    ),
     "ConsistencyProof": _object(
         "A consistency proof (RFC 6962, section 2.1.2)",
         old=_DECIMAL,
@@ -209,6 +218,20 @@ OPERATIONS: Final = (
         (Parameter("leaf_hash", "query", "SHA-256(0x00 || entry)", _HEX, required=True), _SIZE),
         (400, 404),
         {"$ref": "#/components/schemas/InclusionProof"},
+    ),
+    Operation(
+        "proof/range",
+        "getRangeProof",
+        "One proof for all entries of a range",
+        "application/json",
+        "The proof",
+        (
+            Parameter("start", "query", "The first index", required=True),
+            Parameter("end", "query", "The index after the last", required=True),
+            _SIZE,
+        ),
+        (400, 404),
+        {"$ref": "#/components/schemas/RangeProof"},
     ),
     Operation(
         "proof/consistency",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from merklelog.errors import FieldError, NotFoundError, RangeError
 from merklelog.formats.wire import parse_decimal
@@ -12,9 +12,6 @@ from merklelog.tree import (
     TILE_HEIGHT,
     TILE_WIDTH,
     Hash,
-    Tile,
-    TileHashes,
-    decompose,
     width_at,
 )
 from merklelog.v1 import log_pb2 as pb
@@ -102,7 +99,7 @@ def inclusions(log: Log, request: pb.GetInclusionProofsRequest, most: int) -> pb
     return response
 
 
-def range_proof(log: Log, start: int, end: int, size: int) -> Sequence[Hash]:
+def range_proof(log: Log, start: int, end: int, size: int) -> list[Hash]:
     """The perfect subtrees left of [start, end) in the tree of `size`, then those right of it.
 
     With the range's own leaf hashes they make the root. Raises FieldError, RangeError.
@@ -111,12 +108,7 @@ def range_proof(log: Log, start: int, end: int, size: int) -> Sequence[Hash]:
         raise FieldError("range_end", f"{end}: want more than range_start, {start}")
     if end > size:
         raise RangeError(f"entries {start}:{end}: the tree of size {size} has none from {size} on")
-    nodes = [*decompose(0, start), *decompose(end, size)]
-
-    def fetch(tile: Tile) -> bytes:
-        return log.tile(tile.level, tile.index, tile.width)
-
-    return TileHashes(size, fetch)(nodes)
+    return log.range_proof(start, end, size)
 
 
 def consistency(log: Log, request: pb.GetConsistencyProofRequest) -> pb.GetConsistencyProofResponse:

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from merklelog.formats import parse_checkpoint, parse_proof, single_log_policy
 from merklelog.protocol.verdict import verify_proof_file
 from merklelog.publish.encoding import decompress
-from merklelog.tree import bundle_path, leaf_hash, tile_path, verify_consistency, verify_inclusion
+from merklelog.tree import (
+    bundle_path,
+    leaf_hash,
+    tile_path,
+    verify_consistency,
+    verify_inclusion,
+    verify_range,
+)
 
 TREE15 = Path(__file__).resolve().parents[2] / "vectors" / "tiles" / "tree15"
 Make = Callable[..., Any]
@@ -143,6 +150,21 @@ def test_every_inclusion_proof_verifies(served: Any, tree15: list[bytes]) -> Non
     assert newest == json.loads(served.get("/proof/inclusion", "size=15&index=4").body)
 
 
+def test_every_range_proof_verifies(served: Any, tree15: list[bytes]) -> None:
+    leaves = [leaf_hash(entry) for entry in tree15]
+    for size in range(1, 16):
+        root = parse_checkpoint((TREE15 / f"checkpoint.{size}").read_bytes()).checkpoint.root
+        for start in range(size):
+            for end in range(start + 1, size + 1):
+                query = f"start={start}&end={end}" + (f"&size={size}" if size < 15 else "")
+                told = json.loads(served.get("/proof/range", query).body)
+                assert (told["start"], told["end"], told["size"]) == (start, end, size)
+                proof = [base64.b64decode(each) for each in told["proof"]]
+                verify_range(leaves[start:end], start, size, proof, root)
+                if size == 15:
+                    assert parse_checkpoint(told["checkpoint"].encode()).checkpoint.root == root
+
+
 def test_every_consistency_proof_verifies(served: Any) -> None:
     log = next(iter(served.logs)).log
     for old in range(16):
@@ -210,6 +232,11 @@ REFUSED = [
     ("GET", "/proof/inclusion", "index=5&size=16", 404, "OUT_OF_RANGE", None),
     ("GET", "/proof/inclusion", "index=5&size=-1", 400, "INVALID_REQUEST", "size"),
     ("GET", "/proof/by-hash", "leaf_hash=" + "00" * 32, 404, "NOT_FOUND", None),
+    ("GET", "/proof/range", "end=3", 400, "INVALID_REQUEST", "start"),
+    ("GET", "/proof/range", "start=3", 400, "INVALID_REQUEST", "end"),
+    ("GET", "/proof/range", "start=3&end=3", 400, "INVALID_REQUEST", "end"),
+    ("GET", "/proof/range", "start=3&end=4&size=16", 404, "OUT_OF_RANGE", None),
+    ("GET", "/proof/range", "start=3&end=9&size=8", 404, "OUT_OF_RANGE", None),
     ("GET", "/proof/consistency", "", 400, "INVALID_REQUEST", "old"),
     ("GET", "/proof/consistency", "old=9&new=8", 404, "OUT_OF_RANGE", None),
     ("GET", "/proof/consistency", "old=9&new=16", 404, "OUT_OF_RANGE", None),
