@@ -162,6 +162,8 @@ def _default(key: Key) -> str:
 
 
 def _bounds(key: Key) -> str:
+    if key.choices:
+        return ", ".join(key.choices)
     is_number = isinstance(key.default, int) and not isinstance(key.default, bool)
     return f"{key.low} to {'2^63 - 1' if key.high == 2**63 - 1 else key.high}" if is_number else ""
 

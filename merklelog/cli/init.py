@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -103,7 +102,7 @@ def init(
 
 def _setting(text: str) -> tuple[str, Setting]:
     """A key of the configuration and its value. Raises UsageError, ConfigError."""
-    from merklelog.log import KEYS
+    from merklelog.log import KEYS, parse_value
 
     name, separator, value = text.partition("=")
     if not separator:
@@ -114,12 +113,4 @@ def _setting(text: str) -> tuple[str, Setting]:
     if found is None:
         free = ", ".join(key.dotted for key in KEYS if key.dotted not in OWN_OPTION)
         raise ConfigError(f"--set {text!r}: no key {name}; there is {free}")
-    if isinstance(found.default, bool):
-        if value not in ("true", "false"):
-            raise ConfigError(f"--set {text!r}: want true or false")
-        return name, value == "true"
-    if isinstance(found.default, int):
-        if not re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
-            raise ConfigError(f"--set {text!r}: want a whole number from {found.low} to {found.high}")
-        return name, int(value)
-    return name, value
+    return name, parse_value(f"--set {name}", found, value)

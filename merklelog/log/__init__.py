@@ -6,6 +6,7 @@ from .log import Log
 from .opening import open_log
 from .reader import LogReader, open_reader
 from .receipt import BatchReceipt, Receipt
+from .table import parse_value
 
 __all__ = [
     "KEYS",
@@ -19,4 +20,5 @@ __all__ = [
     "load_config",
     "open_log",
     "open_reader",
+    "parse_value",
 ]

@@ -1,0 +1,214 @@
+"""Configuration as a table of keys: read from a TOML file and the environment, checked whole.
+
+An error names the file, the line and the key, or the environment variable. What keys there are is said by
+`log.config` for a log and by `servers.settings` for a server; the reference page is generated from their tables.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from merklelog.errors import ConfigError
+
+Value = str | int | bool
+ENVIRONMENT: Final = "MERKLELOG_"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a configuration: its section and name, its default, what it may be and what it means.
+
+    A number is from `low` to `high`; a string is one of `choices` where there are any, and all of it matches
+    `pattern`, which `form` says in words.
+    """
+
+    section: str
+    name: str
+    default: Value
+    meaning: str
+    low: int = 0
+    high: int = 2**63 - 1
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    form: str = "a string"
+
+    @property
+    def dotted(self) -> str:
+        """The key as messages and documents call it."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return f"{ENVIRONMENT}{self.section.upper()}__{self.name.upper()}"
+
+
+class Settings:
+    """The checked values of a table's keys, by dotted name, and where each was written down."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Value] = {}
+        self._places: dict[str, str] = {}
+
+    def put(self, key: Key, value: object, place: str) -> None:
+        """Take a value for this key; `place` is where it stands. Raises ConfigError."""
+        self._values[key.dotted] = checked(place, key, value)
+        self._places[key.dotted] = place
+
+    def place(self, dotted: str) -> str:
+        """Where the key's value stands, as messages begin: file, line and key, or the variable."""
+        return self._places[dotted]
+
+    def text(self, dotted: str) -> str:
+        """The value of a key that is a string."""
+        return str(self._values[dotted])
+
+    def number(self, dotted: str) -> int:
+        """The value of a key that is a number."""
+        return int(self._values[dotted])
+
+    def flag(self, dotted: str) -> bool:
+        """The value of a key that is true or false."""
+        return bool(self._values[dotted])
+
+
+class TomlFile:
+    """A configuration file as it was read: its sections, and its text to find lines in."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._text = text
+        try:
+            self.sections = tomllib.loads(text)
+        except ValueError as error:  # TOMLDecodeError names line and column
+            raise ConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> TomlFile:
+        """The file at that path. Raises ConfigError."""
+        try:
+            return cls(path, path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def place(self, section: str, name: str | None = None) -> str:
+        """The file, and the line of a key (or of its section); 1 when it is not written down."""
+        found, inside = 1, False
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if re.match(rf"\s*\[\s*{re.escape(section)}\s*\]", line):
+                found, inside = number, True
+            elif re.match(r"\s*\[", line):
+                inside = False
+            elif name is not None and inside and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
+                return f"{self.path}:{number}"
+        return f"{self.path}:{found}"
+
+    def check_names(self, keys: Sequence[Key], others: Collection[str] = ()) -> None:
+        """Only sections and keys of the table, and the sections `others`, are there. Raises ConfigError."""
+        known = {key.section for key in keys}
+        for section, content in self.sections.items():
+            if section in known:
+                self._check_section(keys, section, content)
+            elif section not in others:
+                listed = ", ".join(sorted(known))
+                raise ConfigError(f"{self.place(section)}: no section [{section}]; there is {listed}")
+
+    def _check_section(self, keys: Sequence[Key], section: str, content: object) -> None:
+        if not isinstance(content, dict):
+            raise ConfigError(f"{self.place(section)}: {section} is a section, not a value")
+        names = [key.name for key in keys if key.section == section]
+        for name in content:
+            if name not in names:
+                listed = ", ".join(names)
+                raise ConfigError(f"{self.place(section, name)}: no key {section}.{name}; there is {listed}")
+
+    def value(self, key: Key) -> object:
+        """The value that is written down for this key, else its default."""
+        section = self.sections.get(key.section, {})
+        return section.get(key.name, key.default) if isinstance(section, dict) else key.default
+
+
+def settle(file: TomlFile | None, keys: Sequence[Key], environment: Mapping[str, str]) -> Settings:
+    """The value of every key: the variable's, else the file's, else the default. Raises ConfigError."""
+    settings = Settings()
+    for key in keys:
+        if key.variable in environment:
+            place = f"environment {key.variable}"
+            settings.put(key, parse_value(place, key, environment[key.variable]), place)
+        elif file is None:
+            settings.put(key, key.default, key.dotted)
+        else:
+            settings.put(key, file.value(key), f"{file.place(key.section, key.name)}: {key.dotted}")
+    return settings
+
+
+def checked(place: str, key: Key, value: object) -> Value:
+    """The value, if it is one that this key takes. Raises ConfigError naming the place."""
+    if type(value) is not type(key.default) or not isinstance(value, str | int):
+        raise ConfigError(f"{place} is {value!r}: want {_kind(key)}")
+    if isinstance(value, str):
+        if (key.choices and value not in key.choices) or (
+            key.pattern and not re.fullmatch(key.pattern, value)
+        ):
+            raise ConfigError(f"{place} is {value!r}: want {_kind(key)}")
+    elif not isinstance(value, bool) and not key.low <= value <= key.high:
+        raise ConfigError(f"{place} is {value}: want {key.low} to {key.high}")
+    return value
+
+
+def parse_value(place: str, key: Key, text: str) -> Value:
+    """The value that a text gives this key, bounds not looked at. Raises ConfigError naming the place."""
+    if isinstance(key.default, bool):
+        if text not in ("true", "false"):
+            raise ConfigError(f"{place} is {text!r}: want {_kind(key)}")
+        return text == "true"
+    if isinstance(key.default, int):
+        if not re.fullmatch("[0-9]{1,19}", text, re.ASCII):
+            raise ConfigError(f"{place} is {text!r}: want {_kind(key)}")
+        return int(text)
+    return text
+
+
+def _kind(key: Key) -> str:
+    if isinstance(key.default, bool):
+        return "true or false"
+    if isinstance(key.default, int):
+        return f"a whole number from {key.low} to {key.high}"
+    return f"one of {', '.join(key.choices)}" if key.choices else key.form
+
+
+def format_settings(keys: Sequence[Key], settings: Mapping[str, Value]) -> str:
+    """The text of a new file: what was set, and every other key as a comment with its default.
+
+    `settings` maps dotted keys to values. Raises ConfigError for a key that does not exist or a bad value.
+    """
+    known = {key.dotted for key in keys}
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"no key {name}; there is {', '.join(sorted(known))}")
+    lines: list[str] = []
+    for section in dict.fromkeys(key.section for key in keys):
+        lines += [*([""] if lines else []), f"[{section}]"]
+        for key in keys:
+            if key.section == section:
+                value = checked(key.dotted, key, settings.get(key.dotted, key.default))
+                mark = "" if key.dotted in settings else "# "
+                lines += [f"# {key.meaning}", f"{mark}{key.name} = {_toml(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    # TOML's basic strings take no control characters, and a path may have some.
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04X}", escaped) + '"'
