@@ -272,9 +272,14 @@ class Log(LogReader):
         """Nothing to do: the writer sees its own commits."""
 
     @property
+    def failure(self) -> BaseException | None:
+        """The failure that stopped this log, for its operator's eyes; None while there was none."""
+        return self._sequencer.failure
+
+    @property
     def stopped(self) -> bool:
         """Whether a failure stopped this log; appends raise StoppedError until it is opened again."""
-        return self._sequencer.failure is not None
+        return self.failure is not None
 
     def close(self) -> None:
         """Commit what waits, store the last checkpoint, and let the next writer in; safe to call twice.
