@@ -163,6 +163,17 @@ class UnreachableError(UnknownError):
     """A target did not answer, or refused to."""
 
 
+class UnavailableError(UnreachableError):
+    """A server can not answer now and may in a while; `retry_after` is in seconds, None where it did not say.
+
+    Of an append: it may have been stored. The same idempotency key again stores nothing twice.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class StaleError(UnknownError):
     """An older head than the one already trusted."""
 

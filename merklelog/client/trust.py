@@ -1,0 +1,172 @@
+"""Whom a client believes, and the newest head it verified: what every answer is held against."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from merklelog.client.heads import VerifiedHead
+from merklelog.client.state import StateFile
+from merklelog.errors import (
+    DamagedError,
+    FormatError,
+    KeyFormatError,
+    PolicyError,
+    PolicyUnmetError,
+    ProofError,
+    SignatureError,
+    UsageError,
+)
+from merklelog.formats.checkpoint import parse_checkpoint
+from merklelog.formats.keys import VerifierKey, parse_vkey
+from merklelog.formats.policy import MAX_POLICY_BYTES, Policy, parse_policy, single_log_policy
+from merklelog.protocol.advance import TrustedHead
+from merklelog.protocol.verdict import evaluate_policy
+from merklelog.tree.hashing import EMPTY_ROOT
+
+# A policy; verifier keys of one log, of which any is enough; or the path of a file with one or the other.
+Trusted = Policy | VerifierKey | str | os.PathLike[str] | Iterable[VerifierKey | str]
+
+
+def policy_of(trust: Trusted) -> Policy:
+    """The policy that a caller's trust means.
+
+    A string is a verifier key when it has the form of one, else the path of a file: a policy
+    (c2sp.org/tlog-policy) or verifier keys, one a line, as `merklelog vkey` prints them. Raises KeyFormatError,
+    PolicyError; UsageError when no key is given or the file can not be read.
+    """
+    if isinstance(trust, Policy):
+        return trust
+    if isinstance(trust, VerifierKey):
+        return single_log_policy([trust])
+    if isinstance(trust, str) and "+" in trust and not Path(trust).exists():
+        return single_log_policy([parse_vkey(trust.strip())])
+    if isinstance(trust, str | os.PathLike):
+        return _read(Path(trust))
+    keys = [parse_vkey(key) if isinstance(key, str) else key for key in trust]
+    if not keys:
+        raise UsageError("trust: no verifier key is given, so nothing could be believed")
+    return single_log_policy(keys)
+
+
+def _read(path: Path) -> Policy:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"trust: {path}: {error.strerror or error}") from error
+    try:
+        lines = [line.strip() for line in data.splitlines()]
+        # A line of a policy has at least two words (tlog-policy, "Format"), a verifier key has no space in it.
+        if any(lines) and not any(b" " in line or b"\t" in line or line.startswith(b"#") for line in lines):
+            return single_log_policy([parse_vkey(line.decode("utf-8")) for line in lines if line])
+        return parse_policy(data)
+    except UnicodeDecodeError as error:
+        raise KeyFormatError(f"{path}: not UTF-8") from error
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
+    except KeyFormatError as error:
+        raise KeyFormatError(f"{path}: {error}") from error
+
+
+class Trust:
+    """A policy and the newest head that was verified under it, in memory and in a state file where there is one.
+
+    The head only advances. Who has a newer one proves first that it extends `head`, then calls `settle`. Safe for
+    threads; several processes may share a state file.
+    """
+
+    def __init__(self, policy: Policy, state: StateFile | None = None) -> None:
+        """Raises what keeps a state file from being believed: DamagedError, SignatureError, PolicyUnmetError
+        naming it, StorageError.
+        """
+        self.policy = policy
+        self._state = state
+        self._lock = threading.Lock()
+        self._head: TrustedHead | None = None
+        if state is not None:
+            self._head = self._stored()
+
+    @property
+    def head(self) -> TrustedHead | None:
+        """The newest verified head, None before the first."""
+        return self._head
+
+    @property
+    def durable(self) -> bool:
+        """Whether heads are kept in a file, so that `settle` waits for a disk."""
+        return self._state is not None
+
+    @property
+    def origin(self) -> str | None:
+        """The log's name: that of the head, else the only one the policy lists."""
+        if self._head is not None:
+            return self._head.origin
+        names = {log.key.name for log in self.policy.logs}
+        return names.pop() if len(names) == 1 else None
+
+    def verify(self, note: bytes) -> VerifiedHead:
+        """A signed checkpoint that meets the policy; nothing is said yet of its tree.
+
+        Raises FormatError for what is no checkpoint, SignatureError, PolicyUnmetError; ProofError for an empty
+        tree with a root of its own, and for a checkpoint of another log than before.
+        """
+        signed = parse_checkpoint(note)
+        verdict = evaluate_policy(self.policy, signed)
+        checkpoint = signed.checkpoint
+        if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+            raise ProofError(f"checkpoint: size 0 with root {checkpoint.root.hex()}")
+        if self._head is not None and checkpoint.origin != self._head.origin:
+            raise ProofError(f"checkpoint: got origin {checkpoint.origin!r}, want {self._head.origin!r}")
+        return VerifiedHead(checkpoint, verdict, note)
+
+    def settle(self, new: TrustedHead, proven: Collection[TrustedHead]) -> TrustedHead | None:
+        """Take in a verified head; `proven` are those that the caller has proven to be of one history with it.
+
+        None: done, and the newest of all is trusted and kept. Else a head that `new` was not compared with yet, as
+        another thread or process may have been quicker: prove it against that one and call again, with both in
+        `proven`. Raises StorageError, and as the constructor does.
+        """
+        with self._lock:
+            if self._head is not None and not _same_history(self._head, new, proven):
+                return self._head
+            if self._state is None:
+                self._head = _newest(new, self._head)
+                return None
+            with self._state.locked():
+                stored = self._stored()
+                if stored is not None and not _same_history(stored, new, proven):
+                    return stored
+                newest = _newest(new, self._head, stored)
+                if stored is None or newest.size > stored.size:
+                    self._state.write(newest.note)
+            self._head = newest
+            return None
+
+    def _stored(self) -> TrustedHead | None:
+        if self._state is None or (note := self._state.read()) is None:
+            return None
+        name = f"state file {self._state.path}"
+        try:
+            return trusted_head(self.verify(note))
+        except (SignatureError, PolicyUnmetError, ProofError) as error:
+            raise type(error)(f"{name}: {error}") from error
+        except FormatError as error:
+            raise DamagedError(f"{name}: {error}") from error
+
+
+def trusted_head(head: VerifiedHead) -> TrustedHead:
+    """A verified checkpoint as one that others are held against."""
+    checkpoint = head.checkpoint
+    return TrustedHead(checkpoint.origin, checkpoint.size, checkpoint.root, head.note)
+
+
+def _same_history(known: TrustedHead, new: TrustedHead, proven: Collection[TrustedHead]) -> bool:
+    return (known.size, known.root) == (new.size, new.root) or not known.size or known in proven
+
+
+def _newest(new: TrustedHead, *others: TrustedHead | None) -> TrustedHead:
+    """The largest; of equal ones the new one, whose note may have more cosigners."""
+    return max((new, *(head for head in others if head is not None)), key=lambda head: head.size)
