@@ -7,60 +7,38 @@ nothing here shields one. An append that was cancelled may have been stored all 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 
-from merklelog.errors import ClosedError, ConfigError, MerklelogError, OverloadedError
+from merklelog.errors import ConfigError, UnauthenticatedError
 
 from .caller import ANYONE, Caller
-from .problems import problem_of
+from .calls import CANCELLED, DEFAULT_LIMITS, OK, Admission, GrpcLimits, Identify, Tallies, told, uncounted
+from .problems import Problem
 from .rich import TRAILER, rich_status
-from .rpc import MAX_MESSAGE_BYTES, Method, Route
+from .rpc import Method, Route
 
-LOGGER: Final = logging.getLogger("merklelog.grpc")
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
-# Says who a call's metadata speak for. Raises UnauthenticatedError.
-Identify = Callable[[Sequence[tuple[str, str | bytes]]], Caller]
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcLimits:
-    """What the front takes: bytes of a message and of metadata, and calls at a time.
-
-    Streams count apart from short calls, so that many watchers leave room for appends. Beyond `max_calls` or
-    `max_streams` a call is answered RESOURCE_EXHAUSTED with RetryInfo; beyond twice both together grpcio answers
-    so itself, without details, before it reads a message; beyond `max_streams_per_connection` HTTP/2 has the
-    client wait.
-    """
-
-    max_message_bytes: int = MAX_MESSAGE_BYTES
-    max_metadata_bytes: int = 16 << 10
-    max_calls: int = 2_048
-    max_streams: int = 1_024
-    max_streams_per_connection: int = 1_024
-    idle_seconds: int = 600
-    ping_seconds: int = 60
-
-    def options(self) -> list[tuple[str, int]]:
-        """As grpcio's channel arguments."""
-        return [
-            ("grpc.so_reuseport", 0),  # else a second server on the port would take half of the calls unseen
-            ("grpc.max_receive_message_length", self.max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_metadata_size", self.max_metadata_bytes),
-            ("grpc.absolute_max_metadata_size", self.max_metadata_bytes),
-            ("grpc.max_concurrent_streams", self.max_streams_per_connection),
-            ("grpc.max_connection_idle_ms", self.idle_seconds * 1000),
-            ("grpc.keepalive_time_ms", self.ping_seconds * 1000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-        ]
+def options(limits: GrpcLimits) -> list[tuple[str, int]]:
+    """These limits as grpcio's channel arguments."""
+    return [
+        ("grpc.so_reuseport", 0),  # else a second server on the port would take half of the calls unseen
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", limits.max_streams_per_connection),
+        ("grpc.max_connection_idle_ms", limits.idle_seconds * 1000),
+        ("grpc.keepalive_time_ms", limits.ping_seconds * 1000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
 
 
 class GrpcioFront:
@@ -74,22 +52,21 @@ class GrpcioFront:
         self,
         routes: Sequence[Route],
         *,
-        limits: GrpcLimits = GrpcLimits(),
+        limits: GrpcLimits = DEFAULT_LIMITS,
         identify: Identify | None = None,
+        tallies: Tallies = uncounted,
     ) -> None:
-        self._limits = limits
         self._identify = identify
-        self._calls = 0
-        self._streams = 0
-        self._draining = False
+        self._tallies = tallies
+        self._admission = Admission(limits)
         most = 2 * (limits.max_calls + limits.max_streams)
-        self._server = grpc.aio.server(options=limits.options(), maximum_concurrent_rpcs=most)
+        self._server = grpc.aio.server(options=options(limits), maximum_concurrent_rpcs=most)
         self._server.add_generic_rpc_handlers((_Router({r.method.path: self._handler(r) for r in routes}),))
 
     @property
     def calls(self) -> int:
         """Calls under way, streams included."""
-        return self._calls + self._streams
+        return self._admission.calls + self._admission.streams
 
     def bind(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen at "host:port" once started, port 0 for any; gives the port. Raises ConfigError."""
@@ -110,7 +87,7 @@ class GrpcioFront:
         End endless calls first (`Services.drain`). For `linger` seconds at least new calls are still answered: one
         that reaches grpcio just as it stops is ended as CANCELLED, which no client takes as a reason to try again.
         """
-        self._draining = True
+        self._admission.draining = True
         now = asyncio.get_running_loop().time
         began, end = now(), now() + seconds
         while now() < min(began + linger, end) or (self.calls and now() < end):
@@ -128,52 +105,62 @@ class GrpcioFront:
         return grpc.unary_unary_rpc_method_handler(self._unary(route))
 
     def _unary(self, route: Route) -> Any:
-        method, call, most = route.method, route.call, self._limits.max_calls
+        method, call, admission = route.method, route.call, self._admission
+        tally = self._tallies(method.path)
 
         async def answer(data: bytes, context: Context) -> bytes:
-            self._calls += 1
+            began, code = tally.begin(), CANCELLED
+            admission.calls += 1
             try:
                 if not method.vital:
-                    self._admit(self._calls, most, "calls")
+                    admission.admit_call()
                 response = await call(method.parse(data), self._caller(context))
+                code = OK
                 return bytes(response.SerializeToString())
             except Exception as error:  # every error gets its status, and is logged if it is ours
-                await _refuse(method, error, context)
+                problem = told(method.path, error)
+                code = problem.code.name
+                await _refuse(problem, context)
                 raise
             finally:
-                self._calls -= 1
+                admission.calls -= 1
+                tally.end(began, code)
 
         return answer
 
     def _streaming(self, route: Route) -> Any:
-        method, call, most = route.method, route.call, self._limits.max_streams
+        method, call, admission = route.method, route.call, self._admission
+        tally = self._tallies(method.path)
 
         async def answer(asked: Any, context: Context) -> AsyncIterator[bytes]:
-            self._streams += 1
+            began, code = tally.begin(), CANCELLED
+            admission.streams += 1
             try:
-                self._admit(self._streams, most, "streams")
+                admission.admit_stream()
                 request = _parsed(method, asked) if method.client_streaming else method.parse(asked)
                 async with aclosing(call(request, self._caller(context))) as responses:
                     async for response in responses:
                         yield response.SerializeToString()
+                code = OK
             except Exception as error:  # noqa: BLE001 - as above
-                await _refuse(method, error, context)
+                problem = told(method.path, error)
+                code = problem.code.name
+                await _refuse(problem, context)
             finally:
-                self._streams -= 1
+                admission.streams -= 1
+                tally.end(began, code)
 
         return answer
-
-    def _admit(self, under_way: int, most: int, what: str) -> None:
-        if self._draining:
-            raise ClosedError("the server is shutting down")
-        if under_way > most:
-            raise OverloadedError(f"{most:,} {what} are under way, as many as this server takes: try again")
 
     def _caller(self, context: Context) -> Caller:
         if self._identify is None:
             return ANYONE
         metadata: Any = context.invocation_metadata() or ()
-        return self._identify([(key, value) for key, value in metadata])
+        values = [value for key, value in metadata if key == "authorization"]
+        if len(values) > 1:
+            raise UnauthenticatedError("authorization: want it once")
+        names = list(context.auth_context().get("x509_common_name", ()))
+        return self._identify(values[0] if values else None, names[0].decode() if names else None)
 
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it is generic in its stubs only
@@ -191,11 +178,6 @@ async def _parsed(method: Method, requests: AsyncIterator[bytes]) -> AsyncIterat
         yield method.parse(data)
 
 
-async def _refuse(method: Method, error: Exception, context: Context) -> None:
-    """End the call with the status of an error; raises what grpcio wants raised."""
-    problem = problem_of(error)
-    if problem.http >= 500 and not isinstance(error, ClosedError):
-        # A caller is told no more than the reason; here is the rest. That the server shuts down is no news to it.
-        trace = None if isinstance(error, MerklelogError) else error
-        LOGGER.error("%s: %s: %s", method.path, type(error).__name__, error, exc_info=trace)
+async def _refuse(problem: Problem, context: Context) -> None:
+    """End the call with a problem; raises what grpcio wants raised."""
     await context.abort(_CODES[problem.code], problem.message, ((TRAILER, rich_status(problem)),))

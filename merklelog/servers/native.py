@@ -14,17 +14,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import h2corn
+import h2corn._lib as lib
 
 from merklelog.errors import ConfigError, StorageError
 
 from .http_api import HttpApi
 from .http_append import MAX_BODY
+from .rpc import MAX_MESSAGE_BYTES, Method
 from .served import ServedLogs
 
 Application = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 Ready = Callable[[tuple[str, ...]], None]
+Draining = Callable[[], Awaitable[None] | None]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+# More than a message's prefix, so that it is the application that refuses a message too long, and says why.
+_FRAMING: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,12 @@ class FrontLimits:
     """What the front takes from its clients. Times are in seconds, and none of them may be 0, which is "for ever".
 
     A body longer than `body_bytes` is not read on; the application refuses shorter ones that are still too long.
+    `message_bytes` is the same for a gRPC call that takes one message; one that takes a stream may go on for ever.
     `drain_seconds` is how long requests under way may take after a stop.
     """
 
     body_bytes: int = 2 * MAX_BODY
+    message_bytes: int = MAX_MESSAGE_BYTES
     header_bytes: int = 32 << 10
     header_fields: int = 100
     connections: int = 8_192
@@ -52,24 +59,27 @@ class FrontLimits:
     drain_seconds: float = 30.0
 
 
-def configuration(bind: Sequence[str], limits: FrontLimits) -> h2corn.Config:
+def configuration(bind: Sequence[str], limits: FrontLimits, methods: Sequence[Method] = ()) -> h2corn.Config:
     """The server's configuration for these addresses ("127.0.0.1:7080", "[::1]:0", "unix:PATH").
 
-    Raises ConfigError.
+    With `methods` it lets gRPC calls through to the application. Raises ConfigError.
     """
     try:
         return h2corn.Config(
             bind=tuple(bind),
             lifespan="off",
             access_log=False,
+            grpc=bool(methods),
+            request_policies=tuple(_policy(method, limits) for method in methods),
             websocket_max_message_size=1,
             max_request_body_size=limits.body_bytes,
             limit_request_head_size=limits.header_bytes,
             limit_request_line=8 << 10,
             limit_request_fields=limits.header_fields,
             limit_request_field_size=limits.header_bytes // 2,
-            h2_max_header_list_size=limits.header_bytes,
-            h2_max_header_block_size=limits.header_bytes,
+            # Twice as much, so that gRPC can tell who sends too much metadata; beyond it a connection is closed.
+            h2_max_header_list_size=2 * limits.header_bytes,
+            h2_max_header_block_size=2 * limits.header_bytes,
             h2_initial_stream_window_size=limits.stream_window_bytes,
             h2_initial_connection_window_size=limits.connection_window_bytes,
             max_concurrent_streams=limits.streams,
@@ -84,7 +94,18 @@ def configuration(bind: Sequence[str], limits: FrontLimits) -> h2corn.Config:
             timeout_graceful_shutdown=limits.drain_seconds,
         )
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"http address {', '.join(bind)}: {error}") from error
+        raise ConfigError(f"can not listen at {', '.join(bind)}: {error}") from error
+
+
+def _policy(method: Method, limits: FrontLimits) -> h2corn.RequestPolicy:
+    """Without one of its own a gRPC call has no limits at all."""
+    endless = method.client_streaming
+    return h2corn.RequestPolicy(
+        path=method.path,
+        max_request_body_size=0 if endless else limits.message_bytes + _FRAMING,
+        timeout_request_body_idle=0.0 if endless else limits.body_idle_seconds,
+        h2_timeout_response_stall=limits.stall_seconds,
+    )
 
 
 async def serve(
@@ -93,8 +114,9 @@ async def serve(
     stop: asyncio.Event,
     *,
     limits: FrontLimits = FrontLimits(),
+    methods: Sequence[Method] = (),
     ready: Ready = lambda _addresses: None,
-    draining: Callable[[], None] = lambda: None,
+    draining: Draining = lambda: None,
 ) -> None:
     """Serve until `stop` is set, then drain: requests under way are answered, no new connection is served.
 
@@ -102,10 +124,13 @@ async def serve(
     system and closed unanswered at the end.)
 
     `ready` is called with the addresses, their ports as the system gave them, once connections are taken;
-    `draining` when the stop begins, to end what would never end by itself. Raises ConfigError, and StorageError
-    for an address that can not be had.
+    `draining` when the stop begins, to end what would never end by itself; what it gives is waited for before the
+    server itself stops. `methods` as in `configuration`. Raises ConfigError, and StorageError for an address that
+    can not be had.
     """
-    server = h2corn.Server(application, configuration(bind, limits))
+    # It would print a banner that no setting turns off into what an operator reads as this program's log.
+    lib.emit_banner = lambda config, tls: None  # noqa: ARG005 - its signature
+    server = h2corn.Server(application, configuration(bind, limits, methods))
     serving = asyncio.create_task(server.serve())
     started = asyncio.create_task(server.wait_started())
     stopping = asyncio.create_task(stop.wait())
@@ -114,11 +139,13 @@ async def serve(
         if started.done() and started.exception() is None:
             ready(server.addresses)
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            draining()
+            waited_for = draining()
+            if waited_for is not None:
+                await waited_for
             server.shutdown()
         await serving
     except OSError as error:
-        raise StorageError(f"http address {', '.join(bind)}: {error.strerror or error}") from error
+        raise StorageError(f"can not listen at {', '.join(bind)}: {error.strerror or error}") from error
     finally:
         for task in (started, stopping):
             task.cancel()

@@ -1,6 +1,7 @@
 """A gRPC server over logs, as a process of its own, for tests: `python grpc_server.py [--option N] DIR...`.
 
-Prints its port once it listens; SIGTERM drains it. `--stop-after N` makes the first log fail at its Nth commit.
+`--front native` is gRPC over ASGI on h2corn, with HTTP on the same port; `--front grpcio` the other. Prints its
+port once it listens; SIGTERM drains it. `--stop-after N` makes the first log fail at its Nth commit.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import merklelog
-from merklelog.servers.grpcio_front import GrpcioFront, GrpcLimits
+from merklelog.servers import native
+from merklelog.servers.asgi_grpc import grpc_application
+from merklelog.servers.calls import GrpcLimits
+from merklelog.servers.grpcio_front import GrpcioFront
+from merklelog.servers.http_api import HttpApi
 from merklelog.servers.served import ServedLogs
 from merklelog.servers.services import Services
 
@@ -38,16 +43,60 @@ async def serve(logs: ServedLogs, options: argparse.Namespace) -> None:
         max_streams=options.max_streams,
     )
     services = Services(logs, max_message_bytes=limits.max_message_bytes)
-    front = GrpcioFront(services.routes, limits=limits)
-    port = front.bind(f"127.0.0.1:{options.port}")
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    run = with_grpcio if options.front == "grpcio" else with_h2corn
+    print("drained", await run(services, logs, limits, options, ended), flush=True)
+
+
+async def with_grpcio(
+    services: Services,
+    _logs: ServedLogs,
+    limits: GrpcLimits,
+    options: argparse.Namespace,
+    ended: asyncio.Event,
+) -> int:
+    """Serve until `ended`, then drain; gives how many calls were left."""
+    front = GrpcioFront(services.routes, limits=limits)
+    port = front.bind(f"127.0.0.1:{options.port}")
     await front.start()
     print(port, flush=True)
     await ended.wait()
     services.drain()
     await front.drain(options.grace)
-    print("drained", front.calls, flush=True)
+    return front.calls
+
+
+async def with_h2corn(
+    services: Services,
+    logs: ServedLogs,
+    limits: GrpcLimits,
+    options: argparse.Namespace,
+    ended: asyncio.Event,
+) -> int:
+    """As `with_grpcio`."""
+    api = HttpApi(logs)
+    application = grpc_application(services.routes, limits=limits, http=api)
+
+    def draining() -> Awaitable[None]:
+        services.drain()
+        api.close_streams()
+        return application.drain(options.grace)
+
+    await native.serve(
+        application,
+        [f"127.0.0.1:{options.port}"],
+        ended,
+        limits=native.FrontLimits(
+            message_bytes=limits.max_message_bytes,
+            streams=limits.max_streams_per_connection,
+            drain_seconds=options.grace,
+        ),
+        methods=[route.method for route in services.routes],
+        ready=lambda addresses: print(addresses[0].rpartition(":")[2], flush=True),
+        draining=draining,
+    )
+    return application.calls
 
 
 def main() -> None:
@@ -55,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     defaults = GrpcLimits()
     parser.add_argument("logs", type=Path, nargs="+")
+    parser.add_argument("--front", choices=("grpcio", "native"), default="grpcio")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--grace", type=float, default=20.0)
     parser.add_argument("--stop-after", type=int, default=0)

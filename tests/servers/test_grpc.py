@@ -44,10 +44,10 @@ Code = grpc.StatusCode
 class Server:
     """One server process, and a channel to it."""
 
-    def __init__(self, *words: object) -> None:
+    def __init__(self, front: str, *words: object) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [sys.executable, str(RUNNER), *map(str, words)],
+            [sys.executable, str(RUNNER), "--front", front, *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -126,6 +126,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", params=["grpcio", "native"])
+def front(request: pytest.FixtureRequest) -> str:
+    """Which front serves: every test of the service passes on both."""
+    return str(request.param)
+
+
 @pytest.fixture
 def log(template: Path, tmp_path: Path) -> Path:
     """A log of its own."""
@@ -133,12 +139,12 @@ def log(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(log: Path) -> Iterator[Start]:
+def start(log: Path, front: str) -> Iterator[Start]:
     """`start("--max-calls", 3)`: a server over the log."""
     servers: list[Server] = []
 
     def call(*words: object) -> Server:
-        servers.append(Server(*words, log))
+        servers.append(Server(front, *words, log))
         return servers[-1]
 
     yield call
@@ -147,13 +153,13 @@ def start(log: Path) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def shared(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared(template: Path, front: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over two logs for tests that each append what they need, or nothing."""
     folder = tmp_path_factory.mktemp("shared")
     shutil.copytree(template, folder / "log")
     settings = {"store.min_free_bytes": 0, "log.dedupe": True}
     merklelog.create_log(folder / "two", "grpc.example/two", settings=settings)
-    server = Server(folder / "log", folder / "two")
+    server = Server(front, folder / "log", folder / "two")
     server.call("AppendBatch", pb.AppendBatchRequest(origin=ORIGIN, entries=news(b"a", b"b", b"c")))
     yield server
     server.close()
@@ -550,11 +556,11 @@ def test_a_generic_client_finds_the_service_by_reflection(shared: Server, versio
     assert pb.DESCRIPTOR.serialized_pb in file.file_descriptor_response.file_descriptor_proto
 
 
-def test_a_port_is_not_shared(start: Start, template: Path, tmp_path: Path) -> None:
+def test_a_port_is_not_shared(start: Start, front: str, template: Path, tmp_path: Path) -> None:
     port = start().address.split(":")[1]
     other = Path(shutil.copytree(template, tmp_path / "other"))
     with pytest.raises(pytest.fail.Exception, match=f"can not listen at 127.0.0.1:{port}"):
-        Server("--port", port, other)
+        Server(front, "--port", port, other)
 
 
 def test_while_draining_calls_are_refused_and_health_says_why(log: Path) -> None:

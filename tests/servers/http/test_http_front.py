@@ -10,6 +10,7 @@ from typing import Any
 import h2corn
 import pytest
 
+from merklelog.servers import handlers
 from merklelog.servers.native import FrontLimits, configuration, serve
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -216,10 +217,14 @@ def test_a_stop_does_not_wait_for_ever() -> None:
 
 def test_every_limit_reaches_the_server() -> None:
     """Each field changes the configuration, and none of its times is "for ever"."""
-    plain = configuration(["127.0.0.1:0"], FrontLimits())
+    plain = configuration(["127.0.0.1:0"], FrontLimits(), handlers.METHODS)
     for each in fields(FrontLimits):
         other = FrontLimits(**{each.name: each.default // 2 if each.type == "int" else each.default / 2})
-        assert configuration(["127.0.0.1:0"], other) != plain, each.name
+        assert configuration(["127.0.0.1:0"], other, handlers.METHODS) != plain, each.name
+    assert plain.grpc
+    for method, policy in zip(handlers.METHODS, plain.request_policies, strict=True):
+        limited = (policy.max_request_body_size > 0, policy.timeout_request_body_idle > 0)
+        assert (policy.path, limited) == (method.path, (not method.client_streaming,) * 2)
     limits = [
         each.name for each in fields(h2corn.Config) if each.name.startswith(("limit_", "timeout_", "max_"))
     ]
