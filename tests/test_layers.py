@@ -50,7 +50,7 @@ ALWAYS_THERE = {"errors", "tree", "formats", "protocol", "store", "log", "merkle
 THIRD_PARTY = {
     "blake3": {"store", "publish", "log"},
     "click": {"cli"},
-    "cryptography": {"formats.algorithms"},
+    "cryptography": {"formats.algorithms", "servers.peer", "servers.tls"},
     "google": {"v1", "servers"},
     "grpc": {"servers"},
     "grpc_health": {"servers"},
