@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from merklelog.client.access import Access
+from merklelog.client.http_source import SCHEMES, open_http
 from merklelog.client.published import PublishedSource
 from merklelog.client.source import TileSource
 from merklelog.errors import NotALogError, UsageError
@@ -14,25 +16,36 @@ from merklelog.publish import DirectoryStore
 from merklelog.publish.manifest import MANIFEST_KEY
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_LATER: Final = frozenset(("http", "https", "grpc", "grpcs", "s3"))
+_LATER: Final = frozenset(("s3",))
+_GRPC: Final = frozenset(("grpc", "grpcs"))
 _DIRECTORY: Final = "dir:"
+_WANT: Final = "want a PATH, dir:PATH or http(s)://host/prefix"
 
 
-def open_target(target: str) -> TileSource:
-    """Opens a log for reading: a data directory, or `dir:PATH`, a published copy.
+def scheme_of(target: str) -> str | None:
+    """The scheme of a target that is a URL, in lower case; None for a path and for `dir:PATH`."""
+    found = _SCHEME.match(target)
+    return found[1].lower() if found else None
 
-    Raises UsageError for a target of a kind that this version can not read; NotALogError where no log is,
-    saying what is there instead when that can be told; FormatVersionError, ConfigError and DamagedError as
-    the two kinds do.
+
+def open_target(target: str, access: Access | None = None) -> TileSource:
+    """Opens a log's tiles for reading: a data directory, `dir:PATH`, a published copy, or an http(s):// prefix.
+
+    `access` is how to get to a server. Raises UsageError for a target of a kind that has no tiles or that this
+    version can not read; NotALogError where no log is, saying what is there instead when that can be told;
+    FormatVersionError, ConfigError and DamagedError as the kinds do. A server is asked nothing yet.
     """
-    if scheme := _SCHEME.match(target):
-        name = scheme[1].lower()
-        reason = "is not in this version" if name in _LATER else "is not known"
-        raise UsageError(f"target {target[:200]!r}: reading from {name}:// {reason}; want a PATH or dir:PATH")
+    if scheme := scheme_of(target):
+        if scheme in SCHEMES:
+            return open_http(target, access or Access())
+        reason = "is not in this version" if scheme in _LATER else "is not known"
+        if scheme in _GRPC:
+            reason = "has no tiles"
+        raise UsageError(f"target {target[:200]!r}: reading from {scheme}:// {reason}; {_WANT}")
     if target.startswith(_DIRECTORY):
         return PublishedSource(published_directory(target))
     if not target:
-        raise UsageError("target '': want a PATH or dir:PATH")
+        raise UsageError(f"target '': {_WANT}")
     path = Path(target)
     try:
         return open_reader(path)

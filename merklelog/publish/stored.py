@@ -8,7 +8,7 @@ from merklelog.errors import DamagedError, FormatError, FormatVersionError, NotF
 from merklelog.formats.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from merklelog.publish.encoding import GZIP_MAGIC, BundleEncoding, decompress
 from merklelog.publish.manifest import MANIFEST_KEY, MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from merklelog.publish.objects import ObjectReads, ObjectStore, StoredObject
+from merklelog.publish.objects import ObjectReads, StoredObject
 from merklelog.tree.hashing import HASH_SIZE
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, tile_path
 
@@ -16,7 +16,7 @@ from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, tile_path
 _MAX_STORED_BUNDLE: Final = MAX_BUNDLE_BYTES + (MAX_BUNDLE_BYTES >> 10) + 1024
 
 
-def read_manifest(store: ObjectStore) -> Manifest | None:
+def read_manifest(store: ObjectReads) -> Manifest | None:
     """The copy's `merklelog.json`, None when it has none.
 
     Raises FormatVersionError for a copy by a newer version, DamagedError for a file that can not be read.

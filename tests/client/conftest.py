@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-HELPER = Path(__file__).resolve().parent.parent / "publish" / "memory_log.py"
+ROOT = Path(__file__).resolve().parents[2]
+HELPER = ROOT / "tests" / "publish" / "memory_log.py"
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,58 @@ def nothing_waits_for_the_disk() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda _: None)
         patch.setattr(os, "fdatasync", lambda _: None)
         yield
+
+
+class Process:
+    """A server process over logs; `url` is where its first log is."""
+
+    def __init__(self, runner: str, *words: object) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with tempfile.TemporaryFile("w+") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "tests" / "servers" / runner), *map(str, words)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
+            )
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            if not line:
+                self.kill()
+                errors.seek(0)
+                pytest.fail(f"{runner} did not start: {errors.read()}")
+        told = json.loads(line)
+        self.url = f"grpc://127.0.0.1:{told}" if isinstance(told, int) else f"http://{told[0]}/"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def start_http() -> Iterator[Callable[..., Process]]:
+    """`start_http(DIR...)`: a process that serves these logs over HTTP."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*directories: Path) -> Process:
+            process = Process("http/http_process.py", *directories)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_grpc() -> Iterator[Callable[..., Process]]:
+    """`start_grpc(DIR..., "--option", N)`: a process that serves these logs over gRPC."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: object) -> Process:
+            process = Process("grpc_server.py", *words)
+            stack.callback(process.kill)
+            return process
+
+        yield start
