@@ -1,0 +1,251 @@
+"""Producer: many entries into a log from one process, batched, in order, and every batch verified.
+
+producer            the class that programs use
+producer_batch      a batch, and the handle of one entry of it
+producer_buffer     batches being filled, bounded in bytes; options
+producer_delivery   sending in order, trying again, deadlines
+producer_checks     what the log answered against what it signed
+producer_transport  what is asked of the way to the log
+producer_stream     that way over gRPC
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Final, Self
+
+from merklelog.client.trust import Trust
+from merklelog.errors import ClosedError, MerklelogError, OverloadedError, StoppedError, UnavailableError
+from merklelog.protocol.advance import TrustedHead
+
+from .producer_batch import Sent, fresh
+from .producer_buffer import Buffer, ProducerOptions
+from .producer_checks import Checker
+from .producer_delivery import Delivery
+from .producer_transport import Proofs, Transport
+
+LOGGER: Final = logging.getLogger("merklelog.producer")
+_DEFAULTS: Final = ProducerOptions()
+_ROOM_SECONDS: Final = 0.005
+_EXIT_SECONDS: Final = 5.0
+
+Connect = Callable[[], Transport]
+_living: Final[weakref.WeakSet[Producer]] = weakref.WeakSet()
+
+
+class Producer:
+    """Sends entries to a log in batches, and verifies each batch before anybody is told that it is there.
+
+    Entries stand in the log in the order they were sent in, each once, however often the network made it send
+    them again. `connect` makes the way to the log, in the producer's own thread; `trust` holds the verifier's
+    policy and the newest head, which every later tree must extend. Safe for threads; `await sent` serves event
+    loops. Made before a fork, it is of no use in the child.
+
+    Once the log is disproven (VerificationError) nothing more is sent, and every `send` raises that error.
+    """
+
+    def __init__(
+        self, connect: Connect, trust: Trust, options: ProducerOptions = _DEFAULTS, *, name: str = ""
+    ) -> None:
+        self._connect = connect
+        self._trust = trust
+        self._options = options
+        self._block = options.block_seconds
+        self._buffer = Buffer(options, self._wake)
+        self._loop = asyncio.new_event_loop()
+        self._changed = asyncio.Event()
+        self._checker: Checker | None = None
+        self._transport: Transport | None = None
+        self._closing = False
+        self._thread = threading.Thread(
+            target=self._run, name=f"merklelog-producer{name and '-'}{name}", daemon=True
+        )
+        _living.add(self)
+        self._thread.start()
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    def send(self, entry: bytes, on_done: Callable[[Sent], object] | None = None) -> Sent:
+        """Take one entry; gives its future. `on_done` is called with it once the outcome is known.
+
+        Blocks while `max_pending_bytes` wait (`ProducerOptions.block_seconds`), but never in a callback. Raises
+        EntryError for what is no entry or too long, OverloadedError without room, ClosedError, and what ended the
+        producer. Nothing of an entry that raised here is sent.
+        """
+        sent = self._buffer.add(entry, 0 if threading.current_thread() is self._thread else self._block)
+        if on_done is not None:
+            sent.add_done_callback(on_done)
+        return sent
+
+    async def send_async(self, entry: bytes) -> Sent:
+        """`send` for a coroutine: waits for room without blocking its event loop."""
+        end = None if self._block is None else time.monotonic() + self._block
+        while True:
+            try:
+                return self._buffer.add(entry, 0)
+            except OverloadedError:
+                if end is not None and time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(_ROOM_SECONDS)
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """Entries and bytes that were sent and whose outcome is not known yet."""
+        return self._buffer.pending
+
+    @property
+    def head(self) -> TrustedHead | None:
+        """The newest head that was verified."""
+        return self._trust.head if self._checker is None else self._checker.head
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Send what is collected, and wait until all that was sent before is durable and verified.
+
+        Raises TimeoutError after `timeout` seconds, and the first error of an entry since the last flush: so who
+        keeps no futures hears of it.
+        """
+        if not self._buffer.flush(timeout):
+            raise TimeoutError(f"flush: {self.pending[0]:,} entries have no outcome after {timeout} s")
+        failure = self._buffer.take_failure()
+        if failure is not None:
+            raise fresh(failure)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush, and end. What is not settled after `timeout` seconds fails with ClosedError.
+
+        Raises what `flush` does. Closing again does nothing.
+        """
+        self._closing = True
+        self._buffer.close(ClosedError("the producer was closed"))
+        done = self._buffer.flush(timeout)
+        if not done:
+            self._buffer.abandon(
+                ClosedError("the producer was closed before this was settled: stored or not")
+            )
+            self._call(self._stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(None if timeout is None else max(timeout, 1.0))
+        failure = self._buffer.take_failure()
+        if failure is not None:
+            raise fresh(failure)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except MerklelogError:
+            if error is None:
+                raise  # else the block's own error is the news
+
+    # --- the producer's thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._deliver())
+        except asyncio.CancelledError:
+            self._buffer.abandon(ClosedError("the producer was closed"))
+        except MerklelogError as error:
+            self._buffer.abandon(error)
+        except BaseException as error:
+            LOGGER.exception("the producer failed")
+            stopped = StoppedError(f"the producer failed: {type(error).__name__}: {error}")
+            stopped.__cause__ = error
+            self._buffer.abandon(stopped)
+
+    async def _deliver(self) -> None:
+        transport = self._transport = self._connect()
+        try:
+            checker = self._checker = Checker(self._trust, transport, self._ask)
+            await Delivery(self._buffer, self._options, transport, checker, self._changed).run()
+        finally:
+            self._transport = None
+            await transport.close()
+
+    def _wake(self) -> None:
+        self._call(self._changed.set)
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the loop has ended, and nothing is left to be told to it
+            return
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+
+    # --- proofs on demand -------------------------------------------------------------------------------------
+
+    def _ask(self, question: Callable[[Proofs], Coroutine[Any, Any, Any]]) -> Any:
+        """Ask the log over the open connection, and after the end over one of its own."""
+        if threading.current_thread() is self._thread:
+            raise UnavailableError("a proof can not be waited for in a callback of the producer")
+        transport = self._transport
+        if transport is not None:
+            try:
+                return asyncio.run_coroutine_threadsafe(question(transport), self._loop).result()
+            except asyncio.CancelledError:  # it was closed meanwhile
+                LOGGER.debug("the producer was closed while a proof was asked for: asking anew")
+        return _in_a_thread(lambda: self._ask_once(question))
+
+    async def _ask_once(self, question: Callable[[Proofs], Coroutine[Any, Any, Any]]) -> Any:
+        transport = self._connect()
+        try:
+            return await question(transport)
+        finally:
+            await transport.close()
+
+    def forget(self) -> None:
+        """In a forked child: this producer takes nothing any more."""
+        self._transport = None
+        self._buffer.forget()
+
+
+def _in_a_thread(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run a coroutine to its end, whether or not the caller's thread has an event loop of its own running."""
+    outcome: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(ask()))
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="merklelog-proof", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return outcome[0]
+
+
+def _forget_all() -> None:
+    for producer in list(_living):
+        producer.forget()
+
+
+def _close_all() -> None:
+    """At the end of the program: give what is collected a last chance, and say what came too late."""
+    for producer in list(_living):
+        try:
+            producer.close(_EXIT_SECONDS)
+        except (MerklelogError, TimeoutError) as error:
+            LOGGER.error("entries were not stored, or not verified, when the program ended: %s", error)
+
+
+os.register_at_fork(after_in_child=_forget_all)
+atexit.register(_close_all)
