@@ -65,7 +65,7 @@ class TlsFiles:
     def load(self, now: datetime | None = None) -> TlsMaterial:
         """Read and check the files. Raises ConfigError, and KeyFileError for the key, naming the file."""
         at = datetime.now(UTC) if now is None else now
-        chain, key = _read(self.certificate), _read_key(self.key)
+        chain, key = _read(self.certificate), _read(self.key, private=True)
         ca = None if self.client_ca is None else _read(self.client_ca)
         leaf = _check_chain(self.certificate, _certificates(self.certificate, chain), at)
         _check_key(self.key, key, self.certificate, leaf)
@@ -121,30 +121,34 @@ def grpc_credentials(current: Callable[[], TlsMaterial]) -> grpc.ServerCredentia
 # --- reading and checking ----------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, private: bool = False) -> bytes:
+    """A file's bytes. Raises ConfigError, or KeyFileError for a private one."""
+    failure = KeyFileError if private else ConfigError
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not be waited for
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise failure(f"{path}: not a file")
+            if private:
+                _check_mode(path, handle, status)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                data = file.read(MAX_BYTES + 1)
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+        raise failure(f"{path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}: over {MAX_BYTES:,} bytes")
+        raise failure(f"{path}: over {MAX_BYTES:,} bytes")
     return data
 
 
-def _read_key(path: Path) -> bytes:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            status = os.fstat(handle)
-            ours = status.st_uid == os.geteuid() and not os.fstatvfs(handle).f_flag & os.ST_RDONLY
-            # A group may read it, as that of the certificates does on Debian; a read-only mount is its mounter's.
-            if ours and status.st_mode & 0o027:
-                mode = stat.S_IMODE(status.st_mode)
-                raise KeyFileError(f"{path}: its mode is {mode:04o}, others can use it; want 0600")
-            return file.read(MAX_BYTES)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}") from error
+def _check_mode(path: Path, handle: int, status: os.stat_result) -> None:
+    ours = status.st_uid == os.geteuid() and not os.fstatvfs(handle).f_flag & os.ST_RDONLY
+    # A group may read it, as that of the certificates does on Debian; a read-only mount is its mounter's.
+    if ours and status.st_mode & 0o027:
+        mode = stat.S_IMODE(status.st_mode)
+        raise KeyFileError(f"{path}: its mode is {mode:04o}, others can use it; want 0600")
 
 
 def _certificates(path: Path, data: bytes) -> list[x509.Certificate]:
