@@ -59,6 +59,8 @@ THIRD_PARTY = {
     "isal": {"publish"},
     "msgspec": {"publish", "log", "servers"},
     "numpy": {"store"},
+    "opentelemetry": {"servers.spans"},
+    "prometheus_client": {"servers"},
     "rich": {"cli"},
     "rocksdict": {"store"},
 }
@@ -68,6 +70,8 @@ PACKAGES = {
     "grpc": ("grpcio",),
     "grpc_health": ("grpcio-health-checking",),
     "grpc_reflection": ("grpcio-reflection",),
+    "opentelemetry": ("opentelemetry-api",),
+    "prometheus_client": ("prometheus-client",),
 }
 # Math and decisions: what they need comes in as an argument, the time included.
 PURE = {"errors", "tree", "protocol"}
@@ -206,7 +210,8 @@ def test_the_map_for_readers_is_this_one() -> None:
 
 def test_packages_from_outside_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    rows = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
+    extras = [rows for name, rows in project["optional-dependencies"].items() if name != "dev"]
+    rows = [*project["dependencies"], *(row for extra in extras for row in extra)]
     declared = {re.split("[>=[]", row)[0].strip() for row in rows}
     assert declared - {"uvloop"} == {
         name for package in THIRD_PARTY for name in PACKAGES.get(package, (package,))

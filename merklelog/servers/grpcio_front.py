@@ -7,7 +7,7 @@ nothing here shields one. An append that was cancelled may have been stored all 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ from .rpc import Method, Route
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
+# Puts something around a method's behaviour, which takes bytes (or a stream of them) and a Context.
+Wrap = Callable[[Method, Any], Any]
 
 
 def options(limits: GrpcLimits) -> list[tuple[str, int]]:
@@ -55,9 +57,11 @@ class GrpcioFront:
         limits: GrpcLimits = DEFAULT_LIMITS,
         identify: Identify | None = None,
         tallies: Tallies = uncounted,
+        wrap: Wrap = lambda _method, behaviour: behaviour,
     ) -> None:
         self._identify = identify
         self._tallies = tallies
+        self._wrap = wrap
         self._admission = Admission(limits)
         most = 2 * (limits.max_calls + limits.max_streams)
         self._server = grpc.aio.server(options=options(limits), maximum_concurrent_rpcs=most)
@@ -98,11 +102,12 @@ class GrpcioFront:
 
     def _handler(self, route: Route) -> Any:
         """The behaviour grpcio wants for this shape of method; bytes on both sides."""
-        if route.method.client_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._streaming(route))
-        if route.method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._streaming(route))
-        return grpc.unary_unary_rpc_method_handler(self._unary(route))
+        method = route.method
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._wrap(method, self._streaming(route)))
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._wrap(method, self._streaming(route)))
+        return grpc.unary_unary_rpc_method_handler(self._wrap(method, self._unary(route)))
 
     def _unary(self, route: Route) -> Any:
         method, call, admission = route.method, route.call, self._admission

@@ -1,0 +1,181 @@
+"""The admin door: metrics, and whether the server lives and is ready. One ASGI application, on a port of its own.
+
+    /metrics   for Prometheus (text format, or OpenMetrics where it is asked for)
+    /readyz    200 while requests are to be sent here, else 503; a line a log, or JSON where Accept has it
+    /livez     200 while the event loop turns; /healthz is the same
+
+A log that refuses appends for want of disk leaves the server ready: its reads go on, and its appends come back by
+themselves. One that a failure stopped does not (as the health service of gRPC says too): only a restart brings it
+back. Nobody is asked who they are here, so the port belongs on loopback or inside a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from merklelog.log import Log
+from merklelog.publish.encoding import compress
+
+from .http_append import Receive, Send
+from .http_values import (
+    JSON,
+    NO_SNIFFING,
+    NO_SUCH_PATH,
+    TEXT,
+    UNCACHED,
+    Request,
+    Response,
+    accepts_gzip,
+    not_allowed,
+    problem_answer,
+    without_body,
+)
+from .metrics import ROLLBACK_PROTECTION, Metrics, free_bytes
+from .served import ServedLogs
+
+
+class Phase(StrEnum):
+    """Where a server is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """One log as /readyz shows it. `state` is "taking appends", "refusing appends" or "stopped"."""
+
+    origin: str
+    prefix: str
+    size: int
+    state: str
+    detail: str
+    rollback_protection: str
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """What /readyz says as JSON."""
+
+    ready: bool
+    phase: str
+    logs: list[LogStatus]
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether a server wants requests: its phase, set by who runs it, and its logs."""
+
+    logs: ServedLogs
+    phase: Phase = Phase.STARTING
+
+    @property
+    def ready(self) -> bool:
+        """Serving, and no log was stopped by a failure."""
+        return self.phase is Phase.SERVING and not any(served.log.stopped for served in self.logs)
+
+    def status(self) -> ServerStatus:
+        """All of it, for /readyz."""
+        logs = [
+            LogStatus(each.log.origin, each.prefix, each.log.size, *_state(each.log), ROLLBACK_PROTECTION)
+            for each in self.logs
+        ]
+        return ServerStatus(self.ready, str(self.phase), logs)
+
+
+def _state(log: Log) -> tuple[str, str]:
+    if log.stopped:
+        return "stopped", "a failure stopped it and its log says which; restart the server"
+    free, reserve = free_bytes(log), log.config.min_free_bytes
+    if free < reserve:
+        detail = f"{free:,} bytes are free on its disk, store.min_free_bytes is {reserve:,}"
+        return "refusing appends", detail
+    return "taking appends", ""
+
+
+class AdminApp:
+    """The ASGI application of the admin port."""
+
+    def __init__(self, readiness: Readiness, metrics: Metrics) -> None:
+        self._readiness = readiness
+        self._metrics = metrics
+        self._paths: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/metrics": self._scrape,
+            "/readyz": self._ready,
+            "/livez": _alive,
+            "/healthz": _alive,
+        }
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """One request."""
+        if scope["type"] != "http":
+            raise ValueError(f"ASGI scope of type {scope['type']!r}: this application speaks HTTP only")
+        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        response = await self.answer(request)
+        await send(
+            {"type": "http.response.start", "status": response.status, "headers": list(response.headers)}
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request."""
+        answering = self._paths.get(request.path)
+        if answering is None:
+            response = problem_answer(NO_SUCH_PATH)
+        elif request.method not in {"GET", "HEAD"}:
+            response = not_allowed("GET, HEAD")
+        else:
+            response = await answering(request)
+        return without_body(response) if request.method == "HEAD" else response
+
+    async def _scrape(self, request: Request) -> Response:
+        accept = (request.header(b"accept") or b"").decode("latin-1")
+        # In a thread: of hundreds of logs it takes a while, and the doors may turn in this same loop.
+        media_type, body = await asyncio.to_thread(self._metrics.render, accept)
+        if accepts_gzip(request):
+            return _plain(compress(body), media_type.encode(), 200, (b"content-encoding", b"gzip"))
+        return _plain(body, media_type.encode())
+
+    async def _ready(self, request: Request) -> Response:
+        status = self._readiness.status()
+        code = 200 if status.ready else 503
+        if b"application/json" in (request.header(b"accept") or b""):
+            return _plain(msgspec.json.encode(status), JSON, code)
+        return _plain(format_status(status).encode(), TEXT, code)
+
+
+def format_status(status: ServerStatus) -> str:
+    """A line for the server, and one for each log."""
+    lines = ["ready" if status.ready else f"not ready: {_reason(status)}"]
+    for log in status.logs:
+        detail = f" ({log.detail})" if log.detail else ""
+        lines.append(
+            f"{log.origin} at {log.prefix}: {log.state}{detail}; {log.size} entries; "
+            f"rollback protection: {log.rollback_protection}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _reason(status: ServerStatus) -> str:
+    if status.phase != Phase.SERVING:
+        return status.phase
+    return "a log is stopped"
+
+
+async def _alive(_request: Request) -> Response:
+    return _plain(b"ok\n", TEXT)
+
+
+_VARIES: Final = (b"vary", b"accept, accept-encoding")
+
+
+def _plain(body: bytes, content_type: bytes, status: int = 200, *extra: tuple[bytes, bytes]) -> Response:
+    length = (b"content-length", b"%d" % len(body))
+    return Response(
+        status, ((b"content-type", content_type), length, UNCACHED, NO_SNIFFING, _VARIES, *extra), body
+    )

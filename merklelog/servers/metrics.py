@@ -1,0 +1,148 @@
+"""The metrics of a server: what is counted as it happens, and what a scrape looks up.
+
+Nothing is computed before a scrape. What has to be counted is counted by the tallies of `tally`; the rest (sizes,
+what waits, free disk, certificates) is asked for when Prometheus asks. `families` has the whole list.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from merklelog.log import Log
+from merklelog.version import __version__
+
+from .families import Sheet
+from .served import ServedLogs
+from .tally import LogTally, RequestTally, merged
+
+ROLLBACK_PROTECTION: Final = "none"  # a log of this version compares itself with nothing before it signs
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate in use: what it is for ("server", "client CA 1"), and its end in seconds since the epoch."""
+
+    name: str
+    not_after: float
+
+
+class Metrics(Collector):
+    """The metrics of one server: tallies for what happens, and a registry that a scrape renders.
+
+    `certificates` and `ready` are asked at each scrape, from a thread of its own.
+    """
+
+    def __init__(
+        self,
+        logs: ServedLogs,
+        *,
+        certificates: Callable[[], Iterable[Certificate]] = tuple,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._logs = logs
+        self._certificates = certificates
+        self._ready = ready
+        self._log_tallies: dict[str, LogTally] = {}
+        self._requests: list[RequestTally] = []
+        self._rendering = Lock()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    def log_tally(self, origin: str) -> LogTally:
+        """The observer for the log of that origin; made once, so that a log opened again counts on."""
+        return self._log_tallies.setdefault(origin, LogTally())
+
+    def request_tally(self, door: str, method: str) -> RequestTally:
+        """A new tally for a method at a door, for one thread alone; those of the same names are added up."""
+        tally = RequestTally(door, method)
+        self._requests.append(tally)
+        return tally
+
+    def render(self, accept: str = "") -> tuple[str, bytes]:
+        """All of it as text, and the media type that fits `accept` (Prometheus' text format, or OpenMetrics)."""
+        encode, media_type = choose_encoder(accept)
+        with self._rendering:  # a scrape behind a slow one waits, so that they do not slow each other down
+            return media_type, encode(self.registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering does not collect."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family that has a value now."""
+        sheet = Sheet()
+        sheet.put("merklelog_build_info", 1, __version__)
+        sheet.put("merklelog_server_ready", self._ready())
+        sheet.put("merklelog_server_logs", len(self._logs))
+        for served in self._logs:
+            sheet.put("merklelog_log_info", 1, served.log.origin, served.prefix, ROLLBACK_PROTECTION)
+            for name, value in _gauges(served.log):
+                sheet.put(name, value, served.log.origin)
+        for origin, tally in list(self._log_tallies.items()):
+            _put_commits(sheet, origin, tally)
+        _put_requests(sheet, tuple(self._requests))
+        for certificate in self._certificates():
+            sheet.put(
+                "merklelog_certificate_expiry_timestamp_seconds", certificate.not_after, certificate.name
+            )
+        return sheet.families()
+
+
+def taking_appends(log: Log) -> bool:
+    """Whether an append would not be refused at once, for want of disk or after a failure."""
+    return not log.stopped and free_bytes(log) >= log.config.min_free_bytes
+
+
+def free_bytes(log: Log) -> int:
+    """Free bytes on the log's disk; 0 when the disk does not say, which is how a log would take it too."""
+    try:
+        stat = os.statvfs(log.path)
+    except OSError:
+        return 0
+    return stat.f_bavail * stat.f_frsize
+
+
+def _gauges(log: Log) -> Iterator[tuple[str, float]]:
+    yield "merklelog_log_size_entries", log.size
+    yield "merklelog_log_stopped", log.stopped
+    yield "merklelog_log_taking_appends", taking_appends(log)
+    yield "merklelog_log_disk_free_bytes", free_bytes(log)
+    yield "merklelog_log_disk_reserve_bytes", log.config.min_free_bytes
+    yield "merklelog_log_pending_limit_bytes", log.config.max_pending_bytes
+
+
+def _put_commits(sheet: Sheet, origin: str, tally: LogTally) -> None:
+    sheet.put("merklelog_log_appends_total", tally.requests, origin)
+    sheet.put("merklelog_log_entries_total", tally.commit_entries.total, origin)
+    sheet.put("merklelog_log_entry_bytes_total", tally.entry_bytes, origin)
+    sheet.put_tally("merklelog_log_commit_entries", tally.commit_entries, origin)
+    for stage, seconds in tally.stages.items():
+        if any(seconds.counts):  # hundreds of logs may lie idle: they cost a scrape little
+            sheet.put_tally("merklelog_log_commit_stage_seconds", seconds, origin, stage)
+
+
+def _put_requests(sheet: Sheet, tallies: Iterable[RequestTally]) -> None:
+    alike: dict[tuple[str, str], list[RequestTally]] = defaultdict(list)
+    for tally in tallies:
+        if tally.codes or tally.under_way:  # a front has a tally for every method there is
+            alike[tally.door, tally.method].append(tally)
+    for (door, method), group in alike.items():
+        codes: dict[str, int] = defaultdict(int)
+        for tally in group:
+            for code, count in tuple(tally.codes.items()):
+                codes[code] += count
+        for code, count in codes.items():
+            sheet.put("merklelog_requests_total", count, door, method, code)
+        sheet.put("merklelog_requests_in_flight", sum(each.under_way for each in group), door, method)
+        sheet.put_tally("merklelog_request_seconds", merged([each.seconds for each in group]), door, method)

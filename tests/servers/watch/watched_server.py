@@ -1,0 +1,121 @@
+"""A server with both doors and the admin port, as a process of its own, for tests of what it tells of itself.
+
+`python watched_server.py [--spans FILE] [--stop-after N] DIR...` prints {"grpc": ..., "http": ..., "admin": ...};
+SIGTERM ends it. `--spans`: OpenTelemetry's SDK is configured, and each span becomes a line of JSON there.
+`--stop-after N` makes the first log fail at its Nth commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import merklelog
+from merklelog.servers.admin import AdminApp, Phase, Readiness
+from merklelog.servers.grpcio_front import GrpcioFront
+from merklelog.servers.http_api import HttpApi
+from merklelog.servers.metrics import Certificate, Metrics
+from merklelog.servers.native import serve
+from merklelog.servers.served import ServedLogs
+from merklelog.servers.services import Services
+from merklelog.servers.tally import LogTally
+from merklelog.servers.tracing import spans
+from merklelog.servers.watch import Watch
+
+YEAR_2040 = 2_208_988_800.0
+
+
+def steps(tally: LogTally, stop_after: int) -> Callable[[str], None]:
+    """The tally's step, and a disk that fails in one commit; 0: in none."""
+    written = 0
+
+    def step(name: str) -> None:
+        nonlocal written
+        tally.step(name)
+        written += name == "written"
+        if written == stop_after > 0:
+            raise OSError("the disk is gone")
+
+    return step
+
+
+async def run(logs: ServedLogs, readiness: Readiness, metrics: Metrics) -> None:
+    """Serve until SIGTERM."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    watch = Watch(metrics, logs, spans=spans())
+    services = Services(logs)
+    front = GrpcioFront(services.routes, tallies=watch.calls, wrap=watch.behaviour)
+    ports = {"grpc": f"127.0.0.1:{front.bind('127.0.0.1:0')}"}
+    await front.start()
+    started = {name: asyncio.Event() for name in ("http", "admin")}
+
+    def ready(name: str) -> Callable[[tuple[str, ...]], None]:
+        def note(addresses: tuple[str, ...]) -> None:
+            ports[name] = addresses[0]
+            started[name].set()
+
+        return note
+
+    api = HttpApi(logs)
+    doors = [
+        asyncio.create_task(
+            serve(
+                watch.application(api), ["127.0.0.1:0"], stop, ready=ready("http"), draining=api.close_streams
+            )
+        ),
+        asyncio.create_task(serve(AdminApp(readiness, metrics), ["127.0.0.1:0"], stop, ready=ready("admin"))),
+    ]
+    for event in started.values():
+        await event.wait()
+    readiness.phase = Phase.SERVING
+    print(json.dumps(ports), flush=True)
+    await stop.wait()
+    readiness.phase = Phase.DRAINING
+    services.drain()
+    await front.drain(10)
+    await asyncio.gather(*doors)
+
+
+def main() -> None:
+    """See the top."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("logs", type=Path, nargs="+")
+    parser.add_argument("--spans", type=Path)
+    parser.add_argument("--stop-after", type=int, default=0)
+    options = parser.parse_args()
+    if options.spans:
+        record_spans(options.spans)
+    logs = ServedLogs()
+    readiness = Readiness(logs)
+    metrics = Metrics(
+        logs, certificates=lambda: [Certificate("server", YEAR_2040)], ready=lambda: readiness.ready
+    )
+    for i, path in enumerate(options.logs):
+        tally = metrics.log_tally(merklelog.open_reader(path).origin)
+        step = steps(tally, options.stop_after if i == 0 else 0)
+        logs.add(merklelog.log.open_log(path, step=step), "/" if len(options.logs) == 1 else f"/{path.name}/")
+    asyncio.run(run(logs, readiness, metrics))
+
+
+def record_spans(path: Path) -> None:
+    """Configure OpenTelemetry's SDK as a program that embeds a server would."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+    def line(span: ReadableSpan) -> str:
+        return json.dumps(json.loads(span.to_json())) + "\n"
+
+    provider = TracerProvider()
+    exporter = ConsoleSpanExporter(out=path.open("w", buffering=1), formatter=line)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
+if __name__ == "__main__":
+    main()
