@@ -26,6 +26,7 @@ from merklelog.tree import (
     prove_consistency,
     prove_inclusion,
     prove_inclusions,
+    prove_leaves,
     prove_range,
     width_at,
 )
@@ -210,6 +211,13 @@ class LogReader:
         """Many inclusion proofs with one pass over the tiles they share. Raises RangeError."""
         at = check_size(size, self._head)
         return prove_inclusions(indexes, at, self._hashes_at(at))
+
+    def leaves_and_proofs(
+        self, indexes: list[int], size: int | None = None
+    ) -> tuple[list[Hash], list[list[Hash]]]:
+        """Leaf hashes and what `inclusion_proofs` gives, out of the same tiles. Raises RangeError."""
+        at = check_size(size, self._head)
+        return prove_leaves(indexes, at, self._hashes_at(at))
 
     def range_proof(self, start: int, end: int, size: int | None = None) -> list[Hash]:
         """One proof for all entries of [start, end) in the tree of `size`: see `tree.verify_range`.

@@ -71,10 +71,9 @@ def inclusion(log: Log, request: pb.GetInclusionProofRequest) -> pb.GetInclusion
         raise FieldError("entry", "missing: want an index or a leaf_hash")
     size, note = tree_of(log, request.tree_size)
     index = request.index if which == "index" else find(log, "leaf_hash", request.leaf_hash)
-    proof = log.inclusion_proof(index, size)
-    leaf = leaf_hashes(log, (index,))[0]
+    leaves, proofs = log.leaves_and_proofs([index], size)
     return pb.GetInclusionProofResponse(
-        entry=pb.Inclusion(index=index, leaf_hash=leaf, proof=proof), tree_size=size, checkpoint=note
+        entry=pb.Inclusion(index=index, leaf_hash=leaves[0], proof=proofs[0]), tree_size=size, checkpoint=note
     )
 
 
@@ -91,8 +90,8 @@ def inclusions(log: Log, request: pb.GetInclusionProofsRequest, most: int) -> pb
     indexes += [find(log, f"leaf_hashes[{i}]", leaf) for i, leaf in enumerate(request.leaf_hashes)]
     response = pb.GetInclusionProofsResponse(tree_size=size, checkpoint=note)
     if indexes:
-        proofs = log.inclusion_proofs(indexes, size)
-        for index, leaf, proof in zip(indexes, leaf_hashes(log, indexes), proofs, strict=True):
+        leaves, proofs = log.leaves_and_proofs(indexes, size)
+        for index, leaf, proof in zip(indexes, leaves, proofs, strict=True):
             response.entries.add(index=index, leaf_hash=leaf, proof=proof)
     if start or end:
         response.range_proof.extend(range_proof(log, start, end, size))

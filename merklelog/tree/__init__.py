@@ -21,7 +21,15 @@ from .hashing import (
     node_hash,
     node_hashes,
 )
-from .prove import HashReader, prove_consistency, prove_inclusion, prove_inclusions, prove_range, root_hash
+from .prove import (
+    HashReader,
+    prove_consistency,
+    prove_inclusion,
+    prove_inclusions,
+    prove_leaves,
+    prove_range,
+    root_hash,
+)
 from .ranges import CompactRange, NodeId, decompose
 from .tile_hashes import NodesFetch, TileFetch, TileHashes
 from .tiles import (
@@ -76,6 +84,7 @@ __all__ = [
     "prove_consistency",
     "prove_inclusion",
     "prove_inclusions",
+    "prove_leaves",
     "prove_range",
     "root_from_inclusion",
     "root_hash",

@@ -11,6 +11,7 @@ and 2.1.4.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -22,12 +23,22 @@ from .ranges import NodeId, decompose, fold
 HashReader = Callable[[Sequence[NodeId]], Sequence[Hash]]
 
 
+# Paths of many leaves are made of pieces of this many heights, each made once however many paths go through it.
+_STEP = 4
+# NodeId's own constructor is twice as slow, and a thousand proofs in a large tree name ten thousand nodes.
+_node: Callable[[tuple[int, int]], NodeId] = partial(tuple.__new__, NodeId)
+
+
 class _Path(NamedTuple):
-    """A proof to be: one hash for each node in order, but those of [fold_from, fold_to) folded into one."""
+    """A proof to be: one hash for each node in order, but those of [fold_from, fold_to) folded into one.
+
+    `onward` is the node whose path goes on from here; None at the root.
+    """
 
     nodes: list[NodeId]
-    fold_from: int
-    fold_to: int
+    fold_from: int = 0
+    fold_to: int = 0
+    onward: NodeId | None = None
 
 
 def prove_inclusion(index: int, size: int, read: HashReader) -> list[Hash]:
@@ -43,7 +54,18 @@ def prove_inclusions(indexes: Iterable[int], size: int, read: HashReader) -> lis
 
     Raises RangeError as `prove_inclusion` does.
     """
-    return _read_paths([_inclusion_path(index, size) for index in indexes], read)
+    leaves = _leaves(indexes, size)
+    pieces = _pieces(leaves, size)
+    known = _read(chain.from_iterable(piece.nodes for piece in pieces.values()), read)
+    return _join(leaves, pieces, known)
+
+
+def prove_leaves(indexes: Iterable[int], size: int, read: HashReader) -> tuple[list[Hash], list[list[Hash]]]:
+    """The leaf hashes of `indexes`, and their proofs as `prove_inclusions` gives them, with one read for both."""
+    leaves = _leaves(indexes, size)
+    pieces = _pieces(leaves, size)
+    known = _read(chain(leaves, chain.from_iterable(piece.nodes for piece in pieces.values())), read)
+    return [known[leaf] for leaf in leaves], _join(leaves, pieces, known)
 
 
 def prove_consistency(old: int, new: int, read: HashReader) -> list[Hash]:
@@ -64,7 +86,7 @@ def prove_consistency(old: int, new: int, read: HashReader) -> list[Hash]:
     path = _path(node, new)
     if node.index:
         path = _Path([node, *path.nodes], path.fold_from + 1, path.fold_to + 1)
-    return _read_paths([path], read)[0]
+    return _assemble(path, _read(path.nodes, read))
 
 
 def prove_range(start: int, end: int, size: int, read: HashReader) -> list[Hash]:
@@ -89,12 +111,57 @@ def root_hash(size: int, read: HashReader) -> Hash:
     return fold(_read(nodes, read).values())
 
 
-def _inclusion_path(index: int, size: int) -> _Path:
-    if not 0 <= index < size < SIZE_LIMIT:
-        raise RangeError(
-            f"inclusion of leaf {shown(index)} in size {shown(size)}: want 0 <= index < size < 2**63"
-        )
-    return _path(NodeId(0, index), size)
+def _leaves(indexes: Iterable[int], size: int) -> list[NodeId]:
+    leaves = []
+    for index in indexes:
+        if not 0 <= index < size < SIZE_LIMIT:
+            raise RangeError(
+                f"inclusion of leaf {shown(index)} in size {shown(size)}: want 0 <= index < size < 2**63"
+            )
+        leaves.append(_node((0, index)))
+    return leaves
+
+
+def _pieces(leaves: Iterable[NodeId], size: int) -> dict[NodeId, _Path]:
+    """The paths of all leaves, by the node that each piece of them begins at."""
+    pieces: dict[NodeId, _Path] = {}
+    for leaf in leaves:
+        at: NodeId | None = leaf
+        while at is not None and at not in pieces:
+            piece = _piece(at, size)
+            pieces[at] = piece
+            at = piece.onward
+    return pieces
+
+
+def _piece(node: NodeId, size: int) -> _Path:
+    """The first _STEP siblings of a path where all of them are perfect subtrees (see `_path`), else all of it."""
+    height, index = node
+    if index >> _STEP == (size - 1) >> (height + _STEP):
+        return _path(node, size)
+    siblings = [_node((height + up, index >> up ^ 1)) for up in range(_STEP)]
+    return _Path(siblings, 0, 0, _node((height + _STEP, index >> _STEP)))
+
+
+def _join(
+    leaves: list[NodeId], pieces: dict[NodeId, _Path], known: Mapping[NodeId, Hash]
+) -> list[list[Hash]]:
+    """Each leaf's proof out of the pieces; what many go through is put together once."""
+    tails: dict[NodeId, list[Hash]] = {}
+
+    def tail(at: NodeId | None) -> list[Hash]:
+        if at is None:
+            return []
+        hashes = tails.get(at)
+        if hashes is None:
+            hashes = tails[at] = follow(at)
+        return hashes
+
+    def follow(at: NodeId) -> list[Hash]:
+        piece = pieces[at]
+        return _assemble(piece, known) + tail(piece.onward)
+
+    return [follow(leaf) for leaf in leaves]
 
 
 def _path(node: NodeId, size: int) -> _Path:
@@ -117,11 +184,6 @@ def _path(node: NodeId, size: int) -> _Path:
     return _Path(nodes, fold_from, fold_to)
 
 
-def _read_paths(paths: list[_Path], read: HashReader) -> list[list[Hash]]:
-    known = _read(chain.from_iterable(path.nodes for path in paths), read)
-    return [_assemble(path, known) for path in paths]
-
-
 def _read(nodes: Iterable[NodeId], read: HashReader) -> dict[NodeId, Hash]:
     """Ask for each node once; no question at all when there is none."""
     wanted = list(dict.fromkeys(nodes))
@@ -129,8 +191,8 @@ def _read(nodes: Iterable[NodeId], read: HashReader) -> dict[NodeId, Hash]:
 
 
 def _assemble(path: _Path, known: Mapping[NodeId, Hash]) -> list[Hash]:
-    nodes, fold_from, fold_to = path
-    hashes = [known[node] for node in nodes]
+    nodes, fold_from, fold_to, _ = path
+    hashes = list(map(known.__getitem__, nodes))
     if fold_to - fold_from > 1:
         hashes[fold_from:fold_to] = [fold(hashes[fold_from:fold_to])]
     return hashes

@@ -13,6 +13,7 @@ from merklelog.tree import (
     prove_consistency,
     prove_inclusion,
     prove_inclusions,
+    prove_leaves,
     verify_inclusion,
 )
 from merklelog.tree import tile_hashes as module
@@ -67,6 +68,34 @@ def test_all_leaves_at_once(store: Store, tree1000: ReferenceTree) -> None:
     assert len(store.fetched) == len(set(store.fetched)) == 5
 
 
+@pytest.mark.parametrize("height", [1, 2, 3, 5, 8])
+def test_leaves_come_with_their_proofs(store: Store, tree1000: ReferenceTree, height: int) -> None:
+    read = TileHashes(
+        SIZE, lambda tile: tree1000.tile(tile.level, tile.index, tile.width, height), height, cached=2
+    )
+    indexes = [999, 0, 0, 5, 777, 5, *range(240, 270)]
+    leaves, proofs = prove_leaves(indexes, SIZE, read)
+    assert leaves == [tree1000.mth(i, i + 1) for i in indexes]
+    assert proofs == [tree1000.path(i, 0, SIZE) for i in indexes]
+    assert proofs[1] is not proofs[2], "each is the caller's own"
+    assert prove_leaves([], SIZE, read) == ([], [])
+
+
+def test_a_tile_asked_for_often_is_hashed_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    single: list[int] = []
+
+    def count(data: bytes, real=module.sha256):  # type: ignore[no-untyped-def]
+        single.append(1)
+        return real(data)
+
+    monkeypatch.setattr(module, "sha256", count)
+    read = TileHashes(SIZE, store.fetch, nodes=store.nodes)
+    for index in range(100):
+        read([NodeId(1, index)])
+    assert len(single) < 100
+    assert store.fetched == [Tile(0, 0, 256)]
+
+
 def test_tiles_are_kept_from_call_to_call(store: Store) -> None:
     read = TileHashes(SIZE, store.fetch)
     for index in range(256):
@@ -89,12 +118,12 @@ def test_kept_nodes_spare_the_hashing(store: Store, monkeypatch: pytest.MonkeyPa
         counted.append(len(joined) // 64)
         return real(joined)
 
-    def single(left: bytes, right: bytes, real=module.node_hash):  # type: ignore[no-untyped-def]
+    def single(data: bytes, real=module.sha256):  # type: ignore[no-untyped-def]
         counted.append(1)
-        return real(left, right)
+        return real(data)
 
     monkeypatch.setattr(module, "node_hashes", bulk)
-    monkeypatch.setattr(module, "node_hash", single)
+    monkeypatch.setattr(module, "sha256", single)
     for index in (0, 255, 256, 500):
         # One hash for height 1, three for height 2, seven for height 3; the rest is kept. The tree's right side
         # is in the partial tile, which has nothing kept: it is hashed once, and stays in the cache.
