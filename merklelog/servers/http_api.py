@@ -13,9 +13,12 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from merklelog.errors import ForbiddenError
 from merklelog.log import Log
 
 from . import http_append, http_events, http_reads
+from .access import Access
+from .caller import Scope as Permission
 from .growth import Growth
 from .http_append import GoneError, Message, Receive, RefusedError, Send
 from .http_events import Events, Streams
@@ -27,12 +30,15 @@ from .http_values import (
     Request,
     Response,
     answer,
+    for_one_caller,
     not_allowed,
     problem_answer,
+    unauthenticated,
     unless_known,
     without_body,
 )
 from .openapi import describe
+from .peer import asgi_client_name
 from .problems import problem_of
 from .served import ServedLogs
 
@@ -44,7 +50,7 @@ _PREFLIGHT: Final = Response(
     (
         *CORS,
         (b"access-control-allow-methods", b"GET, HEAD"),
-        (b"access-control-allow-headers", b"If-None-Match, Last-Event-ID"),
+        (b"access-control-allow-headers", b"Authorization, If-None-Match, Last-Event-ID"),
         (b"access-control-max-age", b"86400"),
     ),
 )
@@ -54,11 +60,13 @@ _log: Final = logging.getLogger("merklelog.http")
 class HttpApi:
     """An ASGI application over `logs`. Call `refresh` after logs were added or taken away.
 
-    It belongs to one event loop. Reads are done in that loop: they come from memory or cost one read of the disk.
+    `access` says who may do what; without it anyone may do everything. It belongs to one event loop. Reads are
+    done in that loop: they come from memory or cost one read of the disk.
     """
 
-    def __init__(self, logs: ServedLogs) -> None:
+    def __init__(self, logs: ServedLogs, access: Access | None = None) -> None:
         self._logs = logs
+        self._access = access
         self._adds: dict[str, Log] = {}
         self._by_prefix: dict[str, Log] = {}
         self._growth: dict[str, Growth] = {}
@@ -94,7 +102,7 @@ class HttpApi:
             log = self._adds.get(scope["path"])
             if log is not None:
                 return await self._add(log, scope, receive, send)
-        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        request = _request(scope)
         found = self._find_stream(request)
         if found is not None:
             return await self._stream(*found, request, receive, send)
@@ -135,7 +143,24 @@ class HttpApi:
             return None
         found: Log = log
         function, below = read, rest
-        return lambda request: function(found, below, request)
+        return lambda request: self._read(function, found, below, request)
+
+    def _read(self, function: http_reads.Read, log: Log, below: str, request: Request) -> Response:
+        if self._access is None:
+            return function(log, below, request)
+        self._admit(self._access, Permission.READ, log, request)
+        response = function(log, below, request)
+        return response if self._access.is_public(log.origin) else for_one_caller(response)
+
+    def _admit(self, access: Access, permission: Permission, log: Log, request: Request) -> str:
+        """The caller's name. Raises UnauthenticatedError, ForbiddenError."""
+        shown = request.header(
+            b"authorization"
+        )  # given twice, it is two joined by a comma, which is no token
+        caller = access.identify(None if shown is None else shown.decode("latin-1"), request.certificate)
+        if not caller.may(permission, log.origin):
+            raise ForbiddenError(f"{caller.name} may not {permission} here")
+        return caller.name
 
     def _below(self, path: str) -> tuple[Log | None, str]:
         """The log whose prefix begins this path, and the rest of it."""
@@ -152,13 +177,16 @@ class HttpApi:
 
     async def _add(self, log: Log, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await http_append.add(log, scope["headers"], receive, send)
+            name = ""
+            if self._access is not None:
+                name = self._admit(self._access, Permission.APPEND, log, _request(scope))
+            await http_append.add(log, scope["headers"], receive, send, name)
         except GoneError:
             return  # nobody is there to be told, and nothing was stored
         except RefusedError as error:
             await _send(problem_answer(error.problem), send)
         except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
-            await _send(_problem(error, Request("POST", scope["path"])), send)
+            await _send(_problem(error, _request(scope)), send)
 
     def _find_stream(self, request: Request) -> tuple[Events, Log] | None:
         if request.method not in {"GET", "HEAD"}:
@@ -176,6 +204,8 @@ class HttpApi:
             await send(message)
 
         try:
+            if self._access is not None:
+                self._admit(self._access, Permission.READ, log, request)
             growth = self._growth.get(log.origin)
             if growth is None:
                 growth = self._growth[log.origin] = Growth(log)
@@ -203,7 +233,12 @@ def _problem(error: Exception, request: Request) -> Response:
         problem.http == 500
     ):  # what is refused for now is logged where it began, once and not for every request
         _log.error("%s %s: %s", request.method, request.path[:200], problem.reason, exc_info=error)
-    return problem_answer(problem)
+    return unauthenticated(problem, request) if problem.http == 401 else problem_answer(problem)
+
+
+def _request(scope: Scope) -> Request:
+    name = asgi_client_name(scope)
+    return Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], name)
 
 
 async def _send(response: Response, send: Send) -> None:

@@ -14,6 +14,7 @@ from merklelog.formats import MAX_ENTRY
 from merklelog.formats.wire import quote
 from merklelog.log import Log
 
+from .exposure import is_local
 from .http_values import TEXT
 from .problems import Code, Problem
 
@@ -67,8 +68,10 @@ def _started(digits: int) -> Message:
 _STARTS: Final = tuple(_started(digits) for digits in range(20))
 
 
-async def add(log: Log, headers: Iterable[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
-    """Append the request's body and answer with its index.
+async def add(
+    log: Log, headers: Iterable[tuple[bytes, bytes]], receive: Receive, send: Send, submitter: str = ""
+) -> None:
+    """Append the request's body and answer with its index. `submitter` is the caller's name, empty for none.
 
     Raises RefusedError, GoneError and what `Log.append` raises; then nothing was sent.
     """
@@ -87,7 +90,8 @@ async def add(log: Log, headers: Iterable[tuple[bytes, bytes]], receive: Receive
     if options is None:
         receipt = await log.append_async(body)
     else:
-        receipt = await log.append_async(body, idempotency_key=_checked(options, headers))
+        key = _checked(options, headers, submitter)
+        receipt = await log.append_async(body, idempotency_key=key, submitter=submitter)
     text = b"%d\n" % receipt.index
     await send(_STARTS[len(text) - 1])
     await send({"type": "http.response.body", "body": text})
@@ -119,12 +123,14 @@ def _option(options: dict[bytes, bytes] | None, header: tuple[bytes, bytes]) -> 
     return options
 
 
-def _checked(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+def _checked(
+    options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]], submitter: str
+) -> bytes | None:
     """The idempotency key. Raises for every other option that can not be met."""
     encoding = options.get(b"content-encoding", b"identity")
     if encoding.lower() != b"identity":
         raise RefusedError(ENCODED)
-    _check_page(options, headers)
+    _check_page(options, headers, submitter)
     level = options.get(b"merklelog-wait", b"integrated")
     if level in {b"published", b"witnessed"}:
         raise LevelError(
@@ -138,11 +144,12 @@ def _checked(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]]
     return key
 
 
-def _check_page(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]]) -> None:
+def _check_page(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]], submitter: str) -> None:
     """A page of another site may read a log but not write to it, also where no token is asked for.
 
     Without this any page that someone opens could fill the log on their own machine (Fetch standard, "CORS
-    protocol": a POST of text needs no preflight).
+    protocol": a POST of text needs no preflight). A name that its owner lets lead to this machine makes their page
+    one of this server (DNS rebinding), so a page that shows no token has to come from a local name as well.
     """
     origin = options.get(b"origin")
     if (
@@ -150,5 +157,12 @@ def _check_page(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, byte
         and origin.partition(b"://")[2].lower() != (dict(headers).get(b"host") or b"").lower()
     ):
         raise ForbiddenError(f"origin {quote(origin)}: a page of another site may not append")
+    if origin is not None and not submitter and not _is_local_page(origin):
+        raise ForbiddenError(f"origin {quote(origin)}: a page may append with a token only")
     if options.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
         raise ForbiddenError("sec-fetch-site: a page of another site may not append")
+
+
+def _is_local_page(origin: bytes) -> bool:
+    host = origin.decode("latin-1").partition("://")[2].lower()
+    return is_local(host if ":" in host.rpartition("]")[2] else f"{host}:80")

@@ -45,12 +45,16 @@ NO_SUCH_PATH: Final = Problem(Code.NOT_FOUND, 404, "NO_SUCH_PATH", "nothing is s
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without its body. Header names are lower case; `path` starts with a slash, `query` has no "?"."""
+    """A request without its body. Header names are lower case; `path` starts with a slash, `query` has no "?".
+
+    `certificate` is the name of the client's certificate (`peer.client_name`), where there is one.
+    """
 
     method: str
     path: str
     query: bytes = b""
     headers: Headers = ()
+    certificate: str | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """All values of that header, joined by commas (RFC 9110, section 5.3); None without one."""
@@ -74,6 +78,22 @@ def answer(
     tag = entity_tag(body) if etag is None else etag
     fixed = ((b"content-type", content_type), (b"content-length", b"%d" % len(body)), cache, (b"etag", tag))
     return Response(200, (*fixed, NO_SNIFFING, *CORS), body)
+
+
+def for_one_caller(response: Response) -> Response:
+    """The same for who showed a token: no cache that others share may keep it (RFC 9111, section 3.5)."""
+    kept = (
+        (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
+        for name, value in response.headers
+    )
+    return replace(response, headers=tuple(kept))
+
+
+def unauthenticated(problem: Problem, request: Request) -> Response:
+    """401 with the scheme that is wanted (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
+    shown = request.header(b"authorization") is not None
+    challenge = b'Bearer realm="merklelog"' + (b', error="invalid_token"' if shown else b"")
+    return problem_answer(problem, (b"www-authenticate", challenge))
 
 
 def json_answer(value: object, cache: tuple[bytes, bytes]) -> Response:

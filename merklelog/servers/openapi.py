@@ -290,7 +290,8 @@ OPERATIONS: Final = (
 
 _PHRASES: Final = {
     400: "A parameter, a header or the path can not be taken; or a level of waiting that is not configured",
-    403: "A page of another site may not append",
+    401: "The log asks for a token that allows this, and none was shown, or one that does not count",
+    403: "The token does not allow this; or a page of another site may not append",
     404: "The log has no such thing now",
     409: "The idempotency key was used before with other bytes",
     413: f"The body has more than {MAX_ENTRY:,} bytes",
@@ -300,6 +301,12 @@ _PHRASES: Final = {
 }
 _RETRY: Final = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
 _ETAG: Final = {"ETag": {"schema": {"type": "string"}}}
+_CHALLENGE: Final = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+_BEARER: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A token of the log, where it asks for one (RFC 6750); or a client certificate it knows",
+}
 
 
 def describe(prefixes: Sequence[str]) -> bytes:
@@ -323,7 +330,7 @@ def describe(prefixes: Sequence[str]) -> bytes:
                 "checkpoints are signed, and proofs lead to them.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS},
+            "components": {"schemas": SCHEMAS, "securitySchemes": {"token": _BEARER}},
         }
     )
 
@@ -340,10 +347,14 @@ def _described(operation: Operation, extra: tuple[Parameter, ...]) -> Schema:
         answers["304"] = {"description": "The client has it already (If-None-Match)"}
     for status in operation.refusals:
         answers[str(status)] = _refusal(_PHRASES[status], retry=status in {429, 503})
+    if not operation.server:
+        answers["401"] = {**_refusal(_PHRASES[401], retry=False), "headers": _CHALLENGE}
+        answers["403"] = _refusal(_PHRASES[403], retry=False)
     answers["default"] = _refusal("The server failed", retry=False)
     return {
         "operationId": operation.name,
         "summary": operation.summary,
+        **({} if operation.server else {"security": [{}, {"token": []}]}),
         "parameters": [each.described() for each in (*extra, *operation.parameters)],
         **({"requestBody": operation.body} if operation.body is not None else {}),
         "responses": answers,

@@ -180,6 +180,7 @@ def test_every_described_operation_and_refusal_is_called() -> None:
     called = {(path, str(status)) for _, path, _, status in CALLS}
     elsewhere = {(path, status) for path in http_events.STREAMS for status in ("200", "429")}
     elsewhere |= {("add", "429"), ("add", "503")}
+    elsewhere |= {(path[1:], status) for path in paths(["/"]) for status in ("401", "403")}  # with tokens
     for path, item in paths(["/"]).items():
         for operation in item.values():
             for status in operation["responses"]:
