@@ -82,11 +82,15 @@ IMPURE = {
 }
 
 PUBLIC = [
+    "AsyncClient",
     "BatchReceipt",
+    "Client",
     "Log",
     "LogReader",
     "Receipt",
     "__version__",
+    "connect",
+    "connect_async",
     "create_log",
     "open",
     "open_reader",

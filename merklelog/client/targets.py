@@ -17,7 +17,7 @@ from merklelog.publish.manifest import MANIFEST_KEY
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LATER: Final = frozenset(("s3",))
-_GRPC: Final = frozenset(("grpc", "grpcs"))
+GRPC_SCHEMES: Final = frozenset(("grpc", "grpcs"))
 _DIRECTORY: Final = "dir:"
 _WANT: Final = "want a PATH, dir:PATH or http(s)://host/prefix"
 
@@ -39,7 +39,7 @@ def open_target(target: str, access: Access | None = None) -> TileSource:
         if scheme in SCHEMES:
             return open_http(target, access or Access())
         reason = "is not in this version" if scheme in _LATER else "is not known"
-        if scheme in _GRPC:
+        if scheme in GRPC_SCHEMES:
             reason = "has no tiles"
         raise UsageError(f"target {target[:200]!r}: reading from {scheme}:// {reason}; {_WANT}")
     if target.startswith(_DIRECTORY):
