@@ -23,6 +23,7 @@ from merklelog.cli.command import Command
 from merklelog.cli.failures import Failure
 from merklelog.cli.program import COMMANDS, NAME, program
 from merklelog.log import KEYS, Key
+from merklelog.servers.settings import SERVER_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = Path("docs/reference.md")
@@ -52,8 +53,9 @@ table each, here and in the program.
 | `dir:PATH` | a published copy (c2sp.org/tlog-tiles), as `merklelog publish` makes it |
 
 Every command takes a data directory; those that read (`checkpoint get follow prove consistency audit`) take a
-published copy as well. `http(s)://`, `grpc(s)://` and `s3://` targets are not in this version. Ports: none, this
-version serves nothing.
+published copy as well. `http(s)://`, `grpc(s)://` and `s3://` targets are not in this version.
+
+`merklelog serve` listens at 127.0.0.1: gRPC at port 7070, HTTP at 7080, metrics and readiness at 7090.
 
 A data directory tells by which keys its log signs, and is believed in that unless `--policy` or `--vkey` says
 otherwise. A published copy is believed in nothing: give one of the two. Without, `checkpoint` prints what it has
@@ -137,22 +139,23 @@ def _failure() -> str:
 
 
 def _keys() -> str:
-    intro = (
+    log = (
         "`DIR/merklelog.toml`, checked whole whenever a log is opened; an error names the file, the line and the "
         "key. The variable, where it is set, goes before the file. `init --set KEY=VALUE` writes a new one."
     )
-    rows = [
-        (f"`{key.dotted}`", _default(key), _bounds(key), f"`{key.variable}`", key.meaning) for key in KEYS
-    ]
-    return "\n".join(
-        [
-            "## Configuration",
-            "",
-            intro,
-            "",
-            *_table(("key", "default", "from-to", "variable", "meaning"), rows),
-        ]
+    server = (
+        "A server's: the file that `serve --config` names, or `ROOT/server.toml`, or `merklelog.toml` of the only "
+        "log that is served. Relative paths are below that file's directory."
     )
+    lines = ["## Configuration", "", log, "", *_key_table(KEYS), server, "", *_key_table(SERVER_KEYS)]
+    return "\n".join(lines)
+
+
+def _key_table(keys: Sequence[Key]) -> list[str]:
+    rows = [
+        (f"`{key.dotted}`", _default(key), _bounds(key), f"`{key.variable}`", key.meaning) for key in keys
+    ]
+    return _table(("key", "default", "from-to", "variable", "meaning"), rows)
 
 
 def _default(key: Key) -> str:

@@ -117,9 +117,13 @@ def target_argument(function: Function) -> Function:
     return click.argument("target", metavar="TARGET", type=str, shell_complete=_complete_directory)(function)
 
 
-def directory_argument(metavar: str = "DIR", name: str = "directory") -> Callable[[Function], Function]:
-    """DIR: a log's data directory."""
-    return click.argument(name, metavar=metavar, type=_directory, shell_complete=_complete_directory)
+def directory_argument(
+    metavar: str = "DIR", name: str = "directory", nargs: int = 1
+) -> Callable[[Function], Function]:
+    """DIR: a log's data directory; `nargs` of -1 takes any number of them."""
+    return click.argument(
+        name, metavar=metavar, type=_directory, nargs=nargs, shell_complete=_complete_directory
+    )
 
 
 def trust_options(function: Function) -> Function:

@@ -20,6 +20,7 @@ COMPLETE_VARIABLE: Final = "_MERKLELOG_COMPLETE"
 # Every command, in the order of `--help`, and the module that holds it under its own name.
 COMMANDS: Final = {
     "init": "init",
+    "serve": "serve",
     "append": "append",
     "checkpoint": "read",
     "vkey": "read",

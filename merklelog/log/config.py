@@ -7,6 +7,7 @@ generated from it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,11 @@ def load_config(directory: Path, environment: Mapping[str, str] | None = None) -
     )
 
 
+def is_http_path(name: str) -> bool:
+    """Whether a log may stand below this name in a URL."""
+    return re.fullmatch(HTTP_PATH, name) is not None
+
+
 def format_config(settings: Mapping[str, Value]) -> str:
     """The text of a new configuration: what was set, and every other key as a comment with its default.
 
@@ -112,4 +118,14 @@ def format_config(settings: Mapping[str, Value]) -> str:
     return format_settings(KEYS, settings)
 
 
-__all__ = ["FILE", "HTTP_PATH", "KEYS", "SERVER_SECTIONS", "Key", "LogConfig", "format_config", "load_config"]
+__all__ = [
+    "FILE",
+    "HTTP_PATH",
+    "KEYS",
+    "SERVER_SECTIONS",
+    "Key",
+    "LogConfig",
+    "format_config",
+    "is_http_path",
+    "load_config",
+]

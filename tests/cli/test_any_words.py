@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 
 from merklelog.cli import follow as follow_module
 from merklelog.cli.program import COMMANDS
+from merklelog.servers import run as run_module
+from merklelog.servers.places import Places
 
 OPTIONS = (
     *(
         "--json",
         "--jsonl",
+        "--root",
+        "--config",
+        "--http",
         "--size",
         "--vkey",
         "--policy",
@@ -59,6 +64,12 @@ VALUES = (
 )
 
 
+def _look_only(places: Places, environment: Mapping[str, str], options: Mapping[str, str]) -> None:
+    """As much of a server as comes to an end."""
+    places.find()
+    places.settings(environment, options)
+
+
 @pytest.fixture
 def place(run: Callable, log: Path, vkeys: list[str], tmp_path: Path) -> str:
     run("publish", log, "--to", "dir:copy")
@@ -83,6 +94,7 @@ def test_any_words_come_to_a_status(
     words = [place if word == "KEY" else word for word in (*values, *given)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(follow_module.time, "sleep", interrupt)
+        patch.setattr(run_module, "serve", _look_only)
         done = run(name, *words, stdin=stdin, status=None)
     assert done.status in {0, 1, 2, 3, 4, 130}, done
     assert "a defect of merklelog" not in done.err

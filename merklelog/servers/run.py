@@ -1,0 +1,333 @@
+"""A server's life: its logs are opened, then its doors; it serves, reloads at SIGHUP, and drains at SIGTERM.
+
+The order at the end is what keeps every promise: first it says that it wants no more (health and readiness), then
+calls that would go on for ever are ended, what is under way is answered, and only then the logs are closed, which
+commits what still waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from merklelog.errors import ConfigError, MerklelogError
+from merklelog.log import Log, open_log
+from merklelog.version import __version__
+
+from .calls import GrpcLimits
+from .doors import Door, GrpcioDoor, NativeDoor
+from .exposure import Waivers, check_exposure
+from .grpcio_front import GrpcioFront
+from .http_api import HttpApi
+from .logging import configure, event
+from .native import FrontLimits
+from .notify import Notifier
+from .places import Places
+from .served import ServedLogs
+from .services import Services
+from .settings import ServerSettings
+
+_log: Final = logging.getLogger("merklelog.server")
+WATCH_SECONDS: Final = 1.0
+# What a reload puts into force; anything else of the configuration waits for a restart.
+_RELOADED: Final = ("log_format", "log_level")
+
+Ready = Callable[[Mapping[str, str]], None]
+
+
+class Server:
+    """One server, from its first log to its last. `run` is called once, in an event loop of its own.
+
+    `options` are dotted keys of the configuration that go before file and environment.
+    """
+
+    def __init__(
+        self, places: Places, environment: Mapping[str, str], options: Mapping[str, str] | None = None
+    ) -> None:
+        self._places = places
+        self._environment = environment
+        self._options = dict(options or {})
+        self._settings = places.settings(environment, self._options)
+        self._notifier = Notifier(environment)
+        self._logs = ServedLogs()
+        self._doors: list[Door] = []
+        self._api: HttpApi | None = None
+        self._services: Services | None = None
+
+    async def run(self, ready: Ready = lambda _addresses: None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain and close. A second one cuts the drain short.
+
+        `ready` is called with the address of each door by its name, once all take requests. Raises whatever keeps
+        the server from starting, and StoppedError at the end for a log that a failure had stopped.
+        """
+        configure(self._settings.log_format, self._settings.log_level)
+        self._stop, self._hurry, self._reload = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self._asked_to_stop, each)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        try:
+            await self._start(ready)
+            await self._serve()
+        finally:
+            await self._end()
+
+    def _asked_to_stop(self, which: signal.Signals) -> None:
+        if self._stop.is_set():
+            event(_log, logging.WARNING, f"{which.name} again: what is under way is cut off")
+            self._hurry.set()
+        else:
+            event(_log, logging.INFO, f"{which.name}: draining", seconds=self._settings.drain_seconds)
+            self._stop.set()
+
+    # --- starting ----------------------------------------------------------------------------------------------
+
+    async def _start(self, ready: Ready) -> None:
+        _raise_file_limit()
+        for path in self._places.find():
+            self._take_in(await asyncio.to_thread(open_log, path))
+            if self._stop.is_set():
+                return
+        self._check_exposure()
+        if not self._logs:
+            event(_log, logging.WARNING, "no log is served: SIGHUP takes in new ones", root=self._places.root)
+        addresses = {}
+        for door in self._make_doors():
+            addresses[door.name] = await door.open()
+            self._doors.append(door)
+        self._tell_start(addresses)
+        ready(addresses)
+        self._notifier.ready(self._status())
+
+    def _take_in(self, log: Log) -> None:
+        try:
+            self._logs.add(log, self._places.prefix(log))
+        except ConfigError:
+            log.close()
+            raise
+
+    def _check_exposure(self) -> None:
+        settings = self._settings
+        check_exposure(
+            [address for address in (settings.grpc, settings.http) if address],
+            tls=False,
+            logs=[(served.log.path, False) for served in self._logs],
+            waivers=Waivers(settings.without_tls, settings.without_tokens),
+        )
+
+    def _make_doors(self) -> list[Door]:
+        settings = self._settings
+        doors: list[Door] = []
+        if settings.grpc:
+            limits = _grpc_limits(settings)
+            self._services = Services(self._logs, max_message_bytes=limits.max_message_bytes)
+            doors.append(GrpcioDoor(GrpcioFront(self._services.routes, limits=limits), settings.grpc))
+        if settings.http:
+            self._api = HttpApi(self._logs)
+            front = _front_limits(settings)
+            doors.append(NativeDoor("http", self._api, settings.http, front, self._api.close_streams))
+        return doors
+
+    def _tell_start(self, addresses: Mapping[str, str]) -> None:
+        event(_log, logging.INFO, f"merklelog {__version__} serves", logs=len(self._logs), **addresses)
+        for served in self._logs:
+            self._tell_log(served.log, served.prefix)
+
+    def _tell_log(self, log: Log, prefix: str) -> None:
+        event(
+            _log,
+            logging.INFO,
+            "log open, rollback protection: none",
+            origin=log.origin,
+            size=log.size,
+            path=prefix,
+            directory=log.path,
+        )
+
+    def _status(self) -> str:
+        return f"{len(self._logs)} {'log' if len(self._logs) == 1 else 'logs'} served"
+
+    # --- serving -----------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Until it is asked to stop, or a door has ended by itself."""
+        ends = [*[each.closed() for each in self._doors], self._reloads(), self._watch(), _wait(self._stop)]
+        tasks = [asyncio.create_task(each) for each in ends]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _watch(self) -> None:
+        """Say once of each log that it stopped: callers are told only that it did."""
+        told: set[str] = set()
+        while True:
+            for served in self._logs:
+                log = served.log
+                if log.stopped and log.origin not in told:
+                    told.add(log.origin)
+                    event(
+                        _log,
+                        logging.ERROR,
+                        f"a failure stopped the log, a restart opens it again: {log.failure}",
+                        origin=log.origin,
+                        directory=log.path,
+                    )
+            await asyncio.sleep(WATCH_SECONDS)
+
+    # --- reloading ---------------------------------------------------------------------------------------------
+
+    async def _reloads(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            await self._reload_once()
+            self._notifier.ready(self._status())
+
+    async def _reload_once(self) -> None:
+        """Read everything anew; what can not be used is said, and what was in force stays."""
+        failed = 0
+        for step in (self._reload_settings, self._reload_logs):
+            try:
+                failed += await step()
+            except MerklelogError as error:
+                failed += 1
+                event(_log, logging.ERROR, f"reload: {error}")
+        event(_log, logging.INFO, "SIGHUP: reloaded", logs=len(self._logs), failures=failed)
+
+    async def _reload_settings(self) -> int:
+        new = await asyncio.to_thread(self._places.settings, self._environment, self._options)
+        changed = [
+            each.name for each in fields(new) if getattr(new, each.name) != getattr(self._settings, each.name)
+        ]
+        waiting = [name for name in changed if name not in _RELOADED]
+        if waiting:
+            event(
+                _log,
+                logging.WARNING,
+                "changed in the configuration, in force after a restart",
+                keys=",".join(waiting),
+            )
+        configure(new.log_format, new.log_level)
+        return 0
+
+    async def _reload_logs(self) -> int:
+        """Open what is new below the root; gives how many could not be."""
+        known = {served.log.path for served in self._logs}
+        found = await asyncio.to_thread(self._places.find)
+        failed = sum([not await self._open_new(path) for path in found if path not in known])
+        for path in known.difference(found):
+            event(
+                _log,
+                logging.WARNING,
+                "the directory of a log is gone; it is served until a restart",
+                directory=path,
+            )
+        if self._api is not None:
+            self._api.refresh()
+        return failed
+
+    async def _open_new(self, path: Path) -> bool:
+        try:
+            log = await asyncio.to_thread(open_log, path)
+            self._take_in(log)
+        except MerklelogError as error:
+            event(_log, logging.ERROR, f"not taken in: {error}", directory=path)
+            return False
+        self._tell_log(log, self._places.prefix(log))
+        return True
+
+    # --- ending ------------------------------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        self._notifier.stopping()
+        if self._services is not None:
+            self._services.drain()
+        try:
+            await self._drain()
+        finally:
+            await asyncio.to_thread(self._logs.close)
+        event(_log, logging.INFO, "closed")
+
+    async def _drain(self) -> None:
+        """All doors at once; what is not done when the stop is asked for again is cut off."""
+        draining = asyncio.create_task(self._drain_doors(self._settings.drain_seconds))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait([draining, hurry], return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not draining.done():
+            draining.cancel()
+            await self._drain_doors(0)
+
+    async def _drain_doors(self, seconds: float) -> None:
+        drains = [door.drain(seconds) for door in self._doors]
+        for error in await asyncio.gather(*drains, return_exceptions=True):
+            if isinstance(error, Exception):
+                _log.error("a door did not close", exc_info=error)
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def _grpc_limits(settings: ServerSettings) -> GrpcLimits:
+    limits = settings.limits
+    return GrpcLimits(
+        max_message_bytes=limits.message_bytes,
+        max_metadata_bytes=limits.header_bytes,
+        max_calls=limits.calls,
+        max_streams=limits.streams,
+        max_streams_per_connection=limits.streams,
+        idle_seconds=limits.idle_seconds,
+    )
+
+
+def _front_limits(settings: ServerSettings) -> FrontLimits:
+    limits = settings.limits
+    return FrontLimits(
+        header_bytes=limits.header_bytes,
+        connections=limits.connections,
+        requests=limits.requests,
+        header_seconds=limits.header_seconds,
+        body_idle_seconds=limits.body_seconds,
+        write_seconds=limits.write_seconds,
+        idle_seconds=limits.idle_seconds,
+        drain_seconds=max(settings.drain_seconds, 1),
+    )
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system lets this process have: each log and each connection needs some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return  # then it stays as it is: a log that finds no room says so when it is opened
+
+
+def serve(
+    places: Places,
+    environment: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
+    *,
+    ready: Ready = lambda _addresses: None,
+) -> None:
+    """Run a server until SIGTERM or SIGINT. Raises as `Server.run` does, and ConfigError."""
+    server = Server(places, dict(environment), options)
+    os.environ.pop(
+        "NOTIFY_SOCKET", None
+    )  # else h2corn says READY for itself, before the other doors are open
+    asyncio.run(server.run(ready))
