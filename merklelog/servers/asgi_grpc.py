@@ -36,6 +36,7 @@ from .grpc_wire import (
     status_trailers,
     whole,
 )
+from .peer import asgi_client_name
 from .problems import Problem
 from .rpc import Method, Route
 
@@ -269,10 +270,8 @@ class GrpcApplication:
         authorization = wanted.get(b"authorization")
         if authorization is not None and sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
             raise UnauthenticatedError("authorization: want it once")
-        tls = scope["extensions"].get("tls") or {}
-        return self._identify(
-            None if authorization is None else authorization.decode("latin-1"), tls.get("client_cert_name")
-        )
+        shown = None if authorization is None else authorization.decode("latin-1")
+        return self._identify(shown, asgi_client_name(scope))
 
 
 class _Answers:

@@ -17,6 +17,7 @@ from merklelog.errors import ConfigError, UnauthenticatedError
 
 from .caller import ANYONE, Caller
 from .calls import CANCELLED, DEFAULT_LIMITS, OK, Admission, GrpcLimits, Identify, Tallies, told, uncounted
+from .peer import grpc_client_name
 from .problems import Problem
 from .rich import TRAILER, rich_status
 from .rpc import Method, Route
@@ -164,8 +165,7 @@ class GrpcioFront:
         values = [value for key, value in metadata if key == "authorization"]
         if len(values) > 1:
             raise UnauthenticatedError("authorization: want it once")
-        names = list(context.auth_context().get("x509_common_name", ()))
-        return self._identify(values[0] if values else None, names[0].decode() if names else None)
+        return self._identify(values[0] if values else None, grpc_client_name(context.auth_context()))
 
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it is generic in its stubs only

@@ -38,7 +38,8 @@ _ID: Final = re.compile("[0-9a-f]{16}")
 _NAME: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _SHOWN: Final = re.compile(rf"{PREFIX}_([0-9a-f]{{16}})_([A-Za-z0-9_-]{{43}})")
-_KINDS: Final = ("URI:", "DNS:", "email:", "CN:")
+# What the name of a certificate begins with, as `peer.client_name` gives it.
+CERTIFICATE_KINDS: Final = ("URI:", "DNS:", "email:", "CN:")
 _MAX_CERTIFICATE: Final = 1_024
 _FOREVER: Final = 2**53
 
@@ -157,10 +158,11 @@ def name_fault(name: str) -> str | None:
 
 def certificate_fault(certificate: str) -> str | None:
     """What is wrong with the name of a client certificate; None when nothing is."""
-    kind = next((kind for kind in _KINDS if certificate.startswith(kind)), None)
+    kind = next((kind for kind in CERTIFICATE_KINDS if certificate.startswith(kind)), None)
     rest = certificate[len(kind or "") :]
     if kind is None or not rest.isprintable() or not 0 < len(rest) <= _MAX_CERTIFICATE:
-        return f"certificate {certificate[:80]!r}: want {', '.join(_KINDS)} and the name in the certificate"
+        kinds = ", ".join(CERTIFICATE_KINDS)
+        return f"certificate {certificate[:80]!r}: want {kinds} and the name in the certificate"
     return None
 
 
@@ -247,6 +249,11 @@ def _locked(directory: Path) -> Iterator[None]:
         raise StorageError(f"{directory}: {error.strerror}") from error
     finally:
         os.close(handle)
+
+
+def revoked(token: Token, now: int) -> Token:
+    """The token, not counting any more; one that was revoked before stays as it is."""
+    return token if token.revoked is not None else msgspec.structs.replace(token, revoked=now)
 
 
 def find_token(tokens: Iterable[Token], wanted: str) -> tuple[Token, ...]:
