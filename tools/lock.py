@@ -16,7 +16,7 @@ FILES = {
     "requirements.txt": (),
     "requirements-build.txt": ("--only-build-deps", "--build-deps-for", "wheel"),
     "requirements-dev.txt": (
-        *("--extra", "serve", "--extra", "dev"),
+        *("--extra", "serve", "--extra", "traces", "--extra", "dev"),
         *("-c", "requirements.txt", "-c", "requirements-build.txt"),
     ),
 }
