@@ -22,6 +22,7 @@ from .http_api import HttpApi
 from .http_append import MAX_BODY
 from .rpc import MAX_MESSAGE_BYTES, Method
 from .served import ServedLogs
+from .tls import TlsFiles, h2corn_settings
 
 Application = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 Ready = Callable[[tuple[str, ...]], None]
@@ -59,16 +60,26 @@ class FrontLimits:
     drain_seconds: float = 30.0
 
 
-def configuration(bind: Sequence[str], limits: FrontLimits, methods: Sequence[Method] = ()) -> h2corn.Config:
-    """The server's configuration for these addresses ("127.0.0.1:7080", "[::1]:0", "unix:PATH").
+def configuration(
+    bind: Sequence[str],
+    limits: FrontLimits,
+    methods: Sequence[Method] = (),
+    *,
+    tls: TlsFiles | None = None,
+    json_log: bool = False,
+) -> h2corn.Config:
+    """The server's configuration for these addresses ("127.0.0.1:7080", "[::1]:0", "unix:PATH", "fd://3").
 
-    With `methods` it lets gRPC calls through to the application. Raises ConfigError.
+    With `methods` it lets gRPC calls through to the application. `json_log`: what the server itself says on
+    standard error is an object a line. Raises ConfigError.
     """
     try:
         return h2corn.Config(
             bind=tuple(bind),
             lifespan="off",
             access_log=False,
+            log_format="json" if json_log else "text",
+            **h2corn_settings(tls),
             grpc=bool(methods),
             request_policies=tuple(_policy(method, limits) for method in methods),
             websocket_max_message_size=1,
@@ -115,6 +126,8 @@ async def serve(
     *,
     limits: FrontLimits = FrontLimits(),
     methods: Sequence[Method] = (),
+    tls: TlsFiles | None = None,
+    json_log: bool = False,
     ready: Ready = lambda _addresses: None,
     draining: Draining = lambda: None,
 ) -> None:
@@ -125,12 +138,12 @@ async def serve(
 
     `ready` is called with the addresses, their ports as the system gave them, once connections are taken;
     `draining` when the stop begins, to end what would never end by itself; what it gives is waited for before the
-    server itself stops. `methods` as in `configuration`. Raises ConfigError, and StorageError for an address that
-    can not be had.
+    server itself stops. The others are as in `configuration`. Raises ConfigError, and StorageError for an address
+    that can not be had.
     """
     # It would print a banner that no setting turns off into what an operator reads as this program's log.
     lib.emit_banner = lambda config, tls: None  # noqa: ARG005 - its signature
-    server = h2corn.Server(application, configuration(bind, limits, methods))
+    server = h2corn.Server(application, configuration(bind, limits, methods, tls=tls, json_log=json_log))
     serving = asyncio.create_task(server.serve())
     started = asyncio.create_task(server.wait_started())
     stopping = asyncio.create_task(stop.wait())
