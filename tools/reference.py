@@ -21,7 +21,7 @@ import click
 from merklelog import errors
 from merklelog.cli.command import Command
 from merklelog.cli.failures import Failure
-from merklelog.cli.program import COMMANDS, NAME, program
+from merklelog.cli.program import NAME, every_command
 from merklelog.log import KEYS, Key
 from merklelog.servers.settings import SERVER_KEYS
 
@@ -83,16 +83,14 @@ def files() -> dict[Path, str]:
 
 def commands() -> Iterator[tuple[str, Command]]:
     """Every command, in the order of `--help`."""
-    context = click.Context(program, info_name=NAME)
-    for name in COMMANDS:
-        found = program.get_command(context, name)
+    for name, found in every_command():
         if not isinstance(found, Command):
             raise SystemExit(f"{name}: not a command of merklelog.cli.command")
         yield name, found
 
 
 def _schema_path(name: str) -> Path:
-    return SCHEMAS / f"{name}.schema.json"
+    return SCHEMAS / f"{name.replace(' ', '-')}.schema.json"
 
 
 # --- the page --------------------------------------------------------------------------------------------------

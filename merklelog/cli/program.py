@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import click
@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "audit": "audit",
     "publish": "copies",
     "backup": "copies",
+    "token": "token",
     "completion": "completion",
 }
 
@@ -65,6 +66,17 @@ def program() -> None:
 
     TARGET is a log's data directory, or dir:PATH for a published copy.
     """
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, under the words that call it: "init", "token add"."""
+    context = click.Context(program, info_name=NAME)
+    for name in COMMANDS:
+        found = program.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from ((f"{name} {each}", command) for each, command in found.commands.items())
+        elif found is not None:
+            yield name, found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,13 +16,14 @@ import click
 import pytest
 
 from merklelog.cli.command import Command
-from merklelog.cli.program import COMMANDS, program
+from merklelog.cli.program import COMMANDS, every_command
 from merklelog.version import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_THE_DESIGN = (
     *("init", "append", "checkpoint", "vkey", "get", "follow", "prove", "verify"),
     *("consistency", "audit", "publish", "backup"),
+    *("token add", "token list", "token revoke"),
 )
 
 
@@ -41,30 +42,35 @@ def reference() -> ModuleType:
     return load_tool("reference")
 
 
+EVERY = dict(every_command())
+
+
 def _command(name: str) -> Command:
-    found = program.get_command(click.Context(program), name)
+    found = EVERY[name]
     assert isinstance(found, Command)
     return found
 
 
 def test_every_command_of_the_design_is_there() -> None:
-    assert set(OF_THE_DESIGN) | {"completion", "serve"} == set(COMMANDS)
+    assert set(OF_THE_DESIGN) | {"completion", "serve"} == set(EVERY)
+    assert {name.split()[0] for name in EVERY} == set(COMMANDS)
     for name in OF_THE_DESIGN:
         assert _command(name).result is not None, f"{name} prints a result, so it takes --json"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_help_has_an_example_that_parses(run: Callable, name: str) -> None:
     command = _command(name)
-    text = run(name, "--help").text
-    assert run(name, "-h").text == text
+    called = name.split()
+    text = run(*called, "--help").text
+    assert run(*called, "-h").text == text
     assert "Example:" in text
     for line in command.example.splitlines():
         assert f"  {line}\n" in text
         inner = line.split("$(")[1].split(")")[0] if line.startswith("eval") else line
         words = shlex.split(inner.split(" | ")[0].split(" > ")[0])
-        assert words[:2] == ["merklelog", name]
-        command.make_context(name, words[2:])
+        assert words[: len(called) + 1] == ["merklelog", *called]
+        command.make_context(name, words[len(called) + 1 :])
 
 
 def test_the_list_of_commands_is_whole_sentences(run: Callable) -> None:
@@ -127,7 +133,7 @@ def test_the_reference_is_what_the_code_says(reference: ModuleType) -> None:
 
 def test_the_reference_has_every_command_key_status_and_error(reference: ModuleType) -> None:
     page = reference.files()[Path("docs/reference.md")]
-    for name in COMMANDS:
+    for name in EVERY:
         assert f"\n### {name}\n" in page
         for param in _command(name).params:
             if isinstance(param, click.Option):
@@ -180,6 +186,9 @@ RESULTS = {
     "audit": ("copy",),
     "publish": ("log", "--to", "dir:public"),
     "backup": ("log", "backed"),
+    "token add": ("log", "--name", "ci", "--scope", "append"),
+    "token list": ("log",),
+    "token revoke": ("log", "ci"),
 }
 
 
@@ -189,12 +198,15 @@ def test_results_are_what_their_schemas_say(
 ) -> None:
     (tmp_path / "event").write_bytes(b"two")
     run("prove", log, 1, "-o", "proof")
+    if name in {"token list", "token revoke"}:
+        run("token", "add", log, "--name", "ci", "--scope", "read")
     if name == "audit":
         bundle = tmp_path / "copy" / "tile" / "entries" / "000.p" / "3"
         bundle.write_bytes(bundle.read_bytes()[:-1] + b"x")
     words = [{"KEY": vkeys[0], "copy": copy}.get(word, word) for word in RESULTS[name]]
-    done = run(name, *words, "--json", status=1 if name == "audit" else 0)
-    schema = json.loads((ROOT / "docs" / "commands" / f"{name}.schema.json").read_text())
+    done = run(*name.split(), *words, "--json", status=1 if name == "audit" else 0)
+    file = f"{name.replace(' ', '-')}.schema.json"
+    schema = json.loads((ROOT / "docs" / "commands" / file).read_text())
     _conforms(done.json, schema, name)
 
 
