@@ -124,11 +124,16 @@ class GrpcAioTransport:
             call = self._channel.unary_unary(
                 SERVICE + name, type(request).SerializeToString, answer.FromString
             )
-            return await call(request, timeout=seconds, metadata=self._place.metadata)
+            return self._read(await call(request, timeout=seconds, metadata=self._place.metadata))
         except grpc.RpcError as error:
             raise wire.error_of(self._place.target, error) from error
         except grpc.aio.UsageError as error:
             raise UsageError(f"{self._place.target}: the client was closed") from error
+
+    def _read(self, answer: Any) -> Any:
+        if answer is None:  # so grpc.aio says that it could not read it
+            raise wire.no_message(self._place.target)
+        return answer
 
     async def _stream(
         self, name: str, request: Any, answer: Any, seconds: float
@@ -142,7 +147,7 @@ class GrpcAioTransport:
             raise UsageError(f"{self._place.target}: the client was closed") from error
         try:
             async for each in call:
-                yield each
+                yield self._read(each)
         except grpc.RpcError as error:
             raise wire.error_of(self._place.target, error) from error
         finally:

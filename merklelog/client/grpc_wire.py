@@ -190,13 +190,18 @@ def error_of(where: str, error: Any) -> MerklelogError:
             return UsageError(f"{where}: the request is longer than the server takes")
         return DamagedError(f"{where}: the answer is longer than {MAX_ANSWER} bytes")
     if "deserializing" in details:
-        return DamagedError(f"{where}: the answer is no message of this protocol")
+        return no_message(where)
     if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
         return error_for(UnreachableError, f"{where}: certificate", details, None)
     if number in (1, 2, 13) and any(word in details for word in _BROKEN):
         return error_for(UnavailableError, where, details, wait)
     kind = GRPC.get(number, UnreachableError)
     return error_for(kind, where, f"{code.name}: {details}" if details else code.name, wait)
+
+
+def no_message(where: str) -> DamagedError:
+    """An answer that can not be read at all."""
+    return DamagedError(f"{where}: the answer is no message of this protocol")
 
 
 def _rich(metadata: Any) -> tuple[str | None, float | None]:

@@ -294,6 +294,8 @@ class Logic:
     def _prove_batch(
         self, leaves: list[Hash], indexes: list[int], new: TrustedHead, attempts: Attempts
     ) -> Steps[BatchReceipt]:
+        if max(indexes) >= new.size:
+            raise ProofError(f"append: got index {max(indexes)} under a checkpoint of size {new.size}")
         start, end = indexes[0], indexes[0] + len(indexes)
         source: RangeProofs | SingleProofs
         before: tuple[TrustedHead, ...] = ()
