@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from merklelog.client.access import Access
+from merklelog.client.drive import drive
 from merklelog.client.http_source import SCHEMES, HttpObjects, HttpSource
 from merklelog.client.remote import AsyncClient, Client
 from merklelog.client.retry import Retry
 from merklelog.client.source import TileSource
 from merklelog.client.state import StateFile
+from merklelog.client.steps import unverified
 from merklelog.client.targets import GRPC_SCHEMES, open_target, scheme_of
 from merklelog.client.threaded import ThreadedTransport
 from merklelog.client.tile_transport import TileTransport
@@ -35,6 +38,7 @@ class Connection:
 
     access: Access
     origin: str | None = None
+    poll: float = 0.2
 
 
 def connect(
@@ -49,6 +53,7 @@ def connect(
     token_in_clear: bool = False,
     origin: str | None = None,
     retry: Retry | None = None,
+    poll: float = 0.2,
 ) -> Client:
     """A client of the log at `target`: grpc(s)://host:port, http(s)://host/prefix, a data directory, dir:PATH.
 
@@ -56,13 +61,14 @@ def connect(
     either; a data directory alone needs none, it has its own. `state` is a file in which the newest verified
     checkpoint is kept, so that the log is held to it for ever. `token`, `ca`, `cert` and `key` are those of
     Access. `origin` names the log on a server of several; without it the only one of the policy is meant.
-    `retry` is how long to go on when a server can not answer.
+    `retry` is how long to go on when a server can not answer. `poll` is how many seconds apart to look for
+    what is new where a target can not tell.
 
     Nothing is asked of a server yet. Raises UsageError, KeyFormatError and PolicyError for what can not be meant,
     what opening a directory raises, and what a state file does that can not be believed.
     """
     access = Access(token, ca, cert, key, token_in_clear, retry or Retry())
-    transport, trusted = _open(os.fspath(target), trust, state, Connection(access, origin))
+    transport, trusted = _open(os.fspath(target), trust, state, Connection(access, origin, poll))
     return Client(transport, trusted, access.retry)
 
 
@@ -78,6 +84,7 @@ async def connect_async(
     token_in_clear: bool = False,
     origin: str | None = None,
     retry: Retry | None = None,
+    poll: float = 0.2,
 ) -> AsyncClient:
     """The same for tasks: see `connect`. The client is for the running event loop."""
     access = Access(token, ca, cert, key, token_in_clear, retry or Retry())
@@ -89,8 +96,22 @@ async def connect_async(
         place = place_of(name, access)
         trusted = _trust(name, _policy(trust), state)
         return AsyncClient(GrpcAioTransport(place, _origin(origin, trusted)), trusted, access.retry)
-    transport, trusted = _open(name, trust, state, Connection(access, origin))
+    transport, trusted = _open(name, trust, state, Connection(access, origin, poll))
     return AsyncClient(ThreadedTransport(transport), trusted, access.retry)
+
+
+def unverified_checkpoint(target: str, size: int | None = None, access: Access | None = None) -> bytes:
+    """A checkpoint of a server as it comes, believed by nobody. Raises as `Client.checkpoint`, but for proofs."""
+    found = access or Access()
+    if scheme_of(target) in GRPC_SCHEMES:
+        from merklelog.client.grpc_transport import GrpcTransport
+        from merklelog.client.grpc_wire import place_of
+
+        transport: Transport = GrpcTransport(place_of(target, found), "")
+    else:
+        transport = TileTransport(HttpSource(HttpObjects(target, found, retry=False)))
+    with contextlib.closing(transport):
+        return drive(unverified(found.retry, size), transport)
 
 
 def _open(
@@ -111,7 +132,7 @@ def _open(
     if scheme in SCHEMES:
         objects = HttpObjects(target, connection.access, retry=False)
         trusted = _trust(target, policy, state)
-        return TileTransport(HttpSource(objects), append=_post(objects)), trusted
+        return TileTransport(HttpSource(objects), append=_post(objects), poll=connection.poll), trusted
     source = open_target(target)
     try:
         if policy is None and isinstance(source, LogReader):
@@ -120,7 +141,7 @@ def _open(
     except BaseException:
         source.close()
         raise
-    return _local(source), trusted
+    return _local(source, connection.poll), trusted
 
 
 def _policy(trust: Trusted | None) -> Policy | None:
@@ -166,11 +187,11 @@ def _post(objects: HttpObjects) -> Callable[[Batch, float], Appended]:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def _local(source: TileSource) -> Transport:
+def _local(source: TileSource, poll: float) -> Transport:
     if not isinstance(source, LogReader):
-        return TileTransport(source)
+        return TileTransport(source, poll=poll)
     writable = _Directory(source.path, source)
-    return TileTransport(writable, append=writable.append, refresh=writable.refresh)
+    return TileTransport(writable, append=writable.append, refresh=writable.refresh, poll=poll)
 
 
 class _Directory:

@@ -13,7 +13,7 @@ from merklelog.client.retry import Retry
 from merklelog.client.steps import Logic, Steps, new_key
 from merklelog.client.transport import AsyncTransport, Batch, Transport
 from merklelog.client.trust import Trust
-from merklelog.errors import EntryError
+from merklelog.errors import EntryError, RangeError
 from merklelog.formats.bundle import MAX_ENTRY
 from merklelog.log import BatchReceipt, Receipt
 from merklelog.protocol.advance import TrustedHead
@@ -88,6 +88,13 @@ class Client:
             self._logic.append_batch(batch_of(entries, identities, idempotency_key, idempotency_keys))
         )
 
+    def append_each(self, entries: Sequence[bytes], *, idempotency_key: bytes | None = None) -> BatchReceipt:
+        """Append entries one after the other, in order, proven together at the end; the way to do so over HTTP.
+
+        When it fails some may be stored: the same key again stores only the others.
+        """
+        return self._run(self._logic.append_each(*each_of(entries, idempotency_key)))
+
     def prove(self, index: int, size: int | None = None) -> bytes:
         """A proof file (c2sp.org/tlog-proof) for an entry, to a verified checkpoint or the stored one of
         `size`.
@@ -100,6 +107,7 @@ class Client:
 
     def entry(self, index: int) -> bytes:
         """One entry's bytes."""
+        check_index(index)
         return self._run(self._logic.entries(index, index + 1, None))[0]
 
     def entries(self, start: int = 0, end: int | None = None, size: int | None = None) -> Iterator[bytes]:
@@ -175,6 +183,12 @@ class AsyncClient:
         batch = batch_of(entries, identities, idempotency_key, idempotency_keys)
         return await self._run(self._logic.append_batch(batch))
 
+    async def append_each(
+        self, entries: Sequence[bytes], *, idempotency_key: bytes | None = None
+    ) -> BatchReceipt:
+        """See Client."""
+        return await self._run(self._logic.append_each(*each_of(entries, idempotency_key)))
+
     async def prove(self, index: int, size: int | None = None) -> bytes:
         """See Client."""
         return await self._run(self._logic.prove(index, size))
@@ -185,6 +199,7 @@ class AsyncClient:
 
     async def entry(self, index: int) -> bytes:
         """See Client."""
+        check_index(index)
         return (await self._run(self._logic.entries(index, index + 1, None)))[0]
 
     async def entries(
@@ -214,9 +229,21 @@ class AsyncClient:
         return await drive_async(steps, self._transport, disk=self._trust.durable)
 
 
+def check_index(index: int) -> None:
+    """Raises RangeError for what is no index."""
+    if index < 0:
+        raise RangeError(f"entry {index}: the first is 0")
+
+
 def one(entry: bytes, identity: bytes | None, key: bytes | None) -> Batch:
     """A batch of one. Raises EntryError."""
     return batch_of((entry,), None if identity is None else (identity,), key, None)
+
+
+def each_of(entries: Sequence[bytes], key: bytes | None) -> tuple[tuple[bytes, ...], bytes]:
+    """The entries, and the key that theirs are made of. Raises EntryError."""
+    batch = batch_of(entries, None, key, None)
+    return batch.entries, batch.key or new_key()
 
 
 def batch_of(

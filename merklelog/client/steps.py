@@ -7,9 +7,11 @@ that was ever verified.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from merklelog.client.heads import VerifiedHead
@@ -259,8 +261,7 @@ class Logic:
         leaf = leaf_hash(batch.entries[0])
 
         def once(attempts: Attempts) -> Steps[Receipt]:
-            answer: Appended = yield Ask("append", (batch,), attempts.seconds)
-            _check_count(answer, 1)
+            answer = yield from _appended(batch, attempts)
             index = answer.indexes[0]
             if answer.note:
                 new = trusted_head(self.trust.verify(answer.note))
@@ -284,12 +285,26 @@ class Logic:
         leaves = leaf_hashes(batch.entries)
 
         def once(attempts: Attempts) -> Steps[BatchReceipt]:
-            answer: Appended = yield Ask("append", (batch,), attempts.seconds)
-            _check_count(answer, len(leaves))
+            answer = yield from _appended(batch, attempts)
             new = trusted_head(self.trust.verify(answer.note))
             return (yield from self._prove_batch(leaves, list(answer.indexes), new, attempts))
 
         return self._retried(once)
+
+    def append_each(self, entries: Sequence[bytes], key: bytes) -> Steps[BatchReceipt]:
+        """Entries one after the other, for a log that takes them so only; proven together at the end."""
+        leaves = leaf_hashes(entries)
+        indexes = []
+        for position, entry in enumerate(entries):
+            batch = Batch((entry,), hashlib.sha256(b"%d\0%b" % (position, key)).hexdigest().encode("ascii"))
+            answer = yield from self._retried(partial(_appended, batch))
+            indexes.append(answer.indexes[0])
+
+        def once(attempts: Attempts) -> Steps[BatchReceipt]:
+            new = yield from self._grown(max(indexes), attempts.seconds, attempts)
+            return (yield from self._prove_batch(leaves, indexes, new, attempts))
+
+        return (yield from self._retried(once))
 
     def _prove_batch(
         self, leaves: list[Hash], indexes: list[int], new: TrustedHead, attempts: Attempts
@@ -321,9 +336,24 @@ def new_key() -> bytes:
     return secrets.token_hex(_KEY_BYTES).encode("ascii")
 
 
-def _check_count(answer: Appended, want: int) -> None:
-    if len(answer.indexes) != want:
-        raise ProofError(f"append: got {len(answer.indexes)} indexes for {want} entries")
+def unverified(retry: Retry, size: int | None) -> Steps[bytes]:
+    """A checkpoint as it comes, for who has no key to verify it with."""
+    attempts = Attempts(retry)
+    while True:
+        try:
+            note: bytes = yield Ask("checkpoint", (size,), attempts.seconds)
+        except MerklelogError as error:
+            pause = attempts.pause(error)
+        else:
+            return note
+        yield Sleep(pause)
+
+
+def _appended(batch: Batch, attempts: Attempts) -> Steps[Appended]:
+    answer: Appended = yield Ask("append", (batch,), attempts.seconds)
+    if len(answer.indexes) != len(batch.entries):
+        raise ProofError(f"append: got {len(answer.indexes)} indexes for {len(batch.entries)} entries")
+    return answer
 
 
 def _refuse_older(head: VerifiedHead, before: TrustedHead | None) -> None:
@@ -335,4 +365,4 @@ def _fork(old: TrustedHead, new: TrustedHead, why: str) -> ForkError:
     return ForkError(f"two histories of {old.origin!r}: {why}", old.note, new.note)
 
 
-__all__ = ["Ask", "Local", "Logic", "Sleep", "Step", "Steps", "new_key"]
+__all__ = ["Ask", "Local", "Logic", "Sleep", "Step", "Steps", "new_key", "unverified"]

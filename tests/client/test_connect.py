@@ -204,6 +204,28 @@ def test_an_append_is_proven_before_it_returns(
         assert list(client.entries(3)) == [b"once", b"other"]
 
 
+def test_entries_one_after_the_other_are_proven_together(
+    writable: tuple[str, tuple[VerifierKey, ...]],
+) -> None:
+    target, keys = writable
+    policy = single_log_policy(keys)
+    entries = [b"entry %d" % i for i in range(20)]
+    with merklelog.connect(target, keys, retry=QUICK) as client:
+        first = client.append_each(entries, idempotency_key=b"key")
+        assert first.indexes == list(range(20))
+        for receipt, entry in zip(first, entries, strict=True):
+            verify_proof_file(parse_proof(receipt.to_bytes()), leaf_hash(entry), policy)
+        again = client.append_each([*entries, b"more"], idempotency_key=b"key")
+        assert again.indexes == list(range(21))
+        assert client.append_each([b"more"]).indexes == [21]
+
+    async def append() -> None:
+        async with await merklelog.connect_async(target, keys, retry=QUICK) as client:
+            assert (await client.append_each([b"a", b"b"])).indexes == [22, 23]
+
+    asyncio.run(append())
+
+
 @pytest.mark.parametrize("kind", ["grpc", "dir"])
 def test_a_batch_is_proven_as_one(kind: str, tmp_path: Path, start_grpc: Callable[..., Any]) -> None:
     path = tmp_path / "log"
