@@ -102,11 +102,10 @@ def entries(log: Log, request: Request) -> Stream:
     A client that comes back says by Last-Event-ID which it had last.
     """
     given = parameters(request.query, _FROM)
+    start = decimal(given["start"], "start") if "start" in given else int(log.size)
     last = request.header(b"last-event-id")
-    if last is not None:
+    if last is not None:  # a client that comes back asks with the address it began with
         start = decimal(last, "last-event-id") + 1
-    else:
-        start = decimal(given["start"], "start") if "start" in given else int(log.size)
 
     async def stream(pause: Pause) -> AsyncGenerator[bytes, None]:
         at = start

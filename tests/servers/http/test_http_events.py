@@ -129,6 +129,7 @@ def test_checkpoints_are_the_signed_notes_and_grow(server: Any) -> None:
         ("/events/entries?start=-1", {}, "start"),
         ("/events/entries?from=1", {}, "from"),
         ("/events/entries", {"Last-Event-ID": "x"}, "last-event-id"),
+        ("/events/entries?start=x", {"Last-Event-ID": "1"}, "start"),
         ("/events/checkpoints?start=1", {}, "start"),
     ],
 )
