@@ -7,6 +7,7 @@ producer_delivery   sending in order, trying again, deadlines
 producer_checks     what the log answered against what it signed
 producer_transport  what is asked of the way to the log
 producer_stream     that way over gRPC
+producer_targets    from the name of a log to a producer for it
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from merklelog.client.trust import Trust
-from merklelog.errors import ClosedError, MerklelogError, OverloadedError, StoppedError, UnavailableError
+from merklelog.errors import ClosedError, MerklelogError, OverloadedError, StoppedError
 from merklelog.protocol.advance import TrustedHead
 
 from .producer_batch import Sent, fresh
 from .producer_buffer import Buffer, ProducerOptions
 from .producer_checks import Checker
 from .producer_delivery import Delivery
-from .producer_transport import Proofs, Transport
+from .producer_transport import Sender
 
 LOGGER: Final = logging.getLogger("merklelog.producer")
 _DEFAULTS: Final = ProducerOptions()
 _ROOM_SECONDS: Final = 0.005
 _EXIT_SECONDS: Final = 5.0
 
-Connect = Callable[[], Transport]
+Connect = Callable[[], Sender]
 _living: Final[weakref.WeakSet[Producer]] = weakref.WeakSet()
 
 
@@ -53,7 +54,12 @@ class Producer:
     """
 
     def __init__(
-        self, connect: Connect, trust: Trust, options: ProducerOptions = _DEFAULTS, *, name: str = ""
+        self,
+        connect: Connect,
+        trust: Trust,
+        options: ProducerOptions = _DEFAULTS,
+        *,
+        close_at_exit: bool = True,
     ) -> None:
         self._connect = connect
         self._trust = trust
@@ -63,11 +69,8 @@ class Producer:
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
         self._checker: Checker | None = None
-        self._transport: Transport | None = None
-        self._closing = False
-        self._thread = threading.Thread(
-            target=self._run, name=f"merklelog-producer{name and '-'}{name}", daemon=True
-        )
+        self._at_exit = close_at_exit
+        self._thread = threading.Thread(target=self._run, name="merklelog-producer", daemon=True)
         _living.add(self)
         self._thread.start()
 
@@ -123,7 +126,6 @@ class Producer:
 
         Raises what `flush` does. Closing again does nothing.
         """
-        self._closing = True
         self._buffer.close(ClosedError("the producer was closed"))
         done = self._buffer.flush(timeout)
         if not done:
@@ -166,13 +168,12 @@ class Producer:
             self._buffer.abandon(stopped)
 
     async def _deliver(self) -> None:
-        transport = self._transport = self._connect()
+        sender = self._connect()
         try:
-            checker = self._checker = Checker(self._trust, transport, self._ask)
-            await Delivery(self._buffer, self._options, transport, checker, self._changed).run()
+            checker = self._checker = Checker(self._trust, sender.proofs)
+            await Delivery(self._buffer, self._options, sender, checker, self._changed).run()
         finally:
-            self._transport = None
-            await transport.close()
+            await sender.close()
 
     def _wake(self) -> None:
         self._call(self._changed.set)
@@ -187,50 +188,22 @@ class Producer:
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
 
-    # --- proofs on demand -------------------------------------------------------------------------------------
+    def owns(self, thread: int | None) -> bool:
+        """Whether that is the producer's own thread."""
+        return thread == self._thread.ident
 
-    def _ask(self, question: Callable[[Proofs], Coroutine[Any, Any, Any]]) -> Any:
-        """Ask the log over the open connection, and after the end over one of its own."""
-        if threading.current_thread() is self._thread:
-            raise UnavailableError("a proof can not be waited for in a callback of the producer")
-        transport = self._transport
-        if transport is not None:
-            try:
-                return asyncio.run_coroutine_threadsafe(question(transport), self._loop).result()
-            except asyncio.CancelledError:  # it was closed meanwhile
-                LOGGER.debug("the producer was closed while a proof was asked for: asking anew")
-        return _in_a_thread(lambda: self._ask_once(question))
-
-    async def _ask_once(self, question: Callable[[Proofs], Coroutine[Any, Any, Any]]) -> Any:
-        transport = self._connect()
+    def leave(self) -> None:
+        """At the end of the program: give what is collected a last chance, and say what came too late."""
+        if not self._at_exit:
+            return
         try:
-            return await question(transport)
-        finally:
-            await transport.close()
+            self.close(_EXIT_SECONDS)
+        except (MerklelogError, TimeoutError) as error:
+            LOGGER.error("entries were not stored, or not verified, when the program ended: %s", error)
 
     def forget(self) -> None:
         """In a forked child: this producer takes nothing any more."""
-        self._transport = None
         self._buffer.forget()
-
-
-def _in_a_thread(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run a coroutine to its end, whether or not the caller's thread has an event loop of its own running."""
-    outcome: list[Any] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(asyncio.run(ask()))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failed.append(error)
-
-    thread = threading.Thread(target=run, name="merklelog-proof", daemon=True)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return outcome[0]
 
 
 def _forget_all() -> None:
@@ -238,14 +211,10 @@ def _forget_all() -> None:
         producer.forget()
 
 
-def _close_all() -> None:
-    """At the end of the program: give what is collected a last chance, and say what came too late."""
+def _leave_all() -> None:
     for producer in list(_living):
-        try:
-            producer.close(_EXIT_SECONDS)
-        except (MerklelogError, TimeoutError) as error:
-            LOGGER.error("entries were not stored, or not verified, when the program ended: %s", error)
+        producer.leave()
 
 
 os.register_at_fork(after_in_child=_forget_all)
-atexit.register(_close_all)
+atexit.register(_leave_all)

@@ -2,35 +2,27 @@
 
 A producer that is alone with its log needs no proof: it knows the peaks of the tree it verified last, adds its own
 leaf hashes and must come to the root that was signed. Where others append too, one range proof shows all of its
-entries, and one consistency proof that the new tree extends the last one.
+entries that stand side by side, and one consistency proof that the new tree extends the last one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
+from merklelog.client.receipts import RangeProofs, SingleProofs, tree_before, tree_before_range
 from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import ForkError, ProofError, StaleError
-from merklelog.log.receipt import BatchReceipt
+from merklelog.log.receipt import BatchReceipt, ProofSource
 from merklelog.protocol.advance import TrustedHead
-from merklelog.tree import (
-    CompactRange,
-    Hash,
-    verify_consistency,
-    verify_inclusion,
-    verify_range,
-)
+from merklelog.tree import CompactRange, Hash, verify_consistency, verify_inclusion, verify_range
 
 from .producer_batch import Batch
 from .producer_transport import Answer, Proofs
 
 _KEEP_SECONDS: Final = 1.0
-
-# Runs a question to the log from any thread and gives its answer.
-Ask = Callable[[Callable[[Proofs], Coroutine[Any, Any, Any]]], Any]
+_PROOF_SECONDS: Final = 15.0
 
 
 class Answered(NamedTuple):
@@ -40,33 +32,19 @@ class Answered(NamedTuple):
     answer: Answer
 
 
-@dataclass(slots=True)
-class _Run:
-    """Entries of one or more batches that the log says stand side by side."""
-
-    start: int
-    hashes: list[Hash] = field(default_factory=list)
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.hashes)
-
-
 class Checker:
     """Verifies answers, in the order they were given, against a trust that only advances.
 
     The trust's own head is moved at most once a second, and by `keep`: where it is a file, that costs a sync.
     """
 
-    def __init__(self, trust: Trust, proofs: Proofs, ask: Ask) -> None:
+    def __init__(self, trust: Trust, proofs: Proofs) -> None:
         self._trust = trust
         self._proofs = proofs
-        self._ask = ask
         self._kept = trust.head
         self._head = trust.head  # verified to extend `_kept`
-        self._tree: CompactRange | None = (
-            None if self._head is not None and self._head.size else CompactRange()
-        )
+        empty = self._head is None or not self._head.size
+        self._tree = CompactRange() if empty else None  # the peaks of the head's tree, where they are known
         self._keep_at = 0.0
 
     @property
@@ -86,15 +64,22 @@ class Checker:
             raise ProofError(f"answer: got a checkpoint of size {head.size}, want {newest.size}")
         if self._head is not None and head.size < self._head.size:
             raise StaleError(f"the log answers with size {head.size}; {self._head.size} was verified already")
-        runs, scattered = _arranged(group, head.size)
-        tree, extends = await self._place(runs, head)
-        await self._find(scattered, head)
-        if not extends:
+        receipts: list[BatchReceipt] = []
+        tree: CompactRange | None = None
+        continues = False
+        for run in _runs(group, head.size):
+            if isinstance(run[0].answer.indexes, range):
+                source, tree, follows = await self._place(run, head)
+                continues = continues or follows
+            else:
+                source = await self._find(run[0], head)
+            receipts += [_receipts(each, source, head) for each in run]
+        if not continues:
             await self._extend(self._head, head)
         self._head, self._tree = head, tree
         if time.monotonic() >= self._keep_at:
             await self.keep()
-        return [self._receipts(batch, answer, head) for batch, answer in group]
+        return receipts
 
     async def keep(self) -> None:
         """Move the trust's head to the newest one; where another was quicker, prove that both are one history."""
@@ -110,88 +95,107 @@ class Checker:
         if self._kept is not None and self._kept.size > head.size:
             self._head, self._tree = self._kept, None
 
-    async def _place(self, runs: list[_Run], head: TrustedHead) -> tuple[CompactRange | None, bool]:
-        """Verify that every run stands where the log says; gives the tree's peaks, and whether they were seen to
-        extend the last tree.
+    async def _place(
+        self, run: Sequence[Answered], head: TrustedHead
+    ) -> tuple[ProofSource, CompactRange, bool]:
+        """Verify that neighbours stand where the log says.
+
+        Gives what their proofs are made of, the tree's peaks, and whether that tree was seen to extend the last.
+        """
+        leaves = [leaf for each in run for leaf in each.batch.hashes]
+        start = run[0].answer.indexes[0]
+        proof, tree = self._alone(leaves, start, head)
+        if tree is None:
+            proof = await self._proofs.range_proof(
+                start, start + len(leaves), head.size, head.root, _PROOF_SECONDS
+            )
+            tree = verify_range(leaves, start, head.size, proof, head.root)
+        follows = self._head is not None and self._head.size == start
+        if follows and self._head is not None and tree_before_range(start, proof) != self._head.root:
+            raise _fork(self._head, head, f"the tree of size {head.size} does not begin with that of {start}")
+        return RangeProofs(leaves, start, head.size, proof), tree, follows
+
+    def _alone(
+        self, leaves: list[Hash], start: int, head: TrustedHead
+    ) -> tuple[Sequence[Hash], CompactRange | None]:
+        """The range proof and the tree, when these leaves are all that is new; else no tree.
+
+        None too where they do not make the root: the proof the log then shows tells a fork from a wrong answer.
         """
         held = self._tree
-        tree: CompactRange | None = None
-        extends = False
-        known = held is not None and len(runs) == 1 and (runs[0].start, runs[0].end) == (held.end, head.size)
-        for run in runs:
-            if known and held is not None:
-                proof: Sequence[Hash] = held.hashes
-            else:
-                proof = await self._proofs.range_proof(run.start, run.end, head.size)
-            tree = verify_range(run.hashes, run.start, head.size, proof, head.root)
-            # The proof begins with the peaks of the tree before the run (`tree.tree_from_range`).
-            if held is not None and run.start == held.end:
-                extends = extends or tuple(proof[: run.start.bit_count()]) == held.hashes
-        return tree, extends
+        if held is None or held.end != start or start + len(leaves) != head.size:
+            return (), None
+        try:
+            return held.hashes, verify_range(leaves, start, head.size, held.hashes, head.root)
+        except ProofError:
+            return (), None
 
-    async def _find(self, scattered: list[Answered], head: TrustedHead) -> None:
+    async def _find(self, answered: Answered, head: TrustedHead) -> ProofSource:
         """Verify entries that do not stand side by side: repeats in a log that dedupes."""
-        for batch, answer in scattered:
-            proofs = await self._proofs.inclusion_proofs(answer.indexes, head.size)
-            if len(proofs) != len(answer.indexes):
-                raise ProofError(f"proofs: got {len(proofs)}, want {len(answer.indexes)}")
-            for leaf, index, proof in zip(batch.hashes, answer.indexes, proofs, strict=True):
-                verify_inclusion(leaf, index, head.size, proof, head.root)
+        batch, answer = answered
+        found = await self._proofs.inclusions(answer.indexes, head.size, head.root, _PROOF_SECONDS)
+        if len(found) != len(answer.indexes):
+            raise ProofError(f"inclusion proofs: got {len(found)}, want {len(answer.indexes)}")
+        for leaf, index, each in zip(batch.hashes, answer.indexes, found, strict=True):
+            verify_inclusion(leaf, index, head.size, each.proof, head.root)
+        return SingleProofs({index: each.proof for index, each in zip(answer.indexes, found, strict=True)})
 
     async def _extend(self, old: TrustedHead | None, new: TrustedHead) -> None:
         """Demand that the new head's tree begins with the old one's."""
         if old is None or old.size == 0:
             return
-        proof: Sequence[Hash] = ()
-        if new.size > old.size:
-            proof = await self._proofs.consistency_proof(old.size, new.size)
+        if old.size == new.size:
+            if old.root != new.root:
+                raise _fork(old, new, f"two roots for size {new.size}")
+            return
+        proof = await self._proofs.consistency(old.size, new.size, new.root, _PROOF_SECONDS)
         try:
             verify_consistency(old.size, new.size, old.root, new.root, proof)
         except ProofError as error:
-            raise ForkError(f"two histories of one log: {error}", old.note, new.note) from error
+            await self._accuse(old, new, error)
+            raise
 
-    def _receipts(self, batch: Batch, answer: Answer, head: TrustedHead) -> BatchReceipt:
-        source = _ProofsOnDemand(self._ask, answer.indexes, batch.hashes, head.root)
-        return BatchReceipt(source, answer.indexes, batch.hashes, head.size, head.note)
+    async def _accuse(self, old: TrustedHead, new: TrustedHead, fault: ProofError) -> None:
+        """A wrong proof may hide a fork: it does when the new tree is shown to begin otherwise.
 
-
-class _ProofsOnDemand:
-    """The inclusion proofs of one batch's entries, asked for one at a time and verified."""
-
-    __slots__ = ("_ask", "_hashes", "_indexes", "_root")
-
-    def __init__(self, ask: Ask, indexes: Sequence[int], hashes: list[Hash], root: Hash) -> None:
-        self._ask = ask
-        self._indexes = indexes
-        self._hashes = hashes
-        self._root = root
-
-    def inclusion_proof(self, index: int, size: int | None = None) -> list[Hash]:
-        """The verified proof. Raises ProofError, and what the transport raises."""
-        tree_size = size or 0
-        found = self._ask(lambda proofs: proofs.inclusion_proofs([index], tree_size))
+        The proof of leaf `old.size` leads to the new root or not; if so, all before that leaf comes out of it.
+        """
+        found = await self._proofs.inclusions((old.size,), new.size, new.root, _PROOF_SECONDS)
         if len(found) != 1:
-            raise ProofError(f"proofs: got {len(found)}, want 1")
-        proof = list(found[0])
-        leaf = self._hashes[self._indexes.index(index)]
-        verify_inclusion(leaf, index, tree_size, proof, self._root)
-        return proof
+            return
+        try:
+            verify_inclusion(found[0].leaf, old.size, new.size, found[0].proof, new.root)
+        except ProofError:
+            return  # two wrong proofs show no fork; the caller raises the first
+        if tree_before(old.size, new.size, found[0].proof) != old.root:
+            raise _fork(old, new, str(fault)) from fault
 
 
-def _arranged(group: Sequence[Answered], size: int) -> tuple[list[_Run], list[Answered]]:
-    """The batches as runs of neighbours, and those whose entries are not neighbours. Raises ProofError."""
-    runs: list[_Run] = []
-    scattered: list[Answered] = []
+def _receipts(answered: Answered, source: ProofSource, head: TrustedHead) -> BatchReceipt:
+    batch, answer = answered
+    return BatchReceipt(source, answer.indexes, batch.hashes, head.size, head.note)
+
+
+def _fork(old: TrustedHead, new: TrustedHead, why: str) -> ForkError:
+    return ForkError(f"two histories of {old.origin!r}: {why}", old.note, new.note)
+
+
+def _runs(group: Sequence[Answered], size: int) -> list[list[Answered]]:
+    """The batches, neighbours in the log together; those whose entries are not neighbours alone.
+
+    Raises ProofError for another number of indexes than entries, and for one outside the tree.
+    """
+    runs: list[list[Answered]] = []
+    end: int | None = None
     for each in group:
-        batch, answer = each
-        if len(answer.indexes) != len(batch.hashes):
-            raise ProofError(f"answer: got {len(answer.indexes)} indexes, want {len(batch.hashes)}")
-        if max(answer.indexes) >= size:
-            raise ProofError(f"answer: got index {max(answer.indexes)}, want less than the tree size {size}")
-        if not isinstance(answer.indexes, range):
-            scattered.append(each)
-            continue
-        if not runs or runs[-1].end != answer.indexes.start:
-            runs.append(_Run(answer.indexes.start))
-        runs[-1].hashes += batch.hashes
-    return runs, scattered
+        indexes = each.answer.indexes
+        if len(indexes) != len(each.batch.hashes):
+            raise ProofError(f"answer: got {len(indexes)} indexes, want {len(each.batch.hashes)}")
+        if max(indexes) >= size:
+            raise ProofError(f"answer: got index {max(indexes)}, want less than the tree size {size}")
+        if isinstance(indexes, range) and indexes.start == end:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+        end = indexes.stop if isinstance(indexes, range) else None
+    return runs

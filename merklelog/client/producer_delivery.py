@@ -17,15 +17,17 @@ from merklelog.errors import (
     OverloadedError,
     StaleError,
     UnavailableError,
+    UnreachableError,
     VerificationError,
 )
 
 from .producer_batch import Batch
 from .producer_buffer import Buffer, ProducerOptions
 from .producer_checks import Answered, Checker
-from .producer_transport import Answer, Transport
+from .producer_transport import Answer, Sender
 
-TEMPORARY = (OverloadedError, UnavailableError)
+# Whoever did not answer may have stored it: to go on before that is known would break the order.
+TEMPORARY = (OverloadedError, UnreachableError)
 _FATAL = (VerificationError, FormatError, StaleError)
 
 
@@ -36,13 +38,13 @@ class Delivery:
         self,
         buffer: Buffer,
         options: ProducerOptions,
-        transport: Transport,
+        sender: Sender,
         checker: Checker,
         changed: asyncio.Event,
     ) -> None:
         self._buffer = buffer
         self._options = options
-        self._transport = transport
+        self._sender = sender
         self._checker = checker
         self._changed = changed
         self._sent: deque[tuple[Batch, asyncio.Future[Answer]]] = deque()
@@ -88,7 +90,7 @@ class Delivery:
             batch = self._again.popleft() if self._again else self._buffer.take(now)
             if batch is None:
                 return
-            answer = self._transport.send(batch.entries, batch.key)
+            answer = self._sender.send(batch.entries, batch.key)
             answer.add_done_callback(lambda _answer: self._changed.set())
             self._sent.append((batch, answer))
             batch.hashes  # noqa: B018 - made now, while the log is at work
@@ -143,7 +145,7 @@ class Delivery:
         await self._recall()
         if isinstance(error, TEMPORARY):
             self._trouble = error
-            self._not_before = time.monotonic() + self._attempts.pause(error)
+            self._not_before = time.monotonic() + self._attempts.pause(_as_temporary(error))
         else:
             self._fail([self._again.popleft()], error)
 
@@ -152,7 +154,7 @@ class Delivery:
         answers = [answer for _, answer in self._sent]
         self._again.extendleft(reversed([batch for batch, _ in self._sent]))
         self._sent.clear()
-        await self._transport.reset()
+        await self._sender.reset()
         for answer in answers:
             answer.cancel()
             if answer.done() and not answer.cancelled():
@@ -207,7 +209,7 @@ class Delivery:
                 receipts = await self._checker.check(group)
             except TEMPORARY as error:
                 self._trouble = error
-                await asyncio.sleep(attempts.pause(error))
+                await asyncio.sleep(attempts.pause(_as_temporary(error)))
                 group = self._unexpired(group)
                 continue
             for (batch, _), receipt in zip(group, receipts, strict=True):
@@ -221,3 +223,8 @@ class Delivery:
         late = [each.batch for each in group if each.batch.created < before]
         self._fail(late, self._too_late("the log stored it but did not prove it"))
         return [each for each in group if each.batch.created >= before]
+
+
+def _as_temporary(error: OverloadedError | UnreachableError) -> OverloadedError | UnavailableError:
+    """As one of the errors after which `retry` knows a pause."""
+    return error if isinstance(error, OverloadedError | UnavailableError) else UnavailableError(str(error))

@@ -1,25 +1,21 @@
-"""The way to a log over gRPC: one AppendStream for the batches, unary calls for proofs."""
+"""The way of a producer to its log over gRPC: one AppendStream for the batches."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from merklelog.client.grpc_aio import GrpcAioTransport, open_channel
+from merklelog.client.grpc_wire import SERVICE, Place, error_of
 from merklelog.errors import FormatError, MerklelogError, UnavailableError
-from merklelog.tree import Hash
 from merklelog.v1 import log_pb2 as pb
 
 from .producer_transport import Answer
-
-_SERVICE: Final = "/merklelog.v1.LogService/"
-_PROOF_SECONDS: Final = 30.0
-
-Metadata = tuple[tuple[str, str], ...]
 
 
 class _Waiting(NamedTuple):
@@ -28,30 +24,28 @@ class _Waiting(NamedTuple):
 
 
 class GrpcStream:
-    """A transport of a producer over a channel, which it owns.
+    """A transport of a producer: its channel to the server at a place, for the log of an origin.
 
-    `failure` says which error of this project a call's end is.
+    Without an origin it is for the only log that the server has.
     """
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        *,
-        failure: Callable[[grpc.RpcError], MerklelogError],
-        metadata: Metadata = (),
-        origin: str = "",
-    ) -> None:
-        self._channel = channel
-        self._failure = failure
-        self._metadata = metadata
+    def __init__(self, place: Place, origin: str = "") -> None:
+        self._place = place
         self._origin = origin
+        self._channel = open_channel(place)
+        self._proofs = GrpcAioTransport(place, origin)
         self._stream: _Stream | None = None
 
+    @property
+    def proofs(self) -> GrpcAioTransport:
+        """See Sender."""
+        return self._proofs
+
     def send(self, entries: Sequence[bytes], key: bytes) -> asyncio.Future[Answer]:
-        """See Transport."""
+        """See Sender."""
         if self._stream is None:
-            call = self._channel.stream_stream(f"{_SERVICE}AppendStream", _as_it_is, _as_it_is)
-            self._stream = _Stream(call, self._metadata, self._failure)
+            call = self._channel.stream_stream(f"{SERVICE}AppendStream", _as_it_is, _as_it_is)
+            self._stream = _Stream(call, self._place)
         request = pb.AppendStreamRequest(
             origin=self._origin,
             entries=[pb.NewEntry(data=entry) for entry in entries],
@@ -61,46 +55,16 @@ class GrpcStream:
         return self._stream.send(request.SerializeToString(), len(entries))
 
     async def reset(self) -> None:
-        """See Transport."""
+        """See Sender."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.cancel()
 
     async def close(self) -> None:
-        """See Transport."""
+        """See Sender."""
         await self.reset()
         await self._channel.close(None)
-
-    async def range_proof(self, start: int, end: int, size: int) -> Sequence[Hash]:
-        """See Proofs."""
-        request = pb.GetInclusionProofsRequest(
-            origin=self._origin, range_start=start, range_end=end, tree_size=size
-        )
-        answer = await self._ask("GetInclusionProofs", request, pb.GetInclusionProofsResponse)
-        return [Hash(each) for each in answer.range_proof]
-
-    async def inclusion_proofs(self, indexes: Sequence[int], size: int) -> Sequence[Sequence[Hash]]:
-        """See Proofs."""
-        request = pb.GetInclusionProofsRequest(origin=self._origin, indexes=indexes, tree_size=size)
-        answer = await self._ask("GetInclusionProofs", request, pb.GetInclusionProofsResponse)
-        return [[Hash(each) for each in entry.proof] for entry in answer.entries]
-
-    async def consistency_proof(self, old: int, new: int) -> Sequence[Hash]:
-        """See Proofs."""
-        request = pb.GetConsistencyProofRequest(origin=self._origin, old_size=old, new_size=new)
-        answer = await self._ask("GetConsistencyProof", request, pb.GetConsistencyProofResponse)
-        return [Hash(each) for each in answer.proof]
-
-    async def _ask(self, method: str, request: Any, kind: Any) -> Any:
-        call = self._channel.unary_unary(
-            f"{_SERVICE}{method}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=kind.FromString,
-        )
-        try:
-            return await call(request, timeout=_PROOF_SECONDS, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise self._failure(error) from error
+        await self._proofs.close()
 
 
 def _as_it_is(data: bytes) -> bytes:
@@ -111,15 +75,13 @@ def _as_it_is(data: bytes) -> bytes:
 class _Stream:
     """One AppendStream call: requests go out in order, and so do the answers come in."""
 
-    def __init__(
-        self, call: Any, metadata: Metadata, failure: Callable[[grpc.RpcError], MerklelogError]
-    ) -> None:
-        self._failure = failure
+    def __init__(self, call: Any, place: Place) -> None:
+        self._where = place.target
         self._out: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._waiting: deque[_Waiting] = deque()
         self._error: MerklelogError | None = None
-        self._call = call(self._requests(), metadata=metadata)
+        self._call = call(self._requests(), metadata=place.metadata)
         self._reader = asyncio.create_task(self._read())
 
     def send(self, request: bytes, count: int) -> asyncio.Future[Answer]:
@@ -148,9 +110,9 @@ class _Stream:
         try:
             async for data in self._call:
                 self._take(pb.AppendStreamResponse.FromString(data))
-            error: MerklelogError = UnavailableError("the server ended the stream of appends")
+            error: MerklelogError = UnavailableError(f"{self._where}: the server ended the stream of appends")
         except grpc.RpcError as failed:
-            error = self._failure(failed)
+            error = error_of(self._where, failed)
             error.__cause__ = failed
         except MerklelogError as failed:
             error = failed

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from merklelog.client.transport import Included
 from merklelog.tree import Hash
 
 
@@ -14,7 +15,7 @@ from merklelog.tree import Hash
 class Answer:
     """What a log says of one batch: the index of each entry, and the signed note over a tree that has them all.
 
-    Nothing of it is verified yet.
+    Indexes that go up one by one are a `range`. Nothing of it is verified yet.
     """
 
     indexes: Sequence[int]
@@ -23,26 +24,35 @@ class Answer:
 
 
 class Proofs(Protocol):
-    """Where proofs come from; none of them is verified yet.
+    """Where proofs come from, as `transport.AsyncTransport` gives them; none of them is verified yet."""
 
-    Every method raises a MerklelogError: OverloadedError and UnavailableError for what may come right by itself.
+    async def inclusions(
+        self, indexes: Sequence[int], size: int, root: Hash, seconds: float
+    ) -> Sequence[Included]:
+        """See AsyncTransport."""
+        ...
+
+    async def range_proof(
+        self, start: int, end: int, size: int, root: Hash, seconds: float
+    ) -> Sequence[Hash]:
+        """See AsyncTransport."""
+        ...
+
+    async def consistency(self, old: int, size: int, root: Hash, seconds: float) -> Sequence[Hash]:
+        """See AsyncTransport."""
+        ...
+
+
+class Sender(Protocol):
+    """A way to one log, made and used in one event loop; `proofs` is where its answers' proofs come from.
+
+    Everything raises a MerklelogError: OverloadedError and UnavailableError for what may come right by itself.
     """
 
-    async def range_proof(self, start: int, end: int, size: int) -> Sequence[Hash]:
-        """The proof of the entries [start, end) in the tree of `size`, as `tree.verify_range` takes it."""
+    @property
+    def proofs(self) -> Proofs:
+        """Where proofs come from."""
         ...
-
-    async def inclusion_proofs(self, indexes: Sequence[int], size: int) -> Sequence[Sequence[Hash]]:
-        """The inclusion proof of each entry in the tree of `size`."""
-        ...
-
-    async def consistency_proof(self, old: int, new: int) -> Sequence[Hash]:
-        """The proof that the tree of `old` entries begins that of `new`."""
-        ...
-
-
-class Transport(Proofs, Protocol):
-    """A way to one log, made and used in one event loop."""
 
     def send(self, entries: Sequence[bytes], key: bytes) -> asyncio.Future[Answer]:
         """Append these entries, all or none, under this idempotency key.

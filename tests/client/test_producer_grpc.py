@@ -1,0 +1,475 @@
+"""Producer and logging handler over the network: a server in a process of its own, killed and started again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import merklelog
+from merklelog.client.logging_handler import MerklelogHandler
+from merklelog.client.producer import ProducerOptions
+from merklelog.client.producer_targets import open_producer
+from merklelog.errors import (
+    ClosedError,
+    KeyFormatError,
+    MerklelogError,
+    SignatureError,
+    UnavailableError,
+    UnknownLogError,
+    UsageError,
+)
+from merklelog.formats import MAX_ENTRY, format_vkey, parse_proof, single_log_policy
+from merklelog.protocol import verify_proof_file
+from merklelog.tree import leaf_hash
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNER = ROOT / "tests" / "servers" / "grpc_server.py"
+ORIGIN = "produced.example/log"
+SECONDS = 60
+
+
+class Server:
+    """A server process at a port that stays its own, over one log."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def target(self) -> str:
+        return f"grpc://127.0.0.1:{self.port}"
+
+    def start(self, *words: object) -> None:
+        command = [sys.executable, str(RUNNER), "--port", str(self.port), *map(str, words), str(self.log)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():
+            pytest.fail(f"the server did not start: {self.process.communicate()[1]}")
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.communicate(timeout=SECONDS)
+            self.process = None
+
+    def entries(self) -> list[bytes]:
+        """All entries, read once nobody writes."""
+        self.end()
+        with merklelog.open_reader(self.log) as log:
+            return list(log.entries(0, log.size))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("produced") / "log"
+    merklelog.create_log(path, ORIGIN, settings={"store.min_free_bytes": 0})
+    return path
+
+
+@pytest.fixture(scope="session")
+def vkeys(template: Path) -> list[str]:
+    with merklelog.open_reader(template) as log:
+        return [format_vkey(key) for key in log.vkeys]
+
+
+@pytest.fixture
+def server(template: Path, tmp_path: Path) -> Iterator[Server]:
+    """A running server over an empty log."""
+    made = Server(Path(shutil.copytree(template, tmp_path / "log")))
+    made.start()
+    yield made
+    made.end(signal.SIGKILL)
+
+
+def test_entries_over_the_network_are_verified_and_proven(
+    server: Server, vkeys: list[str], tmp_path: Path
+) -> None:
+    with open_producer(server.target, vkeys[:1], state=tmp_path / "state") as producer:
+        sent = [producer.send(b"entry %d" % i) for i in range(2_500)]
+        receipts = [each.result(SECONDS) for each in sent]
+    assert [receipt.index for receipt in receipts] == list(range(2_500))
+    policy = single_log_policy(merklelog.client.trust.policy_of(vkeys[:1]).logs[0].key for _ in (1,))
+    for i in (0, 255, 1_000, 2_499):
+        proof = parse_proof(receipts[i].to_bytes())
+        assert verify_proof_file(proof, leaf_hash(b"entry %d" % i), policy).index == i
+    with open_producer(server.target, vkeys, state=tmp_path / "state") as producer:
+        assert producer.head is not None
+        assert producer.head.size == 2_500
+        assert producer.send(b"more").result(SECONDS).index == 2_500
+    assert server.entries() == [*(b"entry %d" % i for i in range(2_500)), b"more"]
+
+
+def test_alone_with_its_log_it_asks_for_no_proof(
+    server: Server, vkeys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("range_proof", "inclusions", "consistency"):
+        monkeypatch.setattr(
+            f"merklelog.client.grpc_aio.GrpcAioTransport.{name}", lambda *_, name=name: asked.append(name)
+        )
+    options = ProducerOptions(linger_seconds=0, max_batch_entries=10)
+    with open_producer(server.target, vkeys, options) as producer:
+        for i in range(5_000):
+            producer.send(b"%d" % i)
+    assert asked == []
+
+
+def test_a_killed_server_loses_nothing_and_stores_nothing_twice(server: Server, vkeys: list[str]) -> None:
+    """kill -9 three times under load; every entry is acknowledged, and stands there once and in order."""
+    options = ProducerOptions(linger_seconds=0, max_batch_entries=50)
+    count = 0
+    with open_producer(server.target, vkeys, options) as producer:
+        for _ in range(3):
+            for _ in range(3_000):
+                producer.send(b"%d" % count)
+                count += 1
+            while producer.head is None or producer.head.size < count - 2_500:
+                time.sleep(0.001)
+            server.end(signal.SIGKILL)
+            server.start()
+        last = producer.send(b"%d" % count)
+        assert last.result(SECONDS).index == count
+    assert server.entries() == [b"%d" % i for i in range(count + 1)]
+
+
+def test_a_server_that_stops_in_good_order_loses_nothing(server: Server, vkeys: list[str]) -> None:
+    options = ProducerOptions(linger_seconds=0, max_batch_entries=20)
+    with open_producer(server.target, vkeys, options) as producer:
+        for i in range(4_000):
+            producer.send(b"%d" % i)
+        server.end(signal.SIGTERM)
+        server.start()
+    assert server.entries() == [b"%d" % i for i in range(4_000)]
+
+
+def test_a_server_that_is_not_there_is_waited_for(server: Server, vkeys: list[str]) -> None:
+    server.end()
+    options = ProducerOptions(deadline_seconds=0.3)
+    with open_producer(server.target, vkeys, options) as producer:
+        with pytest.raises(UnavailableError, match=r"within 0\.3 s.*127\.0\.0\.1"):
+            producer.send(b"a").result(SECONDS)
+        # heard of it once: the end is to say nothing more
+        with pytest.raises(UnavailableError):
+            producer.flush(SECONDS)
+    with open_producer(server.target, vkeys) as producer:
+        sent = producer.send(b"b")
+        server.start()
+        assert sent.result(SECONDS).index == 0
+
+
+def test_a_server_that_refuses_says_why(server: Server, vkeys: list[str]) -> None:
+    with open_producer(server.target, vkeys, origin="other.example/log") as producer:
+        with pytest.raises(UnknownLogError, match=r"other\.example/log"):
+            producer.send(b"a").result(SECONDS)
+        with pytest.raises(UnknownLogError):
+            producer.flush(SECONDS)
+
+
+def test_keys_of_another_log_believe_nothing(server: Server, tmp_path: Path) -> None:
+    keys = merklelog.create_log(tmp_path / "other", ORIGIN)
+    producer = open_producer(server.target, [keys[0]])
+    with pytest.raises(SignatureError):
+        producer.send(b"a").result(SECONDS)
+    with pytest.raises(SignatureError):
+        producer.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "trust", "options", "error"),
+    [
+        ("http://127.0.0.1:1", None, {}, UsageError),
+        ("a/directory", None, {}, UsageError),
+        ("grpc://", None, {}, UsageError),
+        ("grpc://host/path", None, {}, UsageError),
+        ("grpc://127.0.0.1:1", ["nonsense"], {}, KeyFormatError),
+        ("grpc://127.0.0.1:1", [], {}, UsageError),
+        ("grpc://127.0.0.1:1", None, {"token": "with space"}, UsageError),
+        ("grpc://example.com:1", None, {"token": "abc"}, UsageError),
+        ("grpcs://127.0.0.1:1", None, {"ca": "/not/there"}, UsageError),
+    ],
+)
+def test_what_can_not_be_meant_is_said_at_once(
+    vkeys: list[str], target: str, trust: Any, options: Any, error: type[MerklelogError]
+) -> None:
+    trusted = vkeys if trust is None else trust
+    with pytest.raises(error):
+        open_producer(target, trusted, **options)
+    with pytest.raises(error):
+        MerklelogHandler(target, trusted, **options)
+
+
+# --- logging -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """A logger of the test's own."""
+    made = logging.Logger("shop")
+    yield made
+    for handler in list(made.handlers):
+        made.removeHandler(handler)
+        handler.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.005)
+
+
+def records(server: Server) -> list[dict[str, Any]]:
+    return [json.loads(entry) for entry in server.entries()]
+
+
+def test_records_become_entries(server: Server, vkeys: list[str], logger: logging.Logger) -> None:
+    handler = MerklelogHandler(server.target, vkeys)
+    logger.addHandler(handler)
+    logger.warning("paid %d by %s", 7, "Ä")
+    logger.info(
+        "order",
+        extra={
+            "order": 12,
+            "what": {
+                1,
+            },
+        },
+    )
+    try:
+        raise ZeroDivisionError("by nothing")
+    except ZeroDivisionError:
+        logger.exception("failed", stack_info=True)
+    handler.flush()
+    assert (handler.stored, handler.lost) == (3, 0)
+    handler.close()
+    paid, order, failed = records(server)
+    assert paid["message"] == "paid 7 by Ä"
+    assert (paid["level"], paid["logger"], paid["process"]) == ("WARNING", "shop", os.getpid())
+    assert paid["time"].endswith("Z")
+    assert order["extra"] == {"order": 12, "what": "{1}"}
+    assert "ZeroDivisionError: by nothing" in failed["exception"]
+    assert "test_producer_grpc" in failed["stack"]
+
+
+def test_a_handler_is_made_by_the_configuration_of_logging(server: Server, vkeys: list[str]) -> None:
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"plain": {"format": "%(levelname)s %(message)s"}},
+            "handlers": {
+                "log": {
+                    "class": "merklelog.client.logging_handler.MerklelogHandler",
+                    "target": server.target,
+                    "trust": vkeys,
+                    "options": {"linger_seconds": 0},
+                    "formatter": "plain",
+                    "level": "INFO",
+                }
+            },
+            "loggers": {"configured": {"handlers": ["log"], "level": "DEBUG", "propagate": False}},
+        }
+    )
+    logger = logging.getLogger("configured")
+    logger.debug("too fine")
+    logger.info("told")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    assert server.entries() == [b"INFO told"]
+    with pytest.raises(UsageError, match="nonsense"):
+        MerklelogHandler(server.target, vkeys, {"nonsense": 1})
+
+
+def test_a_record_that_is_too_long_is_told_by_its_hash(
+    server: Server, vkeys: list[str], logger: logging.Logger
+) -> None:
+    logger.addHandler(MerklelogHandler(server.target, vkeys))
+    logger.error("\udc80ä" * MAX_ENTRY)
+    logger.error("lone \ud800 surrogate")
+    logger.handlers[0].close()
+    long, lone = records(server)
+    assert long["too_long"]["bytes"] > MAX_ENTRY
+    assert len(long["too_long"]["sha256"]) == 64
+    assert "\udc80ä" in long["begins"]
+    assert lone["message"] == "lone \ud800 surrogate"
+
+
+def test_what_did_not_fit_is_counted_and_told_when_there_is_room(
+    server: Server, vkeys: list[str], logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.end()
+    handler = MerklelogHandler(server.target, vkeys, {"max_pending_bytes": 4_000, "linger_seconds": 0})
+    logger.addHandler(handler)
+    began = time.monotonic()
+    for i in range(1_000):
+        logger.info("number %d", i)
+    assert time.monotonic() - began < SECONDS / 2  # nothing waited for the server
+    assert handler.lost > 900
+    assert capsys.readouterr().err.count("merklelog: ") == 1
+    server.start()
+    until(lambda: handler.stored + handler.lost == 1_000)
+    logger.info("after")
+    handler.flush()
+    handler.close()
+    got = records(server)
+    told = sum(record["lost"] for record in got if "lost" in record)
+    kept = [record for record in got if "lost" not in record]
+    assert told == handler.lost
+    assert len(kept) == 1_001 - handler.lost
+    assert kept[0]["message"] == "number 0"
+    assert kept[-1]["message"] == "after"
+
+
+def test_nothing_about_itself_is_logged_and_nothing_raises(
+    server: Server, vkeys: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the root logger at the finest level: what asyncio, gRPC and this project say must not feed itself."""
+    handler = MerklelogHandler(server.target, vkeys, {"linger_seconds": 0, "deadline_seconds": 0.2})
+    root = logging.getLogger()
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    asyncio_debug = logging.getLogger("asyncio")
+    asyncio_debug.setLevel(logging.DEBUG)
+
+    class Loud:
+        def __str__(self) -> str:
+            root.info("said while another record was being formatted")
+            return "loud"
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ZeroDivisionError("this record has no text")
+
+    try:
+        for each in (Loud(), Broken()):
+            handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "%s", (each,), None))
+        server.end()
+        root.info("to nobody")
+        until(lambda: handler.lost)
+        server.start()
+        end = time.monotonic() + SECONDS
+        while handler.stored < 2 and time.monotonic() < end:
+            root.info("to somebody")
+            time.sleep(0.05)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        asyncio_debug.setLevel(logging.NOTSET)
+        handler.close()
+    assert "this record has no text" in capsys.readouterr().err
+    got = records(server)
+    assert {record["message"] for record in got if "lost" not in record} <= {
+        "loud",
+        "to nobody",
+        "to somebody",
+    }
+    assert sum(record.get("lost", 0) for record in got) == handler.lost
+
+
+def test_a_closed_handler_takes_nothing(
+    server: Server, vkeys: list[str], logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = MerklelogHandler(server.target, vkeys)
+    logger.addHandler(handler)
+    handler.close()
+    logger.info("too late")
+    assert handler.lost == 1
+    assert ClosedError("the handler was closed").args[0] in capsys.readouterr().err
+
+
+def run(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False
+    )
+
+
+def test_the_end_of_the_program_delivers_what_is_left(server: Server, vkeys: list[str]) -> None:
+    done = run(
+        """
+        import logging, sys
+        from merklelog.client.logging_handler import MerklelogHandler
+        from merklelog.client.producer_targets import open_producer
+
+        logging.getLogger().addHandler(MerklelogHandler(sys.argv[1], sys.argv[2:]))
+        producer = open_producer(sys.argv[1], sys.argv[2:])
+        producer.send(b'"sent"')
+        logging.warning("the last word")
+        """,
+        server.target,
+        *vkeys,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    got = records(server)
+    assert "sent" in got
+    assert [record["message"] for record in got if record != "sent"] == ["the last word"]
+
+
+def test_the_end_of_the_program_says_what_is_lost(server: Server, vkeys: list[str]) -> None:
+    server.end()
+    done = run(
+        """
+        import logging, sys
+        from merklelog.client.logging_handler import MerklelogHandler
+
+        handler = MerklelogHandler(sys.argv[1], sys.argv[2:], close_seconds=0.2)
+        logging.getLogger().addHandler(handler)
+        logging.warning("to nobody")
+        """,
+        server.target,
+        *vkeys,
+    )
+    assert done.returncode == 0
+    assert "1 entries have no outcome" in done.stderr
+
+
+def test_a_child_process_logs_too(server: Server, vkeys: list[str]) -> None:
+    done = run(
+        """
+        import logging, os, sys
+        from merklelog.client.logging_handler import MerklelogHandler
+
+        logging.getLogger().addHandler(MerklelogHandler(sys.argv[1], sys.argv[2:]))
+        children = []
+        for name in ("one", "two"):
+            child = os.fork()
+            if child == 0:
+                logging.warning("child %s", name)
+                logging.shutdown()
+                os._exit(0)
+            children.append(child)
+        status = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        logging.warning("parent %s", status)
+        """,
+        server.target,
+        *vkeys,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(record["message"] for record in records(server)) == [
+        "child one",
+        "child two",
+        "parent [0, 0]",
+    ]
