@@ -6,6 +6,8 @@ fails closed: a log without a rule is not served to anyone, and one that once ha
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ PUBLIC: Final = "public"
 TOKEN: Final = "token"  # noqa: S105 - the word of the configuration
 # The most a header may have: a token has 64 characters.
 _MAX_SHOWN: Final = 512
+_MAX_KNOWN: Final = 10_000
 _EVERYTHING: Final = frozenset(Scope)
 _READ: Final = frozenset((Scope.READ,))
 _NOTHING: Final[frozenset[Scope]] = frozenset()
@@ -42,32 +45,47 @@ class LogAccess:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One log's rule: what may be done without a token, and every token of the log."""
+    """One log's rule: what may be done without a token, and every token of the log by its ID."""
 
     free: frozenset[Scope]
-    tokens: tuple[Token, ...]
+    tokens: Mapping[str, Token]
 
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """The rules of all logs at one moment, and where a token or a certificate is to be found."""
+    """The rules of all logs at one moment, and at which logs a token or a certificate is listed."""
 
     by_origin: Mapping[str, _Rule]
     by_id: Mapping[str, tuple[tuple[str, Token], ...]]
     by_certificate: Mapping[str, tuple[tuple[str, Token], ...]]
+
+    def of(self, origin: str) -> _Rule:
+        """That log's rule. Raises UnknownLogError."""
+        rule = self.by_origin.get(origin)
+        if rule is None:
+            raise UnknownLogError(f"no log of origin {origin[:255]!r} is served here")
+        return rule
+
+
+@dataclass(slots=True)
+class _State:
+    """The rules in force now. Callers look here each time, so that what is revoked ends what it began."""
+
+    rules: _Rules
+    clock: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Nameless:
     """A caller who showed nothing that counts. Where something is needed it is told so, not that it may not."""
 
-    rules: _Rules
+    state: _State
     certificate: str | None = None
     name: str = ""
 
     def may(self, scope: Scope, origin: str) -> bool:
         """Whether no token is needed. Raises UnauthenticatedError where one is, UnknownLogError."""
-        if scope in _rule(self.rules, origin).free:
+        if scope in self.state.rules.of(origin).free:
             return True
         if self.certificate is not None:
             known = (
@@ -79,25 +97,36 @@ class Nameless:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A caller who showed a token or a certificate that counts, and its scopes at each log.
+    """A caller who showed a token or a certificate that counts, and by which IDs the logs list it.
 
-    `name` is that of the token, so that idempotency keys outlive a change of tokens; or the certificate's.
+    `name` is that of the token, so that idempotency keys outlive a change of tokens; or the certificate's. From
+    `expires` on something of it does not count any more.
     """
 
     name: str
-    rules: _Rules
-    scopes: Mapping[str, frozenset[Scope]]
+    state: _State
+    listed: Mapping[str, tuple[str, ...]]
+    expires: float
 
     def may(self, scope: Scope, origin: str) -> bool:
-        """Whether the log grants it, to this holder or to anyone. Raises UnknownLogError."""
-        return scope in _rule(self.rules, origin).free or scope in self.scopes.get(origin, _NOTHING)
+        """Whether the log grants it now, to this holder or to anyone.
 
-
-def _rule(rules: _Rules, origin: str) -> _Rule:
-    rule = rules.by_origin.get(origin)
-    if rule is None:
-        raise UnknownLogError(f"no log of origin {origin[:255]!r} is served here")
-    return rule
+        Raises UnknownLogError, and UnauthenticatedError when it was revoked or expired since it was shown.
+        """
+        rule = self.state.rules.of(origin)
+        if scope in rule.free:
+            return True
+        listed = self.listed.get(origin, ())
+        counts = False
+        for each in listed:
+            token = rule.tokens.get(each)
+            if token is not None and token.good(self.state.clock()):
+                if scope in token.scopes:
+                    return True
+                counts = True
+        if listed and not counts:
+            raise UnauthenticatedError(f"what {self.name} showed has expired or was revoked")
+        return False
 
 
 class Access:
@@ -110,13 +139,16 @@ class Access:
 
     def __init__(self, *, open_to_all: bool, clock: Callable[[], float] = time.time) -> None:
         self._open_to_all = open_to_all
-        self._clock = clock
-        self._rules = _Rules({}, {}, {})
+        self._state = _State(_Rules({}, {}, {}), clock)
+        self._nameless = Nameless(self._state)
+        # Who showed what, by its hash: a client shows the same token with every request.
+        self._known: dict[bytes, Holder] = {}
 
     def refresh(self, logs: Iterable[LogAccess]) -> None:
         """Read the tokens of these logs, which are all that there are from now on.
 
-        Calls under way keep what they were granted. Raises ConfigError; then the rules stay as they were.
+        They count for callers under way too, when these are next asked what they may. Raises ConfigError; then the
+        rules stay as they were.
         """
         rules: dict[str, _Rule] = {}
         for log in logs:
@@ -124,15 +156,16 @@ class Access:
         by_id: dict[str, tuple[tuple[str, Token], ...]] = {}
         by_certificate: dict[str, tuple[tuple[str, Token], ...]] = {}
         for origin, rule in rules.items():
-            for token in rule.tokens:
+            for token in rule.tokens.values():
                 by_id[token.id] = (*by_id.get(token.id, ()), (origin, token))
                 if (name := token.certificate) is not None:
                     by_certificate[name] = (*by_certificate.get(name, ()), (origin, token))
-        self._rules = _Rules(rules, by_id, by_certificate)  # one assignment: no caller sees half of it
+        self._state.rules = _Rules(rules, by_id, by_certificate)  # one assignment: no caller sees half of it
+        self._known = {}
 
     def is_public(self, origin: str) -> bool:
         """Whether anyone may read that log, so that its answers may stand in shared caches."""
-        rule = self._rules.by_origin.get(origin)
+        rule = self._state.rules.by_origin.get(origin)
         return rule is not None and Scope.READ in rule.free
 
     def identify(self, authorization: str | None, certificate: str | None = None) -> Caller:
@@ -141,15 +174,28 @@ class Access:
         A token goes before a certificate. Raises UnauthenticatedError for a header that holds no token of ours,
         or one that is unknown, expired or revoked: also where none would be needed, for it is a mistake.
         """
-        rules = self._rules
+        state = self._state
         if authorization is not None:
-            found = _found(rules, _bearer(authorization), self._clock())
-            return _holder(found[0][1].name, rules, found)
+            return self._shown(authorization)
         if certificate is not None:
-            now = self._clock()
-            found = tuple(each for each in rules.by_certificate.get(certificate, ()) if each[1].good(now))
-            return _holder(certificate, rules, found) if found else Nameless(rules, certificate)
-        return Nameless(rules)
+            now = state.clock()
+            listed = state.rules.by_certificate.get(certificate, ())
+            found = tuple(each for each in listed if each[1].good(now))
+            return _holder(certificate, state, found) if found else Nameless(state, certificate)
+        return self._nameless
+
+    def _shown(self, authorization: str) -> Holder:
+        known = self._known
+        digest = hashlib.sha256(authorization.encode("utf-8", "surrogatepass")).digest()
+        holder = known.get(digest)
+        state = self._state
+        if holder is None or state.clock() >= holder.expires:
+            found = _found(state.rules, _bearer(authorization), state.clock())
+            holder = _holder(found[0][1].name, state, found)
+            if len(known) >= _MAX_KNOWN:
+                known.clear()
+            known[digest] = holder
+        return holder
 
 
 def _make_rule(log: LogAccess, tokens: tuple[Token, ...] | None, *, open_to_all: bool) -> _Rule:
@@ -158,7 +204,7 @@ def _make_rule(log: LogAccess, tokens: tuple[Token, ...] | None, *, open_to_all:
     # Who closes a log's reads does not mean to leave its appends open.
     is_open = tokens is None and open_to_all and log.read != TOKEN
     free = _EVERYTHING if is_open else _READ if log.read == PUBLIC else _NOTHING
-    return _Rule(free, tokens or ())
+    return _Rule(free, {token.id: token for token in tokens or ()})
 
 
 def _bearer(authorization: str) -> str:
@@ -186,8 +232,8 @@ def _found(rules: _Rules, shown: str, now: float) -> tuple[tuple[str, Token], ..
     return good
 
 
-def _holder(name: str, rules: _Rules, granted: tuple[tuple[str, Token], ...]) -> Holder:
-    scopes: dict[str, frozenset[Scope]] = {}
-    for origin, token in granted:
-        scopes[origin] = scopes.get(origin, _NOTHING) | frozenset(token.scopes)
-    return Holder(name, rules, scopes)
+def _holder(name: str, state: _State, found: tuple[tuple[str, Token], ...]) -> Holder:
+    listed: dict[str, tuple[str, ...]] = {}
+    for origin, token in found:
+        listed[origin] = (*listed.get(origin, ()), token.id)
+    return Holder(name, state, listed, min(token.expires or math.inf for _, token in found))

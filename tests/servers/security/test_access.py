@@ -10,7 +10,7 @@ import pytest
 from merklelog.errors import ConfigError, UnauthenticatedError, UnknownLogError
 from merklelog.servers.access import Access, LogAccess
 from merklelog.servers.caller import Scope
-from merklelog.servers.tokens import change_tokens, make_token
+from merklelog.servers.tokens import change_tokens, make_token, revoked
 
 NOW = 1_700_000_000
 ORIGIN = "example.com/a"
@@ -250,13 +250,52 @@ def test_a_refresh_that_fails_changes_nothing(logs: Logs) -> None:
     assert granted(access, fresh) == {"read"}
 
 
-def test_what_a_caller_was_granted_stays_through_a_refresh(logs: Logs) -> None:
-    logs.log()
+def test_what_is_revoked_ends_what_it_began(logs: Logs) -> None:
+    logs.log(read="public")
+    logs.log("example.com/open")
     shown = logs.token(Scope.APPEND)
-    access = logs.access(open_to_all=False)
-    caller = access.identify(shown)
+    other = logs.token(Scope.APPEND, certificate="CN:x")
+    assert other == "Bearer None"
+    access = logs.access(open_to_all=True)
+    callers = [access.identify(shown), access.identify(None, "CN:x")]
+    nameless = access.identify(None)
+    assert all(caller.may(Scope.APPEND, ORIGIN) for caller in callers)
+    assert nameless.may(Scope.APPEND, "example.com/open")
+    change_tokens(
+        logs.rules[ORIGIN].directory,
+        lambda old: tuple(revoked(each, NOW) for each in old),
+        lambda _tokens: None,
+    )
+    logs.token(Scope.APPEND, origin="example.com/open")
+    access.refresh(logs.rules.values())
+    for caller in callers:
+        with pytest.raises(UnauthenticatedError, match="has expired or was revoked"):
+            caller.may(Scope.APPEND, ORIGIN)
+        assert caller.may(Scope.READ, ORIGIN)
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        access.identify(shown)
+    with pytest.raises(UnauthenticatedError):
+        nameless.may(Scope.APPEND, "example.com/open")
     access.refresh([])
+    with pytest.raises(UnknownLogError):
+        callers[0].may(Scope.APPEND, ORIGIN)
+
+
+def test_what_expires_ends_too(logs: Logs) -> None:
+    logs.log()
+    now = [float(NOW)]
+    shown = logs.token(Scope.APPEND, expires=NOW + 10)
+    access = Access(open_to_all=False, clock=lambda: now[0])
+    access.refresh(logs.rules.values())
+    caller = access.identify(shown)
+    now[0] += 9
     assert caller.may(Scope.APPEND, ORIGIN)
+    assert not caller.may(Scope.READ, ORIGIN)
+    now[0] += 1
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        caller.may(Scope.APPEND, ORIGIN)
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        access.identify(shown)
 
 
 def test_a_word_that_is_no_policy(logs: Logs) -> None:
