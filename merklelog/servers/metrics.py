@@ -141,7 +141,7 @@ def _put_requests(sheet: Sheet, tallies: Iterable[RequestTally]) -> None:
         codes: dict[str, int] = defaultdict(int)
         for tally in group:
             for code, count in tuple(tally.codes.items()):
-                codes[code] += count
+                codes[str(code)] += count
         for code, count in codes.items():
             sheet.put("merklelog_requests_total", count, door, method, code)
         sheet.put("merklelog_requests_in_flight", sum(each.under_way for each in group), door, method)

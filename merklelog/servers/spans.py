@@ -48,11 +48,13 @@ class RequestSpans:
             "url.scheme": scope.get("scheme", "http"),
             "network.protocol.version": scope.get("http_version", ""),
         }
-        with self._current(route, headers, attributes) as span:
+        with self._began(route, headers, attributes, current=True) as span:
             yield _HttpSpan(span)
 
     @contextmanager
-    def rpc(self, path: str, metadata: Iterable[tuple[str, str | bytes]]) -> Iterator[Span]:
+    def rpc(
+        self, path: str, metadata: Iterable[tuple[str, str | bytes]], *, current: bool = True
+    ) -> Iterator[Span]:
         """See watch.Spans."""
         service, _, name = path[1:].partition("/")
         attributes: dict[str, AttributeValue] = {
@@ -60,21 +62,26 @@ class RequestSpans:
             "rpc.service": service,
             "rpc.method": name,
         }
-        with self._current(path[1:], metadata, attributes) as span:
+        with self._began(path[1:], metadata, attributes, current=current) as span:
             yield _RpcSpan(span)
 
     @contextmanager
-    def _current(
+    def _began(
         self,
         name: str,
         headers: Iterable[tuple[str, str | bytes]],
         attributes: dict[str, AttributeValue],
+        *,
+        current: bool,
     ) -> Iterator[trace.Span]:
         carrier = {key.lower(): value for key, value in headers if isinstance(value, str)}
         parent = propagate.extract(carrier)
         span = self._tracer.start_span(name, parent, trace.SpanKind.SERVER, attributes)
         try:
-            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            if current:
+                with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                    yield span
+            else:
                 yield span
         finally:
             span.end()

@@ -61,7 +61,7 @@ class RequestTally:
         self.door = door
         self.method = method
         self.under_way = 0
-        self.codes: dict[str, int] = {}
+        self.codes: dict[str | int, int] = {}
         self.seconds = Tally(REQUEST_SECONDS)
 
     def begin(self) -> float:
@@ -69,7 +69,7 @@ class RequestTally:
         self.under_way += 1
         return perf_counter()
 
-    def end(self, began: float, code: str) -> None:
+    def end(self, began: float, code: str | int) -> None:
         """That request was answered with this status code, or left."""
         self.under_way -= 1
         self.codes[code] = self.codes.get(code, 0) + 1

@@ -33,6 +33,9 @@ CODES: Final = (
 _NAMES: Final = {b"%d" % number: name for number, name in enumerate(CODES)}
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 _OWN: Final = frozenset({"healthz", "openapi.json"})
+ADD: Final = "add"
+MAX_APPENDS: Final = 1_024
+LEFT: Final = 499  # as others have it: the client left without an answer
 _OTHER: Final = "other"  # whoever asks for any path there is must not make a metric of each
 
 
@@ -51,8 +54,10 @@ class Spans(Protocol):
         """The span of a request, current while it lasts. `route` is like "POST /add"."""
         ...
 
-    def rpc(self, path: str, metadata: Iterable[tuple[str, str | bytes]]) -> AbstractContextManager[Span]:
-        """The span of a call, current while it lasts. `path` is "/package.Service/Name"."""
+    def rpc(
+        self, path: str, metadata: Iterable[tuple[str, str | bytes]], *, current: bool = True
+    ) -> AbstractContextManager[Span]:
+        """The span of a call, current while it lasts unless told otherwise. `path` is "/package.Service/Name"."""
         ...
 
 
@@ -65,6 +70,9 @@ class Watch:
         self._spans = spans
         self._rpcs: set[str] = set()
         self._routes: dict[tuple[str, str], RequestTally] = {}
+        self._appends: dict[
+            str, RequestTally
+        ] = {}  # by path: what comes by the ten thousand is found at once
 
     def calls(self, path: str) -> RequestTally:
         """A tally for the gRPC method of this path, for the front that answers it: its `tallies`."""
@@ -75,34 +83,52 @@ class Watch:
 
     def application(self, application: Application) -> Application:
         """The same ASGI application, watched. It may answer gRPC too, if that counts into `calls`."""
+        rpcs, appends = self._rpcs, self._appends
 
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                return await application(scope, receive, send)
-            if scope["path"] in self._rpcs:
-                return await self._call(application, scope, receive, send)
-            tally, answer = self._route(scope["method"], scope["path"]), _HttpAnswer(send)
+            path = scope.get("path", "")
+            if path in rpcs or scope["type"] != "http":
+                if self._spans is None or scope["type"] != "http":
+                    return await application(scope, receive, send)
+                return await self._call(self._spans, application, scope, receive, send)
+            method = scope["method"]
+            tally = (appends.get(path) if method == "POST" else None) or self._route(method, path)
+            status = LEFT
+
+            def sending(message: Message) -> Awaitable[None]:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                return send(message)
+
             began = tally.begin()
             try:
                 if self._spans is None:
-                    await application(scope, receive, answer.send)
+                    await application(scope, receive, sending)
                 else:
                     with self._spans.http(scope, tally.method) as span:
-                        await _spanned(application, scope, receive, answer, span)
+                        try:
+                            await application(scope, receive, sending)
+                        finally:
+                            span.end(str(status))
             except Exception:
-                answer.failed()
+                status = 500  # the front answers that, or cuts what has begun
                 raise
             finally:
-                tally.end(began, answer.code)
+                tally.end(began, status)
 
         return watched
 
-    async def _call(self, application: Application, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._spans is None:
-            return await application(scope, receive, send)
+    async def _call(
+        self, spans: Spans, application: Application, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         metadata = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        with self._spans.rpc(scope["path"], metadata) as span:
-            return await _spanned(application, scope, receive, _GrpcAnswer(send), span)
+        with spans.rpc(scope["path"], metadata) as span:
+            answer = _GrpcAnswer(send)
+            try:
+                return await application(scope, receive, answer.send)
+            finally:
+                span.end(answer.code)
 
     def _route(self, method: str, path: str) -> RequestTally:
         key = (method if method in _METHODS else _OTHER, self._template(path))
@@ -110,6 +136,8 @@ class Watch:
         if tally is None:
             name = f"{key[0]} {key[1] if key[1] == _OTHER else '/' + key[1]}"
             tally = self._routes[key] = self._metrics.request_tally(HTTP, name)
+        if key == ("POST", ADD) and len(self._appends) < MAX_APPENDS:
+            self._appends[path] = tally
         return tally
 
     def _template(self, path: str) -> str:
@@ -119,7 +147,7 @@ class Watch:
             return rest
         if len(self._logs) != 1:  # each log stands below a prefix of one segment
             rest = rest.partition("/")[2]
-        if rest == "add" or rest in FILES or rest in STREAMS:
+        if rest == ADD or rest in FILES or rest in STREAMS:
             return rest
         folder, slash, _ = rest.partition("/")
         return folder if slash and folder in FOLDERS else _OTHER
@@ -157,7 +185,8 @@ def _traced_call(spans: Spans, path: str, behaviour: Callable[[bytes, Any], Awai
 
 def _traced_stream(spans: Spans, path: str, behaviour: Callable[[Any, Any], AsyncIterator[bytes]]) -> Any:
     async def traced(asked: Any, context: Any) -> AsyncIterator[bytes]:
-        with spans.rpc(path, context.invocation_metadata() or ()) as span:
+        # Not current: whoever ends a generator that was left may do it in another context than began it.
+        with spans.rpc(path, context.invocation_metadata() or (), current=False) as span:
             code = "CANCELLED"
             try:
                 async with aclosing(behaviour(asked, context)) as responses:  # type: ignore[type-var]
@@ -180,43 +209,6 @@ def _code(context: Any) -> str:
     return CODES[number] if isinstance(number, int) and 0 < number < len(CODES) else "UNKNOWN"
 
 
-async def _spanned(
-    application: Application, scope: Scope, receive: Receive, answer: _HttpAnswer | _GrpcAnswer, span: Span
-) -> None:
-    try:
-        await application(scope, receive, answer.send)
-    except Exception:
-        answer.failed()
-        raise
-    finally:
-        span.end(answer.code)
-
-
-class _HttpAnswer:
-    """Passes an answer on and keeps its status. 499, as others have it: the client left without an answer."""
-
-    __slots__ = ("_send", "_status")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._status = 499
-
-    def send(self, message: Message) -> Awaitable[None]:
-        """ASGI's send."""
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-        return self._send(message)
-
-    def failed(self) -> None:
-        """The application raised: the front answers 500, or cuts what has begun."""
-        self._status = 500
-
-    @property
-    def code(self) -> str:
-        """The status so far."""
-        return str(self._status)
-
-
 class _GrpcAnswer:
     """Passes the answer to a call on and keeps its status, from the trailers or from headers that are all."""
 
@@ -233,10 +225,6 @@ class _GrpcAnswer:
                 if name == b"grpc-status":
                     self.code = _NAMES.get(value, "UNKNOWN")
         return self._send(message)
-
-    def failed(self) -> None:
-        """The application raised."""
-        self.code = "UNKNOWN"
 
 
 __all__ = ["Span", "Spans", "Watch"]

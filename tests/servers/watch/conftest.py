@@ -94,6 +94,13 @@ class Server:
 Start = Callable[..., Server]
 
 
+@pytest.fixture(scope="module", params=[(), ("--native",)], ids=["grpcio", "native"])
+def front(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The option that chooses the gRPC front: a test with it runs on both."""
+    chosen: tuple[str, ...] = request.param
+    return chosen
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """`start("a", "b", options=("--spans", FILE))`: a server of new logs of the origins watch.example/a and /b."""

@@ -20,9 +20,9 @@ APPEND = "merklelog.v1.LogService/Append"
 
 
 @pytest.fixture(scope="module")
-def busy(start: Start) -> Server:
+def busy(start: Start, front: tuple[str, ...]) -> Server:
     """A server of two logs, one of which was used through both doors, well and badly."""
-    server = start("a", "b")
+    server = start("a", "b", options=front)
     assert [server.add(b"%d" % i, "/a/") for i in range(3)] == [200] * 3
     assert server.append(b"12345", A) == grpc.StatusCode.OK
     batch = pb.AppendBatchRequest(origin=A, entries=[pb.NewEntry(data=b"x" * i) for i in range(10)])
@@ -113,8 +113,8 @@ def test_buckets_only_grow_and_end_at_the_count(busy: Server) -> None:
     assert seen > 5
 
 
-def test_streams_are_in_flight_while_they_last(start: Start) -> None:
-    server = start("a")
+def test_streams_are_in_flight_while_they_last(start: Start, front: tuple[str, ...]) -> None:
+    server = start("a", options=front)
     watch = "merklelog.v1.LogService/WatchCheckpoints"
     with grpc.insecure_channel(server.grpc) as channel:
         call = channel.unary_stream(f"/{watch}")(b"", timeout=60)

@@ -21,13 +21,14 @@ TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
 @pytest.fixture(scope="module")
-def spans_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spans_file(tmp_path_factory: pytest.TempPathFactory, front: tuple[str, ...]) -> Path:
+    """A new one for each server."""
     return tmp_path_factory.mktemp("spans") / "spans.jsonl"
 
 
 @pytest.fixture(scope="module")
-def traced(start: Start, spans_file: Path) -> Server:
-    return start("a", options=("--spans", str(spans_file)))
+def traced(start: Start, spans_file: Path, front: tuple[str, ...]) -> Server:
+    return start("a", options=("--spans", str(spans_file), *front))
 
 
 def last(path: Path, name: str) -> dict[str, Any]:
@@ -102,9 +103,9 @@ def test_a_stream_is_one_span_and_a_client_that_leaves_ends_it(traced: Server, s
     assert (traced.folder / "stderr").read_text() == ""
 
 
-def test_the_servers_own_failure_is_an_error(start: Start, tmp_path: Path) -> None:
+def test_the_servers_own_failure_is_an_error(start: Start, tmp_path: Path, front: tuple[str, ...]) -> None:
     path = tmp_path / "spans.jsonl"
-    server = start("a", options=("--spans", str(path), "--stop-after", "1"))
+    server = start("a", options=("--spans", str(path), "--stop-after", "1", *front))
     assert server.add(b"x") == 503
     span = last(path, "POST /add")
     assert span["status"]["status_code"] == "ERROR"

@@ -1,8 +1,9 @@
 """A server with both doors and the admin port, as a process of its own, for tests of what it tells of itself.
 
-`python watched_server.py [--spans FILE] [--stop-after N] DIR...` prints {"grpc": ..., "http": ..., "admin": ...};
-SIGTERM ends it. `--spans`: OpenTelemetry's SDK is configured, and each span becomes a line of JSON there.
-`--stop-after N` makes the first log fail at its Nth commit.
+`python watched_server.py [--native] [--spans FILE] [--stop-after N] DIR...` prints {"grpc": ..., "http": ...,
+"admin": ...}; SIGTERM ends it. `--native`: gRPC is on HTTP's port, on the native front. `--spans`: OpenTelemetry's
+SDK is configured, and each span becomes a line of JSON there. `--stop-after N`: the first log fails at its Nth
+commit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import merklelog
 from merklelog.servers.admin import AdminApp, Phase, Readiness
+from merklelog.servers.asgi_grpc import GrpcApplication
 from merklelog.servers.grpcio_front import GrpcioFront
 from merklelog.servers.http_api import HttpApi
 from merklelog.servers.metrics import Certificate, Metrics
@@ -43,15 +45,21 @@ def steps(tally: LogTally, stop_after: int) -> Callable[[str], None]:
     return step
 
 
-async def run(logs: ServedLogs, readiness: Readiness, metrics: Metrics) -> None:
+async def run(logs: ServedLogs, readiness: Readiness, metrics: Metrics, *, native: bool) -> None:
     """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     watch = Watch(metrics, logs, spans=spans())
     services = Services(logs)
-    front = GrpcioFront(services.routes, tallies=watch.calls, wrap=watch.behaviour)
-    ports = {"grpc": f"127.0.0.1:{front.bind('127.0.0.1:0')}"}
-    await front.start()
+    api = HttpApi(logs)
+    ports: dict[str, str] = {}
+    if native:
+        front: GrpcioFront | GrpcApplication
+        front = application = GrpcApplication(services.routes, tallies=watch.calls, http=api)
+    else:
+        front, application = GrpcioFront(services.routes, tallies=watch.calls, wrap=watch.behaviour), api
+        ports["grpc"] = f"127.0.0.1:{front.bind('127.0.0.1:0')}"
+        await front.start()
     started = {name: asyncio.Event() for name in ("http", "admin")}
 
     def ready(name: str) -> Callable[[tuple[str, ...]], None]:
@@ -61,22 +69,22 @@ async def run(logs: ServedLogs, readiness: Readiness, metrics: Metrics) -> None:
 
         return note
 
-    api = HttpApi(logs)
+    any_port = ["127.0.0.1:0"]
+    methods = [route.method for route in services.routes] if native else []
+    watched, admin = watch.application(application), AdminApp(readiness, metrics)
     doors = [
-        asyncio.create_task(
-            serve(
-                watch.application(api), ["127.0.0.1:0"], stop, ready=ready("http"), draining=api.close_streams
-            )
-        ),
-        asyncio.create_task(serve(AdminApp(readiness, metrics), ["127.0.0.1:0"], stop, ready=ready("admin"))),
+        asyncio.create_task(serve(watched, any_port, stop, methods=methods, ready=ready("http"))),
+        asyncio.create_task(serve(admin, any_port, stop, ready=ready("admin"))),
     ]
     for event in started.values():
         await event.wait()
+    ports.setdefault("grpc", ports["http"])
     readiness.phase = Phase.SERVING
     print(json.dumps(ports), flush=True)
     await stop.wait()
     readiness.phase = Phase.DRAINING
     services.drain()
+    api.close_streams()
     await front.drain(10)
     await asyncio.gather(*doors)
 
@@ -85,6 +93,7 @@ def main() -> None:
     """See the top."""
     parser = argparse.ArgumentParser()
     parser.add_argument("logs", type=Path, nargs="+")
+    parser.add_argument("--native", action="store_true")
     parser.add_argument("--spans", type=Path)
     parser.add_argument("--stop-after", type=int, default=0)
     options = parser.parse_args()
@@ -99,7 +108,7 @@ def main() -> None:
         tally = metrics.log_tally(merklelog.open_reader(path).origin)
         step = steps(tally, options.stop_after if i == 0 else 0)
         logs.add(merklelog.log.open_log(path, step=step), "/" if len(options.logs) == 1 else f"/{path.name}/")
-    asyncio.run(run(logs, readiness, metrics))
+    asyncio.run(run(logs, readiness, metrics, native=options.native))
 
 
 def record_spans(path: Path) -> None:
