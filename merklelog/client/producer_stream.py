@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import grpc
@@ -46,13 +47,7 @@ class GrpcStream:
         if self._stream is None:
             call = self._channel.stream_stream(f"{SERVICE}AppendStream", _as_it_is, _as_it_is)
             self._stream = _Stream(call, self._place)
-        request = pb.AppendStreamRequest(
-            origin=self._origin,
-            entries=[pb.NewEntry(data=entry) for entry in entries],
-            idempotency_key=key,
-            detail=pb.DETAIL_CHECKPOINT,
-        )
-        return self._stream.send(request.SerializeToString(), len(entries))
+        return self._stream.send(append_request(self._origin, entries, key), len(entries))
 
     async def reset(self) -> None:
         """See Sender."""
@@ -65,6 +60,36 @@ class GrpcStream:
         await self.reset()
         await self._channel.close(None)
         await self._proofs.close()
+
+
+def append_request(origin: str, entries: Sequence[bytes], key: bytes) -> bytes:
+    """An AppendStreamRequest for these entries and their checkpoint, serialized.
+
+    The entries are framed here: a message object for each would cost more than all else that a producer does (1.8
+    µs an entry against 0.2). Fields of a message may come in any order and be joined (protobuf.dev, "Encoding").
+    """
+    request = pb.AppendStreamRequest(origin=origin, idempotency_key=key, detail=pb.DETAIL_CHECKPOINT)
+    parts = [request.SerializeToString()]
+    for entry in entries:
+        parts.append(_frame(len(entry)))
+        parts.append(entry)
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=4_096)
+def _frame(size: int) -> bytes:
+    """What stands before an entry of this size: its tag and length as a NewEntry, then as the data in it."""
+    inner = b"\x0a" + _varint(size)  # NewEntry.data = 1
+    return b"\x12" + _varint(len(inner) + size) + inner  # AppendStreamRequest.entries = 2
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)
 
 
 def _as_it_is(data: bytes) -> bytes:

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import merklelog
 from merklelog.client.logging_handler import MerklelogHandler
 from merklelog.client.producer import ProducerOptions
+from merklelog.client.producer_stream import append_request
 from merklelog.client.producer_targets import open_producer
 from merklelog.errors import (
     ClosedError,
@@ -35,6 +38,7 @@ from merklelog.errors import (
 from merklelog.formats import MAX_ENTRY, format_vkey, parse_proof, single_log_policy
 from merklelog.protocol import verify_proof_file
 from merklelog.tree import leaf_hash
+from merklelog.v1 import log_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = ROOT / "tests" / "servers" / "grpc_server.py"
@@ -216,6 +220,27 @@ def test_what_can_not_be_meant_is_said_at_once(
         open_producer(target, trusted, **options)
     with pytest.raises(error):
         MerklelogHandler(target, trusted, **options)
+
+
+@given(
+    origin=st.text(max_size=20),
+    entries=st.lists(st.binary(max_size=300), max_size=20),
+    sizes=st.lists(
+        st.sampled_from([0, 1, 123, 124, 125, 126, 127, 128, 16_380, 16_383, 16_384, 65_535]), max_size=4
+    ),
+    key=st.binary(min_size=1, max_size=128),
+)
+def test_requests_are_framed_as_protobuf_would(
+    origin: str, entries: list[bytes], sizes: list[int], key: bytes
+) -> None:
+    data = [*entries, *map(bytes, sizes)]
+    want = pb.AppendStreamRequest(
+        origin=origin,
+        entries=[pb.NewEntry(data=each) for each in data],
+        idempotency_key=key,
+        detail=pb.DETAIL_CHECKPOINT,
+    )
+    assert pb.AppendStreamRequest.FromString(append_request(origin, data, key)) == want
 
 
 # --- logging -----------------------------------------------------------------------------------------------------
@@ -412,7 +437,8 @@ def test_the_end_of_the_program_delivers_what_is_left(server: Server, vkeys: lis
         """
         import logging, sys
         from merklelog.client.logging_handler import MerklelogHandler
-        from merklelog.client.producer_targets import open_producer
+        from merklelog.client.producer_stream import append_request
+from merklelog.client.producer_targets import open_producer
 
         logging.getLogger().addHandler(MerklelogHandler(sys.argv[1], sys.argv[2:]))
         producer = open_producer(sys.argv[1], sys.argv[2:])
