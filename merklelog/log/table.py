@@ -64,6 +64,11 @@ class Settings:
         """Where the key's value stands, as messages begin: file, line and key, or the variable."""
         return self._places[dotted]
 
+    def given(self, keys: Sequence[Key]) -> dict[str, Value]:
+        """The values that are not their keys' defaults."""
+        found = {key.dotted: key.default for key in keys}
+        return {dotted: value for dotted, value in self._values.items() if value != found[dotted]}
+
     def text(self, dotted: str) -> str:
         """The value of a key that is a string."""
         return str(self._values[dotted])

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+import grpc
 
 from merklelog.errors import StorageError
 
 from .grpcio_front import GrpcioFront
-from .native import Application, FrontLimits, serve
+from .native import Application, Draining, FrontLimits, serve
+from .rpc import Method
+from .tls import TlsFiles
 
+_BACKLOG: Final = 1_024
 # What h2corn 2.0.0 calls the tasks that its requests run in.
 _REQUEST: Final = "h2corn.request"
 
@@ -28,31 +36,43 @@ class Door(Protocol):
         """Wait until it serves no more. Raises what made it end."""
         ...
 
+    async def renew(self) -> None:
+        """New connections are served with what the TLS files hold now. Raises as `open`; then the old stay."""
+        ...
+
     async def drain(self, seconds: float) -> None:
         """Take no more, answer what is under way, and let go of the address; 0 seconds cut off what is left."""
         ...
 
 
 class GrpcioDoor:
-    """gRPC on grpcio, at one address."""
+    """gRPC on grpcio, at one address. Its credentials ask for the newest certificate by themselves."""
 
-    def __init__(self, front: GrpcioFront, address: str) -> None:
+    def __init__(
+        self, front: GrpcioFront, address: str, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.name = "grpc"
         self._front = front
         self._address = address
+        self._credentials = credentials
         self._ended = asyncio.Event()
 
     async def open(self) -> str:
         """See Door."""
-        port = self._front.bind(self._address)
-        await self._front.start()
         if self._address.startswith("unix:"):
+            self._front.bind(self._address)
+            await self._front.start()
             return self._address
+        port = self._front.bind(self._address, self._credentials)
+        await self._front.start()
         return f"{self._address.rpartition(':')[0]}:{port}"
 
     async def closed(self) -> None:
         """See Door."""
         await self._ended.wait()
+
+    async def renew(self) -> None:
+        """See Door."""
 
     async def drain(self, seconds: float) -> None:
         """See Door."""
@@ -60,59 +80,119 @@ class GrpcioDoor:
         self._ended.set()
 
 
-class NativeDoor:
-    """An ASGI application on the native server, at one address. `draining` ends what would go on for ever."""
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What a native door serves, and how; `draining` ends what would go on for ever, once the server stops."""
 
-    def __init__(
-        self,
-        name: str,
-        application: Application,
-        address: str,
-        limits: FrontLimits,
-        draining: Callable[[], None] = lambda: None,
-    ) -> None:
+    application: Application
+    limits: FrontLimits
+    draining: Draining = lambda: None
+    methods: Sequence[Method] = ()
+    tls: TlsFiles | None = None
+    json_log: bool = False
+
+
+class NativeDoor:
+    """An ASGI application on the native server, at one address.
+
+    The server reads its certificate once. To renew it, another one takes over the socket that both listen at, and
+    the first serves its connections until they end, or for as long as a drain may take.
+    """
+
+    def __init__(self, name: str, behind: Behind, address: str) -> None:
         self.name = name
-        self._application = application
+        self._behind = behind
         self._address = address
-        self._limits = limits
-        self._draining = draining
-        self._stop = asyncio.Event()
+        self._socket: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._old: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     async def open(self) -> str:
         """See Door."""
+        if self._address.startswith("unix:"):
+            await self._begin(self._address, None)
+            return self._address
+        self._socket = _listen(self._address)
+        await self._begin(f"fd://{self._socket.fileno()}", self._behind.tls)
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def _begin(self, bind: str, tls: TlsFiles | None) -> None:
         listening: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
-        self._serving = asyncio.create_task(
+        stop, behind = asyncio.Event(), self._behind
+        serving = asyncio.create_task(
             serve(
-                self._application,
-                [self._address],
-                self._stop,
-                limits=self._limits,
+                behind.application,
+                [bind],
+                stop,
+                limits=behind.limits,
+                methods=behind.methods,
+                tls=tls,
+                json_log=behind.json_log,
                 ready=listening.set_result,
-                draining=self._draining,
+                draining=lambda: behind.draining() if self._draining else None,
             )
         )
-        ends: tuple[asyncio.Future[Any], ...] = (self._serving, listening)
+        ends: tuple[asyncio.Future[Any], ...] = (serving, listening)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not listening.done():
-            await self._serving
+            await serving
             raise StorageError(f"{self.name} address {self._address}: the server ended as it began")
-        return self._address if self._address.startswith("unix:") else listening.result()[0]
+        self._serving, self._stop = serving, stop
 
     async def closed(self) -> None:
         """See Door."""
-        if self._serving is not None:
-            await asyncio.wait({self._serving})
-            self._serving.result()
+        serving = None
+        while self._serving is not None and serving is not self._serving:
+            serving = self._serving
+            await asyncio.wait({serving})
+        if serving is not None:
+            serving.result()
+
+    async def renew(self) -> None:
+        """See Door."""
+        if self._socket is None or self._behind.tls is None or self._serving is None:
+            return
+        before, stop = self._serving, self._stop
+        await self._begin(f"fd://{self._socket.fileno()}", self._behind.tls)
+        self._old.add(before)
+        before.add_done_callback(self._old.discard)
+        stop.set()
 
     async def drain(self, seconds: float) -> None:
         """See Door; how many seconds is among its limits already."""
-        if self._serving is None:
-            return
+        self._draining = True
         self._stop.set()
+        running = {each for each in (self._serving, *self._old) if each is not None}
         if not seconds:
             # The server itself can not be hurried: it is done when its requests are, so these are ended.
             for task in asyncio.all_tasks():
                 if task.get_name() == _REQUEST:
                     task.cancel()
-        await asyncio.wait({self._serving})
+        if running:
+            await asyncio.wait(running)
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _listen(address: str) -> socket.socket:
+    """A socket that listens there; both kinds of IP for [::]. Raises StorageError."""
+    host, _, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    is_v6 = ":" in bare
+    with contextlib.ExitStack() as undo:
+        try:
+            made = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_STREAM)
+            undo.callback(made.close)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_v6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bare != "::"))
+            made.bind((bare, int(port)))
+            made.listen(_BACKLOG)
+            made.setblocking(False)
+        except OSError as error:
+            raise StorageError(f"can not listen at {address}: {error.strerror or error}") from error
+        undo.pop_all()
+    return made

@@ -13,7 +13,6 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -21,23 +20,19 @@ from merklelog.errors import ConfigError, MerklelogError
 from merklelog.log import Log, open_log
 from merklelog.version import __version__
 
-from .calls import GrpcLimits
-from .doors import Door, GrpcioDoor, NativeDoor
-from .exposure import Waivers, check_exposure
-from .grpcio_front import GrpcioFront
-from .http_api import HttpApi
+from .admin import Phase
+from .assembly import ADMIN, Assembly
+from .doors import Door
+from .guard import Guard
 from .logging import configure, event
-from .native import FrontLimits
 from .notify import Notifier
 from .places import Places
 from .served import ServedLogs
-from .services import Services
-from .settings import ServerSettings
 
 _log: Final = logging.getLogger("merklelog.server")
 WATCH_SECONDS: Final = 1.0
 # What a reload puts into force; anything else of the configuration waits for a restart.
-_RELOADED: Final = ("log_format", "log_level")
+_RELOADED: Final = ("server.log_format", "server.log_level")
 
 Ready = Callable[[Mapping[str, str]], None]
 
@@ -55,11 +50,10 @@ class Server:
         self._environment = environment
         self._options = dict(options or {})
         self._settings = places.settings(environment, self._options)
+        self._guard = Guard(self._settings, environment)
         self._notifier = Notifier(environment)
         self._logs = ServedLogs()
         self._doors: list[Door] = []
-        self._api: HttpApi | None = None
-        self._services: Services | None = None
 
     async def run(self, ready: Ready = lambda _addresses: None) -> None:
         """Serve until SIGTERM or SIGINT, then drain and close. A second one cuts the drain short.
@@ -73,6 +67,7 @@ class Server:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self._asked_to_stop, each)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._assembly = Assembly(self._settings, self._logs, self._guard)
         try:
             await self._start(ready)
             await self._serve()
@@ -91,20 +86,26 @@ class Server:
 
     async def _start(self, ready: Ready) -> None:
         _raise_file_limit()
+        addresses: dict[str, str] = {}
+        await self._open(self._assembly.admin_doors(), addresses)
         for path in self._places.find():
             self._take_in(await asyncio.to_thread(open_log, path))
             if self._stop.is_set():
                 return
-        self._check_exposure()
+        await asyncio.to_thread(self._guard.admit, [served.log for served in self._logs])
         if not self._logs:
             event(_log, logging.WARNING, "no log is served: SIGHUP takes in new ones", root=self._places.root)
-        addresses = {}
-        for door in self._make_doors():
-            addresses[door.name] = await door.open()
-            self._doors.append(door)
+        self._assembly.refresh()
+        await self._open(self._assembly.doors(), addresses)
+        self._assembly.readiness.phase = Phase.SERVING
         self._tell_start(addresses)
         ready(addresses)
         self._notifier.ready(self._status())
+
+    async def _open(self, doors: list[Door], addresses: dict[str, str]) -> None:
+        for door in doors:
+            addresses[door.name] = await door.open()
+            self._doors.append(door)
 
     def _take_in(self, log: Log) -> None:
         try:
@@ -112,28 +113,6 @@ class Server:
         except ConfigError:
             log.close()
             raise
-
-    def _check_exposure(self) -> None:
-        settings = self._settings
-        check_exposure(
-            [address for address in (settings.grpc, settings.http) if address],
-            tls=False,
-            logs=[(served.log.path, False) for served in self._logs],
-            waivers=Waivers(settings.without_tls, settings.without_tokens),
-        )
-
-    def _make_doors(self) -> list[Door]:
-        settings = self._settings
-        doors: list[Door] = []
-        if settings.grpc:
-            limits = _grpc_limits(settings)
-            self._services = Services(self._logs, max_message_bytes=limits.max_message_bytes)
-            doors.append(GrpcioDoor(GrpcioFront(self._services.routes, limits=limits), settings.grpc))
-        if settings.http:
-            self._api = HttpApi(self._logs)
-            front = _front_limits(settings)
-            doors.append(NativeDoor("http", self._api, settings.http, front, self._api.close_streams))
-        return doors
 
     def _tell_start(self, addresses: Mapping[str, str]) -> None:
         event(_log, logging.INFO, f"merklelog {__version__} serves", logs=len(self._logs), **addresses)
@@ -198,7 +177,7 @@ class Server:
     async def _reload_once(self) -> None:
         """Read everything anew; what can not be used is said, and what was in force stays."""
         failed = 0
-        for step in (self._reload_settings, self._reload_logs):
+        for step in (self._reload_settings, self._reload_certificates, self._reload_logs):
             try:
                 failed += await step()
             except MerklelogError as error:
@@ -208,43 +187,48 @@ class Server:
 
     async def _reload_settings(self) -> int:
         new = await asyncio.to_thread(self._places.settings, self._environment, self._options)
-        changed = [
-            each.name for each in fields(new) if getattr(new, each.name) != getattr(self._settings, each.name)
-        ]
-        waiting = [name for name in changed if name not in _RELOADED]
+        every = {**self._settings.given, **new.given}
+        changed = [key for key in every if self._settings.given.get(key) != new.given.get(key)]
+        waiting = [key for key in changed if key not in _RELOADED]
         if waiting:
-            event(
-                _log,
-                logging.WARNING,
-                "changed in the configuration, in force after a restart",
-                keys=",".join(waiting),
-            )
+            message = "changed in the configuration, in force after a restart"
+            event(_log, logging.WARNING, message, keys=",".join(waiting))
         configure(new.log_format, new.log_level)
         return 0
 
+    async def _reload_certificates(self) -> int:
+        if await asyncio.to_thread(self._guard.renew, [served.log for served in self._logs]):
+            for door in self._doors:
+                await door.renew()
+            event(_log, logging.INFO, "new connections get the new certificate")
+        return 0
+
     async def _reload_logs(self) -> int:
-        """Open what is new below the root; gives how many could not be."""
+        """Read tokens, and open what is new below the root; gives how many logs could not be."""
+        await asyncio.to_thread(self._guard.admit, [served.log for served in self._logs])
         known = {served.log.path for served in self._logs}
         found = await asyncio.to_thread(self._places.find)
         failed = sum([not await self._open_new(path) for path in found if path not in known])
         for path in known.difference(found):
-            event(
-                _log,
-                logging.WARNING,
-                "the directory of a log is gone; it is served until a restart",
-                directory=path,
-            )
-        if self._api is not None:
-            self._api.refresh()
+            message = "the directory of a log is gone; it is served until a restart"
+            event(_log, logging.WARNING, message, directory=path)
         return failed
 
     async def _open_new(self, path: Path) -> bool:
+        """Take in one log. Its tokens are read before it is served."""
         try:
             log = await asyncio.to_thread(open_log, path)
-            self._take_in(log)
+            try:
+                every = [*[served.log for served in self._logs], log]
+                await asyncio.to_thread(self._guard.admit, every)
+                self._logs.add(log, self._places.prefix(log))
+            except BaseException:
+                await asyncio.to_thread(log.close)
+                raise
         except MerklelogError as error:
             event(_log, logging.ERROR, f"not taken in: {error}", directory=path)
             return False
+        self._assembly.refresh()
         self._tell_log(log, self._places.prefix(log))
         return True
 
@@ -252,8 +236,7 @@ class Server:
 
     async def _end(self) -> None:
         self._notifier.stopping()
-        if self._services is not None:
-            self._services.drain()
+        self._assembly.drain()
         try:
             await self._drain()
         finally:
@@ -271,40 +254,16 @@ class Server:
             await self._drain_doors(0)
 
     async def _drain_doors(self, seconds: float) -> None:
-        drains = [door.drain(seconds) for door in self._doors]
-        for error in await asyncio.gather(*drains, return_exceptions=True):
-            if isinstance(error, Exception):
-                _log.error("a door did not close", exc_info=error)
+        """The admin's door last, so that it can be seen how the others drain."""
+        for admin in (False, True):
+            drains = [door.drain(seconds) for door in self._doors if (door.name == ADMIN) is admin]
+            for error in await asyncio.gather(*drains, return_exceptions=True):
+                if isinstance(error, Exception):
+                    _log.error("a door did not close", exc_info=error)
 
 
 async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-def _grpc_limits(settings: ServerSettings) -> GrpcLimits:
-    limits = settings.limits
-    return GrpcLimits(
-        max_message_bytes=limits.message_bytes,
-        max_metadata_bytes=limits.header_bytes,
-        max_calls=limits.calls,
-        max_streams=limits.streams,
-        max_streams_per_connection=limits.streams,
-        idle_seconds=limits.idle_seconds,
-    )
-
-
-def _front_limits(settings: ServerSettings) -> FrontLimits:
-    limits = settings.limits
-    return FrontLimits(
-        header_bytes=limits.header_bytes,
-        connections=limits.connections,
-        requests=limits.requests,
-        header_seconds=limits.header_seconds,
-        body_idle_seconds=limits.body_seconds,
-        write_seconds=limits.write_seconds,
-        idle_seconds=limits.idle_seconds,
-        drain_seconds=max(settings.drain_seconds, 1),
-    )
 
 
 def _raise_file_limit() -> None:

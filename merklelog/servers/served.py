@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from merklelog.errors import ConfigError, UnknownLogError
+from merklelog.errors import ConfigError, MerklelogError, UnknownLogError
 from merklelog.log import Log
 
 MAX_BATCH_ENTRIES: Final = 10_000
@@ -57,7 +57,13 @@ class ServedLogs:
         return next(iter(self._by_origin.values()))
 
     def close(self) -> None:
-        """Close every log: what waits is committed first."""
+        """Close every log: what waits is committed first. Raises the first error, once all are closed."""
+        failed: list[MerklelogError] = []
         for served in self:
-            served.log.close()
+            try:
+                served.log.close()
+            except MerklelogError as error:
+                failed.append(error)
         self._by_origin.clear()
+        if failed:
+            raise failed[0]

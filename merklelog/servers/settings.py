@@ -14,13 +14,16 @@ from typing import Final
 
 from merklelog.errors import ConfigError
 from merklelog.log import Key
-from merklelog.log.table import Settings, TomlFile, parse_value, settle
+from merklelog.log.table import Settings, TomlFile, Value, parse_value, settle
 
 from .exposure import WITHOUT_TLS, WITHOUT_TOKENS
 
 FILE: Final = "server.toml"
 _ADDRESS: Final = r"|unix:.+|\[[0-9a-fA-F:.]+(%[\w.-]+)?\]:[0-9]{1,5}|[A-Za-z0-9._-]+:[0-9]{1,5}"
 _FORM: Final = "HOST:PORT, [IPv6]:PORT, unix:PATH, or nothing for none"
+
+
+OPEN_ADMIN: Final = "everyone who reaches this server can read its metrics and the names of its logs"
 
 
 def _address(name: str, port: int, meaning: str) -> Key:
@@ -36,6 +39,13 @@ SERVER_KEYS: Final = (
     _address("grpc", 7070, "where gRPC listens"),
     _address("http", 7080, "where HTTP listens"),
     _address("admin", 7090, "where metrics and readiness are; nobody is asked for a token there"),
+    Key(
+        "server",
+        "grpc_front",
+        "grpcio",
+        "what serves gRPC: grpcio, or native, which is quicker and can have the address of HTTP too",
+        choices=("grpcio", "native"),
+    ),
     Key("server", "drain_seconds", 30, "how long requests under way may take after a stop", high=3_600),
     Key(
         "server",
@@ -53,6 +63,7 @@ SERVER_KEYS: Final = (
     ),
     _waiver("without_tls", WITHOUT_TLS, "lets it listen beyond this machine without TLS"),
     _waiver("without_tokens", WITHOUT_TOKENS, "lets it serve logs beyond this machine that ask for no token"),
+    _waiver("open_admin", OPEN_ADMIN, "lets server.admin be an address beyond this machine"),
     Key("tls", "certificate", "", "the server's certificate and those it was signed with, PEM; none: no TLS"),
     Key("tls", "key", "", "the certificate's private key, PEM"),
     Key("tls", "client_ca", "", "who signs client certificates, PEM; set, every client must show one"),
@@ -107,16 +118,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """The checked configuration of one server. An address of "" is not listened at."""
+    """The checked configuration of one server. An address of "" is not listened at.
 
+    `given` has every key, dotted, whose value is not its default.
+    """
+
+    given: Mapping[str, Value]
     grpc: str
     http: str
     admin: str
+    grpc_front: str
     drain_seconds: int
     log_format: str
     log_level: str
     without_tls: str
     without_tokens: str
+    open_admin: str
     tls: TlsPaths | None
     limits: Limits
 
@@ -143,12 +160,15 @@ def load_settings(
         place = f"option --{by_name[dotted].name.replace('_', '-')}"
         got.put(by_name[dotted], parse_value(place, by_name[dotted], text), place)
     return ServerSettings(
+        given=got.given(SERVER_KEYS),
         **_addresses(got),
+        grpc_front=got.text("server.grpc_front"),
         drain_seconds=got.number("server.drain_seconds"),
         log_format=got.text("server.log_format"),
         log_level=got.text("server.log_level"),
         without_tls=got.text("server.without_tls"),
         without_tokens=got.text("server.without_tokens"),
+        open_admin=got.text("server.open_admin"),
         tls=_tls(got, Path() if path is None else path.parent),
         limits=_limits(got),
     )
@@ -162,14 +182,15 @@ def has_server_sections(path: Path) -> str | None:
 
 
 def _addresses(got: Settings) -> dict[str, str]:
-    """The three addresses, each of them another."""
+    """The three addresses, each of them another; but the native front can have gRPC and HTTP at one."""
     found: dict[str, str] = {}
     for name in ("grpc", "http", "admin"):
         address = got.text(f"server.{name}")
         if not address.startswith("unix:") and address and int(address.rpartition(":")[2]) > 65_535:
             raise ConfigError(f"{got.place(f'server.{name}')} is {address!r}: want a port from 0 to 65535")
         taken = next((other for other, its in found.items() if its == address != ""), None)
-        if taken is not None and not address.endswith(":0"):
+        one_door = (taken, name) == ("grpc", "http") and got.text("server.grpc_front") == "native"
+        if taken is not None and not one_door and not address.endswith(":0"):
             raise ConfigError(f"{got.place(f'server.{name}')} is {address!r}, which server.{taken} has too")
         found[name] = address
     if not any(found.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -29,7 +30,11 @@ ANY_PORT = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "")
 class Serving:
     """A server process. `said` is what it logged so far, an object a line."""
 
-    def __init__(self, *words: object, environment: Mapping[str, str]) -> None:
+    def __init__(self, *words: object, environment: Mapping[str, str], file_bytes: int = 0) -> None:
+        def limit() -> None:
+            if file_bytes:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
         self.process = subprocess.Popen(
             [sys.executable, "-m", "merklelog", "serve", *map(str, words)],
             stdin=subprocess.DEVNULL,
@@ -37,6 +42,7 @@ class Serving:
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environment},
+            preexec_fn=limit,
         )
         self.said: list[dict[str, Any]] = []
         self.raw: list[str] = []
@@ -60,7 +66,7 @@ class Serving:
         """The record that says this for the count-th time."""
 
         def found() -> list[dict[str, Any]]:
-            return [each for each in self.said if message in each["message"]]
+            return [each for each in self.said if message in each.get("message", "")]  # h2corn has other keys
 
         with self._more:
             done = self._more.wait_for(
@@ -141,9 +147,9 @@ def serve() -> Iterator[Callable[..., Serving]]:
     """`serve(DIR, ...)`: a server on free ports that logs JSON; `plain=True` adds no option to the words."""
     running: list[Serving] = []
 
-    def start(*words: object, plain: bool = False, **environment: str) -> Serving:
+    def start(*words: object, plain: bool = False, file_bytes: int = 0, **environment: str) -> Serving:
         more = () if plain else (*ANY_PORT, "--log-format", "json")
-        running.append(Serving(*more, *words, environment=environment))
+        running.append(Serving(*more, *words, environment=environment, file_bytes=file_bytes))
         return running[-1]
 
     yield start

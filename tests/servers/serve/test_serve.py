@@ -47,7 +47,7 @@ def test_a_start_says_what_is_served_where_and_that_nothing_holds_the_log(
     assert started["logs"] == 2
     assert set(server.addresses) == {"grpc", "http"}
     server.wait_for("rollback protection: none", 2)
-    opened = [each for each in server.said if "rollback protection: none" in each["message"]]
+    opened = [each for each in server.said if "rollback protection: none" in each.get("message", "")]
     assert [(each["origin"], each["path"], each["size"]) for each in opened] == [
         ("example.com/one", "/one/", 0),
         ("example.com/two", "/two/", 0),
@@ -104,6 +104,18 @@ def test_the_only_logs_own_file_may_say_how_it_is_served(serve: Serve, make_log:
     assert server.stop() == 0
     with merklelog.open(log):
         """A server's sections do not trouble whoever opens the log otherwise."""
+
+
+def test_grpc_and_http_may_have_one_address(serve: Serve, make_log: MakeLog) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    words = ["--grpc", address, "--http", address]
+    server = serve(*words, make_log("both"), MERKLELOG_SERVER__GRPC_FRONT="native").ready()
+    assert server.addresses == {"grpc": address}
+    server.addresses["http"] = address
+    assert server.append(b"by grpc") == 0
+    assert server.ask("POST", "/add", b"by http") == (200, b"1\n")
+    assert server.stop() == 0
 
 
 def test_a_unix_socket_is_an_address(serve: Serve, make_log: MakeLog, tmp_path: Path) -> None:

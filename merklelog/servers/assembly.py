@@ -1,0 +1,138 @@
+"""What stands behind a server's doors: the services, the HTTP application and the admin's, watched and guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Final
+
+from . import tracing
+from .admin import AdminApp, Phase, Readiness
+from .asgi_grpc import grpc_application
+from .calls import GrpcLimits
+from .doors import Behind, Door, GrpcioDoor, NativeDoor
+from .grpcio_front import GrpcioFront
+from .guard import Guard
+from .http_api import HttpApi
+from .metrics import Metrics
+from .native import FrontLimits
+from .served import ServedLogs
+from .services import Services
+from .settings import ServerSettings
+from .tls import grpc_credentials
+from .watch import Watch
+
+ADMIN: Final = "admin"
+_NATIVE: Final = "native"
+
+
+class Assembly:
+    """Everything that answers for one server. Made in the event loop that answers."""
+
+    def __init__(self, settings: ServerSettings, logs: ServedLogs, guard: Guard) -> None:
+        self._settings = settings
+        self._guard = guard
+        self.readiness = Readiness(logs)
+        self.metrics = Metrics(logs, certificates=guard.certificates, ready=lambda: self.readiness.ready)
+        self._watch = Watch(self.metrics, logs, tracing.spans())
+        self._limits = _grpc_limits(settings)
+        self._front = _front_limits(settings)
+        self._services = Services(logs, max_message_bytes=self._limits.max_message_bytes)
+        self._api = HttpApi(logs, guard.access)
+
+    def admin_doors(self) -> list[Door]:
+        """The admin's door, which opens before there is anything to serve."""
+        if not self._settings.admin:
+            return []
+        behind = Behind(AdminApp(self.readiness, self.metrics), self._front, json_log=self._json_log)
+        return [NativeDoor(ADMIN, behind, self._settings.admin)]
+
+    def doors(self) -> list[Door]:
+        """The doors to the logs: one for gRPC and one for HTTP, or one for both at one address."""
+        grpc, http = self._settings.grpc, self._settings.http
+        native = self._settings.grpc_front == _NATIVE
+        one = native and grpc == http != "" and not grpc.endswith(":0")
+        found: list[Door] = []
+        if grpc:
+            found.append(self._native_grpc(with_http=one) if native else self._grpcio())
+        if http and not one:
+            watched = self._watch.application(self._api)
+            behind = Behind(
+                watched, self._front, self._end_http, tls=self._guard.files, json_log=self._json_log
+            )
+            found.append(NativeDoor("http", behind, http))
+        return found
+
+    def refresh(self) -> None:
+        """The logs that are served are others now."""
+        self._api.refresh()
+
+    def drain(self) -> None:
+        """Not ready any more; calls that would go on for ever end."""
+        self.readiness.phase = Phase.DRAINING
+        self._services.drain()
+
+    def _grpcio(self) -> Door:
+        front = GrpcioFront(
+            self._services.routes,
+            limits=self._limits,
+            identify=self._guard.access.identify,
+            tallies=self._watch.calls,
+            wrap=self._watch.behaviour,
+        )
+        current = self._guard.current
+        credentials = None if current is None else grpc_credentials(current)
+        return GrpcioDoor(front, self._settings.grpc, credentials)
+
+    def _native_grpc(self, *, with_http: bool) -> Door:
+        application = grpc_application(
+            self._services.routes,
+            limits=self._limits,
+            identify=self._guard.access.identify,
+            tallies=self._watch.calls,
+            http=self._api if with_http else None,
+        )
+
+        def draining() -> Awaitable[None]:
+            if with_http:
+                self._end_http()
+            return application.drain(self._settings.drain_seconds)
+
+        methods = [route.method for route in self._services.routes]
+        watched = self._watch.application(application)
+        behind = Behind(watched, self._front, draining, methods, self._guard.files, self._json_log)
+        return NativeDoor("grpc", behind, self._settings.grpc)
+
+    def _end_http(self) -> None:
+        self._api.close_streams()
+
+    @property
+    def _json_log(self) -> bool:
+        return self._settings.log_format == "json"
+
+
+def _grpc_limits(settings: ServerSettings) -> GrpcLimits:
+    limits = settings.limits
+    return GrpcLimits(
+        max_message_bytes=limits.message_bytes,
+        max_metadata_bytes=limits.header_bytes,
+        max_calls=limits.calls,
+        max_streams=limits.streams,
+        max_streams_per_connection=limits.streams,
+        idle_seconds=limits.idle_seconds,
+    )
+
+
+def _front_limits(settings: ServerSettings) -> FrontLimits:
+    limits = settings.limits
+    return FrontLimits(
+        message_bytes=limits.message_bytes,
+        header_bytes=limits.header_bytes,
+        connections=limits.connections,
+        requests=limits.requests,
+        header_seconds=limits.header_seconds,
+        body_idle_seconds=limits.body_seconds,
+        write_seconds=limits.write_seconds,
+        stall_seconds=min(limits.write_seconds, 30),
+        idle_seconds=limits.idle_seconds,
+        drain_seconds=max(settings.drain_seconds, 1),
+    )
