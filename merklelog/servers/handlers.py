@@ -39,7 +39,8 @@ class Handlers:
     """The answers of one server, for one event loop, over the logs it serves.
 
     Every method takes a request (or an async iterator of them) and the caller, and gives the response (or an async
-    iterator). They raise this project's errors; see `problems` for the status of each.
+    iterator). They raise this project's errors; see `problems` for the status of each. What goes on for long asks
+    again and again what its caller may: a token that is revoked ends it.
     """
 
     def __init__(self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
@@ -104,6 +105,7 @@ class Handlers:
         try:
             async with aclosing(stream.answers(first, requests)) as answers:
                 async for answer in answers:
+                    self._log(first.origin, Scope.APPEND, caller)
                     yield answer
         finally:
             self._streams.discard(stream)
@@ -133,6 +135,7 @@ class Handlers:
             size, note = proving.newest(log)
             yield pb.WatchCheckpointsResponse(checkpoint=note)
             await growth.beyond(size)
+            self._log(request.origin, Scope.READ, caller)
 
     # --- proofs ------------------------------------------------------------------------------------------------
 
@@ -177,6 +180,7 @@ class Handlers:
             entries = await asyncio.to_thread(_chunk, log, start, end)
             yield pb.GetEntriesResponse(start=start, entries=entries)
             start += len(entries)
+            self._log(request.origin, Scope.READ, caller)
 
     async def watch_entries(
         self, request: pb.WatchEntriesRequest, caller: Caller
@@ -187,6 +191,7 @@ class Handlers:
         start = check_size("start", request.start)
         while True:
             end = await growth.beyond(start)
+            self._log(request.origin, Scope.READ, caller)
             entries = await asyncio.to_thread(_chunk, log, start, end)
             yield pb.WatchEntriesResponse(start=start, entries=entries)
             start += len(entries)

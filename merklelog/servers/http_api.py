@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from merklelog.errors import ForbiddenError
+from merklelog.errors import ForbiddenError, MerklelogError
 from merklelog.log import Log
 
 from . import http_append, http_events, http_reads
@@ -198,6 +198,14 @@ class HttpApi:
     async def _stream(self, events: Events, log: Log, request: Request, receive: Receive, send: Send) -> None:
         started = False
 
+        def allowed() -> bool:
+            try:
+                if self._access is not None:
+                    self._admit(self._access, Permission.READ, log, request)
+            except MerklelogError:  # nothing can be told any more: the stream ends, and who comes again hears it
+                return False
+            return True
+
         async def sending(message: Message) -> None:
             nonlocal started
             started = True
@@ -209,7 +217,7 @@ class HttpApi:
             growth = self._growth.get(log.origin)
             if growth is None:
                 growth = self._growth[log.origin] = Growth(log)
-            await http_events.run(events, log, growth, self._streams, request, receive, sending)
+            await http_events.run(events, log, growth, self._streams, request, receive, sending, allowed)
         except Exception as error:
             if started:
                 raise  # the answer has begun: the front cuts the stream, and logs why

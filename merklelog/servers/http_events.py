@@ -141,9 +141,16 @@ STREAMS: Final[dict[str, Events]] = {"events/checkpoints": checkpoints, "events/
 
 
 async def run(
-    events: Events, log: Log, growth: Growth, streams: Streams, request: Request, receive: Receive, send: Send
+    events: Events,
+    log: Log,
+    growth: Growth,
+    streams: Streams,
+    request: Request,
+    receive: Receive,
+    send: Send,
+    allowed: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Serve one stream until its client leaves or the server closes.
+    """Serve one stream until its client leaves or the server closes, or `allowed` says that it may not go on.
 
     Raises this project's errors only before the answer has begun.
     """
@@ -160,6 +167,8 @@ async def run(
         await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
         async with aclosing(stream(Pause(growth, streams, gone))) as told:
             async for part in told:
+                if not allowed():
+                    break
                 async with asyncio.timeout(STALL):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 if gone.done():
