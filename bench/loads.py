@@ -88,7 +88,10 @@ def served(*arguments: str) -> Iterator[Served]:
 
 
 def _await_ready(process: subprocess.Popen[bytes], admin: int) -> None:
+    end = time.monotonic() + 30
     while process.poll() is None:
+        if time.monotonic() > end:
+            raise SystemExit("the server was not ready after 30 s")
         try:
             with urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=5) as answer:
                 if answer.status == 200:
