@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+from tests.servers.security.secure import Place, Running
 
 LOCAL = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
 
@@ -85,3 +87,20 @@ def make_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 @pytest.fixture(scope="session")
 def authority(make_authority: Callable[[str], Authority]) -> Authority:
     return make_authority("ca")
+
+
+@pytest.fixture(scope="module")
+def start(
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, make_authority: Callable[[str], Authority]
+) -> Iterator[Callable[[str, str], Running]]:
+    running: list[Running] = []
+    foreign = make_authority("foreign")
+
+    def begin(mode: str, front: str) -> Running:
+        folder = tmp_path_factory.mktemp(f"{mode}-{front}")
+        running.append(Running(Place(folder, authority, foreign, mode, front)))
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.close()
