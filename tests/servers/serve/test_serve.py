@@ -221,10 +221,11 @@ def test_a_taken_port_is_said_and_the_log_let_go(make_log: MakeLog) -> None:
 # --- the end -----------------------------------------------------------------------------------------------
 
 
-def test_a_stop_under_load_drops_nothing_at_either_door(serve: Serve, make_log: MakeLog) -> None:
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+def test_a_stop_under_load_drops_nothing_at_either_door(serve: Serve, make_log: MakeLog, front: str) -> None:
     """Every call that was taken is answered, and every index given is in the log, once."""
     log = make_log("drained")
-    server = serve(log).ready()
+    server = serve(log, MERKLELOG_SERVER__GRPC_FRONT=front).ready()
     acknowledged: dict[int, bytes] = {}
     wrong: list[object] = []
     lock, stopped = threading.Lock(), threading.Event()
@@ -279,8 +280,9 @@ def test_a_stop_under_load_drops_nothing_at_either_door(serve: Serve, make_log: 
     assert len(stored) == len(acknowledged), "stored, and its answer never came"
 
 
-def test_endless_calls_end_with_the_server(serve: Serve, make_log: MakeLog) -> None:
-    server = serve(make_log("watched")).ready()
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+def test_endless_calls_end_with_the_server(serve: Serve, make_log: MakeLog, front: str) -> None:
+    server = serve(make_log("watched"), MERKLELOG_SERVER__GRPC_FRONT=front).ready()
     channel = server.channel()
     watch = channel.unary_stream("/merklelog.v1.LogService/WatchCheckpoints")(
         pb.WatchCheckpointsRequest().SerializeToString()

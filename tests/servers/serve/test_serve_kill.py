@@ -71,13 +71,14 @@ class Clients:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("front", ["grpcio", "native"])
 def test_nothing_acknowledged_is_lost_and_no_retry_is_stored_twice(
-    serve: Callable[..., Any], make_log: Callable[..., Path]
+    serve: Callable[..., Any], make_log: Callable[..., Path], front: str
 ) -> None:
     log = make_log("killed")
     clients = Clients()
     for _ in range(KILLS):
-        server = serve(log).ready()
+        server = serve(log, MERKLELOG_SERVER__GRPC_FRONT=front).ready()
         workers = clients.run(server)
         wanted = len(clients.acknowledged) + 100
         while len(clients.acknowledged) < wanted and any(each.is_alive() for each in workers):
@@ -87,7 +88,7 @@ def test_nothing_acknowledged_is_lost_and_no_retry_is_stored_twice(
             worker.join(60)
         server.wait()
     assert len(clients.acknowledged) < WORKERS * EACH, "want it killed before all is stored"
-    server = serve(log).ready()
+    server = serve(log, MERKLELOG_SERVER__GRPC_FRONT=front).ready()
     for worker in clients.run(server):
         worker.join(60)
     assert clients.wrong == []
