@@ -34,6 +34,7 @@ from .http_values import (
     accepts_gzip,
     not_allowed,
     problem_answer,
+    refuse_socket,
     without_body,
 )
 from .metrics import ROLLBACK_PROTECTION, Metrics, free_bytes
@@ -114,7 +115,8 @@ class AdminApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """One request."""
         if scope["type"] != "http":
-            raise ValueError(f"ASGI scope of type {scope['type']!r}: this application speaks HTTP only")
+            await refuse_socket(scope, send)
+            return
         request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"])
         response = await self.answer(request)
         await send(
@@ -155,7 +157,8 @@ def format_status(status: ServerStatus) -> str:
     for log in status.logs:
         detail = f" ({log.detail})" if log.detail else ""
         lines.append(
-            f"{log.origin} at {log.prefix}: {log.state}{detail}; {log.size} entries; "
+            f"{log.origin} at {log.prefix}: {log.state}{detail}; "
+            f"{log.size} {'entry' if log.size == 1 else 'entries'}; "
             f"rollback protection: {log.rollback_protection}"
         )
     return "\n".join(lines) + "\n"

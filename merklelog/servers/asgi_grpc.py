@@ -36,6 +36,7 @@ from .grpc_wire import (
     status_trailers,
     whole,
 )
+from .http_values import refuse_socket
 from .peer import asgi_client_name
 from .problems import Problem
 from .rpc import Method, Route
@@ -101,7 +102,7 @@ class GrpcApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            raise ValueError(f"ASGI scope of type {scope['type']!r}: this application speaks HTTP only")
+            return await refuse_socket(scope, send)
         wanted, size = {}, 0
         for name, value in scope["headers"]:
             size += len(name) + len(value)
@@ -126,7 +127,9 @@ class GrpcApplication:
                 code = await self._stream(route, wanted, scope, receive, send)
             else:
                 code = await self._unary(route, wanted, scope, receive, send)
-        except GoneError:
+        except (GoneError, asyncio.CancelledError):
+            # The caller has gone, or the server gave it up. The task ends here in any case, and a server that saw
+            # it end by an exception would log one for everybody who breaks off.
             return None
         finally:
             tally.end(began, code)
@@ -250,8 +253,7 @@ class GrpcApplication:
                 aclosing(_parsed(method, messages)) as requests,
                 aclosing(route.call(requests, caller)) as responses,
             ):
-                async for response in responses:
-                    await answers.send(response.SerializeToString())
+                await answers.send_all(responses)
             return
         request = method.parse(await self._one(wanted, receive))
         gone = asyncio.create_task(_until_gone(receive))
@@ -259,8 +261,7 @@ class GrpcApplication:
         gone.add_done_callback(lambda _: None if gone.cancelled() or task is None else task.cancel())
         try:
             async with aclosing(route.call(request, caller)) as responses:
-                async for response in responses:
-                    await answers.send(response.SerializeToString())
+                await answers.send_all(responses)
         finally:
             gone.cancel()
 
@@ -283,15 +284,18 @@ class _Answers:
         self._send = send
         self._started = False
 
-    async def send(self, data: bytes) -> None:
-        """One message. Raises GoneError."""
-        try:
-            if not self._started:
-                self._started = True
-                await self._send(_START)
-            await self._send({"type": "http.response.body", "body": frame(data), "more_body": True})
-        except OSError as error:
-            raise GoneError from error
+    async def send_all(self, responses: AsyncIterator[Any]) -> None:
+        """These messages. Raises GoneError, and what `responses` raises."""
+        async for response in responses:
+            data = frame(response.SerializeToString())
+            response = None  # while a slow reader is waited for, nothing is held twice
+            try:
+                if not self._started:
+                    self._started = True
+                    await self._send(_START)
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            except OSError as error:
+                raise GoneError from error
 
     async def end(self, problem: Problem | None) -> None:
         """The status."""

@@ -30,7 +30,7 @@ from .served import MAX_BATCH_ENTRIES, ServedLog, ServedLogs
 
 SERVICE: Final = "merklelog.v1.LogService"
 CHUNK_ENTRIES: Final = 1_024
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 256 << 10  # what each stream whose reader is slow holds
 # So many proofs are read in the event loop at most.
 _FEW: Final = 16
 

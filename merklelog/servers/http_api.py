@@ -33,6 +33,7 @@ from .http_values import (
     for_one_caller,
     not_allowed,
     problem_answer,
+    refuse_socket,
     unauthenticated,
     unless_known,
     without_body,
@@ -97,7 +98,7 @@ class HttpApi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            raise ValueError(f"ASGI scope of type {scope['type']!r}: this application speaks HTTP only")
+            return await refuse_socket(scope, send)
         if scope["method"] == "POST":
             log = self._adds.get(scope["path"])
             if log is not None:
@@ -202,7 +203,9 @@ class HttpApi:
             try:
                 if self._access is not None:
                     self._admit(self._access, Permission.READ, log, request)
-            except MerklelogError:  # nothing can be told any more: the stream ends, and who comes again hears it
+            except (
+                MerklelogError
+            ):  # nothing can be told any more: the stream ends, and who comes again hears it
                 return False
             return True
 

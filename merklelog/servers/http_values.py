@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -99,6 +99,16 @@ def unauthenticated(problem: Problem, request: Request) -> Response:
 def json_answer(value: object, cache: tuple[bytes, bytes]) -> Response:
     """A 200 answer with a value as JSON; bytes in it become base64."""
     return answer(msgspec.json.encode(value), JSON, cache)
+
+
+async def refuse_socket(scope: Mapping[str, Any], send: Callable[[Any], Awaitable[None]]) -> None:
+    """Answer what is no HTTP request: a WebSocket is closed before it begins, which its client sees as 403.
+
+    Source: ASGI, "HTTP & WebSocket ASGI Message Format", "Close - send event".
+    """
+    if scope["type"] != "websocket":
+        raise ValueError(f"ASGI scope of type {scope['type']!r}: this application speaks HTTP only")
+    await send({"type": "websocket.close"})
 
 
 def problem_answer(problem: Problem, *extra: tuple[bytes, bytes]) -> Response:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import merklelog
@@ -37,7 +39,10 @@ def failing_at(commit: int) -> Callable[[str], None]:
 
 async def serve(logs: ServedLogs, options: argparse.Namespace) -> None:
     """Serve until SIGTERM."""
+    unread = options.native.pop("unread_bytes", GrpcLimits().max_unread_bytes)
+    options.grace = options.native.pop("grace", options.grace)
     limits = GrpcLimits(
+        max_unread_bytes=unread,
         max_message_bytes=options.max_message_bytes,
         max_calls=options.max_calls,
         max_streams=options.max_streams,
@@ -87,10 +92,13 @@ async def with_h2corn(
         application,
         [f"127.0.0.1:{options.port}"],
         ended,
-        limits=native.FrontLimits(
-            message_bytes=limits.max_message_bytes,
-            streams=limits.max_streams_per_connection,
-            drain_seconds=options.grace,
+        limits=replace(
+            native.FrontLimits(
+                message_bytes=limits.max_message_bytes,
+                streams=limits.max_streams_per_connection,
+                drain_seconds=options.grace,
+            ),
+            **options.native,
         ),
         methods=[route.method for route in services.routes],
         ready=lambda addresses: print(addresses[0].rpartition(":")[2], flush=True),
@@ -111,6 +119,7 @@ def main() -> None:
     parser.add_argument("--max-calls", type=int, default=defaults.max_calls)
     parser.add_argument("--max-streams", type=int, default=defaults.max_streams)
     parser.add_argument("--max-message-bytes", type=int, default=defaults.max_message_bytes)
+    parser.add_argument("--native", type=json.loads, default={}, help="more fields of FrontLimits, as JSON")
     options = parser.parse_args()
     logs = ServedLogs()
     for i, path in enumerate(options.logs):
