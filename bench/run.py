@@ -1,4 +1,4 @@
-"""The benchmarks: `python bench/run.py append|reads|audit|disk|latency|start|service [options]`.
+"""The benchmarks: `python bench/run.py append|reads|audit|disk|latency|start|service|producer [options]`.
 
 Each prints its environment and command, every measurement as it comes, then a table of medians with their spread
 and, where it has one, the ratio to a reference measured in the same run. Nothing here passes or fails.
@@ -23,6 +23,7 @@ NAMES = {
     "latency": "latency",
     "start": "start",
     "service": "service",
+    "producer": "producing",
 }
 
 
