@@ -8,6 +8,8 @@ index/           the identity index, derived from the database
 diary/           RocksDB's own notes of what it did
 lock             held by the one writer, and names its process
 acknowledged     how many entries were acknowledged at least
+tokens.json      who may come over the network, by a token's hash
+admin.jsonl      each change of tokens, certificates and configuration
 """
 
 from __future__ import annotations
