@@ -126,9 +126,10 @@ def _put_commits(sheet: Sheet, origin: str, tally: LogTally) -> None:
     sheet.put("merklelog_log_appends_total", tally.requests, origin)
     sheet.put("merklelog_log_entries_total", tally.commit_entries.total, origin)
     sheet.put("merklelog_log_entry_bytes_total", tally.entry_bytes, origin)
-    sheet.put_tally("merklelog_log_commit_entries", tally.commit_entries, origin)
+    if any(tally.commit_entries.counts):  # hundreds of logs may lie idle: they cost a scrape little
+        sheet.put_tally("merklelog_log_commit_entries", tally.commit_entries, origin)
     for stage, seconds in tally.stages.items():
-        if any(seconds.counts):  # hundreds of logs may lie idle: they cost a scrape little
+        if any(seconds.counts):
             sheet.put_tally("merklelog_log_commit_stage_seconds", seconds, origin, stage)
 
 
