@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .client.connect import connect, connect_async
+    from .client.connecting import connect, connect_async
     from .client.remote import AsyncClient, Client
     from .log import BatchReceipt, Log, LogReader, Receipt, create_log, open_reader
     from .log import open_log as open  # noqa: A004 - merklelog.open(DIR) is the outside name

@@ -51,15 +51,18 @@ table each, here and in the program.
 |---|---|
 | `PATH` | a log's data directory, beside its writer or without one |
 | `dir:PATH` | a published copy (c2sp.org/tlog-tiles), as `merklelog publish` makes it |
+| `http://HOST[:PORT]/PREFIX`, `https://...` | a tlog-tiles prefix on a server: this project's or any other, a copy on a web server too |
+| `grpc://HOST[:PORT]`, `grpcs://...` | a server of this project, at port 7070 where none is given |
 
-Every command takes a data directory; those that read (`checkpoint get follow prove consistency audit`) take a
-published copy as well. `http(s)://`, `grpc(s)://` and `s3://` targets are not in this version.
+Every command takes a data directory; those that read (`checkpoint get follow prove consistency`) take every
+target, `append` takes servers as well, `audit` published copies. `s3://` targets are not in this version. `--state
+FILE` keeps the newest verified checkpoint of a target and holds it to that for ever.
 
 `merklelog serve` listens at 127.0.0.1: gRPC at port 7070, HTTP at 7080, metrics and readiness at 7090.
 
 A data directory tells by which keys its log signs, and is believed in that unless `--policy` or `--vkey` says
-otherwise. A published copy is believed in nothing: give one of the two. Without, `checkpoint` prints what it has
-not verified and says so, `audit` compares everything but the signatures, and the others refuse.
+otherwise. A published copy and a server are believed in nothing: give one of the two. Without, `checkpoint` prints
+what it has not verified and says so, `audit` compares everything but the signatures, and the others refuse.
 
 ## Results
 

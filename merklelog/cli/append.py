@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from merklelog.cli.command import command, directory_argument
+from merklelog.cli.command import append_argument, command, trust_options
 from merklelog.cli.files import STANDARD, output
 from merklelog.cli.progress import progress_bar
 from merklelog.cli.results import Origin, Root, Size
+from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session
+from merklelog.cli.trust import read_trust
 from merklelog.errors import UsageError
 
 if TYPE_CHECKING:
     from merklelog.cli.feed import Tally
     from merklelog.cli.inputs import Inputs
-    from merklelog.log import Log
+    from merklelog.cli.sinks import Grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class AppendResult:
     entries: Annotated[int, "entries given"]
     appended: Annotated[int, "entries that are new; the others were in the log already"]
     start: Annotated[int, "the index of the first new entry, if there is one"]
-    end: Annotated[int, "the index after the last new entry: start + appended"]
+    end: Annotated[int, "the index after the last new entry: start + appended, but where others append too"]
     index: Annotated[int | None, "the entry's index when exactly one was given"]
     size: Size
     root: Root
@@ -45,7 +47,7 @@ class AppendResult:
     example="merklelog append trail event.json\nmerklelog append trail --jsonl events.jsonl",
     result=AppendResult,
 )
-@directory_argument("TARGET", "target")
+@append_argument
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
 @click.option(
     "--jsonl", is_flag=True, help="An entry a line (its newline is not part of it), not an entry a file."
@@ -58,6 +60,8 @@ class AppendResult:
 @click.option(
     "-o", "--receipt", metavar="FILE", type=click.Path(), help="Save the proof of a single entry to FILE."
 )
+@trust_options
+@server_options()
 @click.pass_obj
 def append(
     session: Session,
@@ -66,16 +70,22 @@ def append(
     jsonl: bool,
     idempotency_key: str | None,
     receipt: str | None,
+    policy: str | None,
+    vkeys: tuple[str, ...],
+    reach: Reach,
 ) -> None:
     """Append entries and print their indexes.
 
     Without FILE, or for -, standard input is read. When this ends with status 0, all of them are on disk and
-    under a signed checkpoint. Lines are not looked into: any bytes will do. TARGET is a data directory.
+    under a signed checkpoint. Lines are not looked into: any bytes will do. TARGET is a data directory, or a
+    server's grpc(s):// or http(s)://, whose answers are verified: say by --vkey or --policy whom you trust.
+    Over HTTP entries go one by one.
     """
-    from merklelog.cli.feed import Tally, feed
+    from merklelog.cli.feed import Tally
     from merklelog.cli.inputs import check, choose_inputs
-    from merklelog.log import open_log
+    from merklelog.cli.sinks import open_sink
 
+    trusted = read_trust(policy, vkeys)
     inputs = choose_inputs(files, lines=jsonl)
     key = None if idempotency_key is None else os.fsencode(idempotency_key)
     total = check(inputs)
@@ -87,14 +97,13 @@ def append(
     place = contextlib.nullcontext(None) if receipt is None else output(receipt, session)
     tally = Tally()
     try:
-        with place as save, open_log(target) as log:
-            start = log.size
+        with place as save, open_sink(target, trusted, reach) as sink:
             batches = _batches(inputs, single=receipt is not None, key=key)
             with progress_bar("appending") as advance:
-                feed(log, batches, tally, key, lambda: advance(tally.entries, total))
+                sink.feed(batches, tally, key, lambda: advance(tally.entries, total))
             if save is not None and tally.last is not None:
                 save(tally.last[0].to_bytes())
-            result = _result(log, start, tally, receipt)
+            result = _result(sink.grown(), tally, receipt)
     except BaseException:
         if tally.entries:  # whatever comes now, these are durable
             session.note(f"appended before it stopped: {tally}")
@@ -124,19 +133,18 @@ def _only_one(found: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
     yield entries
 
 
-def _result(log: Log, start: int, tally: Tally, receipt: str | None) -> AppendResult:
-    end = log.size  # we are the only writer: what is new is between the two sizes
+def _result(grown: Grown, tally: Tally, receipt: str | None) -> AppendResult:
     single = tally.last.indexes[0] if tally.last is not None and tally.entries == 1 else None
     return AppendResult(
-        origin=log.origin,
+        origin=grown.origin,
         entries=tally.entries,
-        appended=end - start,
-        start=start,
-        end=end,
+        appended=grown.appended,
+        start=grown.start,
+        end=grown.end,
         index=single,
-        size=end,
-        root=log.root.hex(),
-        checkpoint=log.checkpoint().decode("utf-8"),
+        size=grown.size,
+        root=grown.root,
+        checkpoint=grown.note.decode("utf-8"),
         proof=receipt,
     )
 

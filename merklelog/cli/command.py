@@ -16,6 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _NEGATIVE: Final = re.compile(r"-[0-9]")
 _SCHEME: Final = re.compile(r"(dir:|[A-Za-z][A-Za-z0-9+.-]*://)")
+_SERVER: Final = re.compile(r"(grpc|http)s?://", re.IGNORECASE)
 _RANGE: Final = re.compile(r"([0-9]*):([0-9]*)")
 
 
@@ -105,6 +106,11 @@ def _directory(value: str) -> str:
     return value
 
 
+def _appendable(value: str) -> str:
+    """A data directory or a server. Raises BadParameter naming another kind of target."""
+    return value if _SERVER.match(value) else _directory(value)
+
+
 def _complete_directory(_ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
     """The shell's own directories."""
     from click.shell_completion import CompletionItem
@@ -123,6 +129,13 @@ def directory_argument(
     """DIR: a log's data directory; `nargs` of -1 takes any number of them."""
     return click.argument(
         name, metavar=metavar, type=_directory, nargs=nargs, shell_complete=_complete_directory
+    )
+
+
+def append_argument(function: Function) -> Function:
+    """TARGET: a log to append to, a data directory or a server."""
+    return click.argument("target", metavar="TARGET", type=_appendable, shell_complete=_complete_directory)(
+        function
     )
 
 

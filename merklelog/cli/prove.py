@@ -10,6 +10,7 @@ import click
 from merklelog.cli.command import command, number, output_option, target_argument, trust_options
 from merklelog.cli.files import write_file
 from merklelog.cli.results import Origin, Root, Size
+from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import open_verified, read_trust
 
@@ -41,6 +42,7 @@ class ProveResult:
 )
 @output_option("the proof file")
 @trust_options
+@server_options()
 @click.pass_obj
 def prove(
     session: Session,
@@ -50,16 +52,18 @@ def prove(
     path: str | None,
     policy: str | None,
     vkeys: tuple[str, ...],
+    reach: Reach,
 ) -> None:
     """Make a proof file for the entry at INDEX.
 
     The file (c2sp.org/tlog-proof) holds the inclusion proof and the signed checkpoint it leads to: with the
     entry and the log's key it is all that `merklelog verify` needs. The checkpoint meets the policy or the
-    keys you give, else (a data directory) it is signed by the log's own; a published copy needs one of them.
+    keys you give, else (a data directory) it is signed by the log's own; a published copy and a server need one
+    of them.
     """
-    with open_verified(target, read_trust(policy, vkeys)) as opened:
-        data = opened.reads.prove(index, size)
-        leaf = opened.reads.entry(index, size)
+    with open_verified(target, read_trust(policy, vkeys), reach) as reads:
+        data = reads.prove(index, size)
+        leaf = reads.entry(index, size)
     result = _prove_result(data, leaf, path)
     if path is None:
         if session.json:
@@ -108,6 +112,7 @@ class ConsistencyResult:
 @click.argument("new", metavar="NEW", type=number)
 @output_option("the proof")
 @trust_options
+@server_options()
 @click.pass_obj
 def consistency(
     session: Session,
@@ -117,6 +122,7 @@ def consistency(
     path: str | None,
     policy: str | None,
     vkeys: tuple[str, ...],
+    reach: Reach,
 ) -> None:
     """Prove that the log only grew from OLD to NEW.
 
@@ -127,8 +133,8 @@ def consistency(
     """
     from merklelog.formats.wire import encode_base64
 
-    with open_verified(target, read_trust(policy, vkeys)) as opened:
-        proven = opened.reads.consistency(old, new)
+    with open_verified(target, read_trust(policy, vkeys), reach) as reads:
+        proven = reads.consistency(old, new)
     hashes = [encode_base64(value).decode("ascii") for value in proven.proof]
     if path is not None:
         write_file(path, "".join(f"{line}\n" for line in hashes).encode("ascii"), session)

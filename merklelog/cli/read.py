@@ -21,8 +21,9 @@ from merklelog.cli.command import (
 )
 from merklelog.cli.files import Write, output
 from merklelog.cli.results import Cosigners, EntryResult, ExistedBy, Origin, Root, Size, Vkeys
+from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session
-from merklelog.cli.trust import WANT_TRUST, open_verified, policy_for, read_trust
+from merklelog.cli.trust import WANT_TRUST, is_server, open_client, open_verified, policy_for, read_trust
 from merklelog.errors import RangeError
 
 if TYPE_CHECKING:
@@ -51,18 +52,19 @@ class CheckpointResult:
     "--size", metavar="N", type=number, help="The stored checkpoint of that size.  [default: the newest]"
 )
 @trust_options
+@server_options()
 @click.pass_obj
 def checkpoint(
-    session: Session, target: str, size: int | None, policy: str | None, vkeys: tuple[str, ...]
+    session: Session, target: str, size: int | None, policy: str | None, vkeys: tuple[str, ...], reach: Reach
 ) -> None:
     """Print a signed checkpoint: the newest, or a stored one.
 
-    It is verified first: under the policy or the keys you give, else (a data directory) by the log's own. A
-    published copy without either is printed as it is, and standard error says so. About one checkpoint a
-    second is stored.
+    It is verified first: under the policy or the keys you give, else (a data directory) by the log's own. That
+    of a published copy or a server without either is printed as it is, and standard error says so. About one
+    checkpoint a second is stored.
     """
     trusted = read_trust(policy, vkeys)
-    result = _checkpoint(target, trusted, size)
+    result = _checkpoint(target, trusted, size, reach)
     if not result.verified:
         session.note(f"not verified: {WANT_TRUST}")
     if session.json:
@@ -71,15 +73,25 @@ def checkpoint(
         session.write(result.checkpoint.encode("utf-8"))
 
 
-def _checkpoint(target: str, policy: Policy | None, size: int | None) -> CheckpointResult:
+def _checkpoint(target: str, policy: Policy | None, size: int | None, reach: Reach) -> CheckpointResult:
     from merklelog.client import VerifiedReads, open_target
-    from merklelog.formats import parse_checkpoint
+    from merklelog.client.connecting import unverified_checkpoint
 
+    if reach.state is not None or (policy is not None and is_server(target)):
+        with open_client(target, policy, reach) as client:
+            return _verified(client.checkpoint(size))
+    if is_server(target):
+        return _unverified(unverified_checkpoint(target, size, reach.access()))
     with contextlib.closing(open_target(target)) as source:
         trust = policy_for(source, policy)
         if trust is not None:
             return _verified(VerifiedReads(source, trust).head(size))
-        note = source.checkpoint(size)
+        return _unverified(source.checkpoint(size))
+
+
+def _unverified(note: bytes) -> CheckpointResult:
+    from merklelog.formats import parse_checkpoint
+
     plain = parse_checkpoint(note).checkpoint
     return CheckpointResult(
         plain.origin, plain.size, plain.root.hex(), note.decode("utf-8"), False, None, [], None
@@ -148,6 +160,7 @@ class GetResult:
 @click.option("--jsonl", is_flag=True, help="An entry a line: a newline after each.")
 @output_option("the entries")
 @trust_options
+@server_options()
 @click.pass_obj
 def get(
     session: Session,
@@ -157,6 +170,7 @@ def get(
     path: str | None,
     policy: str | None,
     vkeys: tuple[str, ...],
+    reach: Reach,
 ) -> None:
     """Print an entry's bytes, or a range of entries.
 
@@ -164,18 +178,15 @@ def get(
     them unless --jsonl or --json says otherwise. Each is proven to be under a signed checkpoint before it is
     printed.
     """
-    from merklelog.cli.entries import verified_entries
-    from merklelog.publish.verified import VerifiedTiles
-
     trusted = read_trust(policy, vkeys)
-    with open_verified(target, trusted) as opened:
-        head = opened.reads.head()
+    with open_verified(target, trusted, reach) as reads:
+        head = reads.head()
         size, root = head.checkpoint.size, head.checkpoint.root
         start, end = wanted.start, size if wanted.end is None else wanted.end
         if not start <= end <= size:
             asked = f"entries {start}:{end}" if wanted.is_range else f"entry {start}"
             raise RangeError(f"{asked}: the log has {size} entries, the first is 0")
-        entries = verified_entries(VerifiedTiles(opened.source, size, root), start, end)
+        entries = reads.entries(head, start, end)
         result = GetResult(head.checkpoint.origin, size, root.hex(), start, end, [])
         with output(path, session) as write:
             _write_entries(write, entries, result if session.json else None, jsonl=jsonl)

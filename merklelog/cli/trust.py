@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from merklelog.cli.files import name_of, read_argument
@@ -13,7 +12,9 @@ from merklelog.cli.session import visible
 from merklelog.errors import KeyFormatError, PolicyError, UsageError
 
 if TYPE_CHECKING:
-    from merklelog.client import TileSource, VerifiedReads
+    from merklelog.cli.server import Reach
+    from merklelog.cli.sources import Reads
+    from merklelog.client import Client, TileSource
     from merklelog.formats import Policy
     from merklelog.protocol import Cosigner
 
@@ -51,15 +52,6 @@ def _read_policy(path: str) -> Policy:
         raise PolicyError(f"{name_of(path)}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTarget:
-    """A log to read from, the policy its checkpoints must meet, and verified reads under it."""
-
-    source: TileSource
-    policy: Policy
-    reads: VerifiedReads
-
-
 def policy_for(source: TileSource, policy: Policy | None) -> Policy | None:
     """The caller's policy, else the keys that a log's own directory names; None for what has neither."""
     from merklelog.formats import single_log_policy
@@ -70,19 +62,52 @@ def policy_for(source: TileSource, policy: Policy | None) -> Policy | None:
     return policy
 
 
-@contextlib.contextmanager
-def open_verified(target: str, policy: Policy | None) -> Iterator[OpenTarget]:
-    """A target, and whom to believe about it.
+def is_server(target: str) -> bool:
+    """Whether a target is on a server."""
+    from merklelog.client.targets import GRPC_SCHEMES, HTTP_SCHEMES, scheme_of
 
-    Raises UsageError for a published copy without a policy: what it says of itself proves nothing.
+    return scheme_of(target) in GRPC_SCHEMES | HTTP_SCHEMES
+
+
+@contextlib.contextmanager
+def open_verified(target: str, policy: Policy | None, reach: Reach, *, poll: float = 0.2) -> Iterator[Reads]:
+    """A target to read from, whom to believe about it, and how to get to it.
+
+    Raises UsageError for a server or a published copy without a policy: what they say of themselves proves
+    nothing.
     """
+    from merklelog.cli.sources import ClientReads, FileReads
     from merklelog.client import VerifiedReads, open_target
 
+    if reach.state is not None or is_server(target):
+        with open_client(target, policy, reach, poll=poll) as client:
+            yield ClientReads(client)
+        return
     with contextlib.closing(open_target(target)) as source:
         trust = policy_for(source, policy)
         if trust is None:
             raise UsageError(f"{visible(target)}: who signs this log? {WANT_TRUST}")
-        yield OpenTarget(source, trust, VerifiedReads(source, trust))
+        yield FileReads(source, VerifiedReads(source, trust))
+
+
+def open_client(target: str, policy: Policy | None, reach: Reach, *, poll: float = 0.2) -> Client:
+    """A client of a target. Raises as `open_verified`."""
+    from merklelog.client import connect
+
+    if policy is None and (is_server(target) or target.startswith("dir:")):
+        raise UsageError(f"{visible(target)}: who signs this log? {WANT_TRUST}")
+    access = reach.access()
+    return connect(
+        target,
+        policy,
+        state=reach.state,
+        token=access.token,
+        ca=access.ca,
+        cert=access.cert,
+        key=access.key,
+        retry=access.retry,
+        poll=poll,
+    )
 
 
 def utc(seconds: int) -> str:

@@ -1,6 +1,6 @@
 """A log that is not trusted: clients and sources that ask for bytes, and the logic that verifies each of them.
 
-connect     from the name of a log and whom to believe to a client
+connecting  from the name of a log and whom to believe to a client
 remote      the clients themselves, for threads and for tasks
 steps       what they do, as generators without I/O; `drive` carries them out
 transport   what a log is asked; `tile_transport`, `grpc_transport`, `grpc_aio` and `threaded` ask it
@@ -9,34 +9,72 @@ source      what a reader of tiles asks of a log; `published` and `http_source` 
 targets     from the name of a log to its source
 heads       which checkpoint a reader believes
 reads       entries, ranges, proofs and consistency over a source, all leading up to that checkpoint
-producer    many entries a second, in order, each verified
+producer    many entries a second, in order, each verified; `logging_handler` makes them of log records
 """
 
 from __future__ import annotations
 
-from merklelog.client.access import Access
-from merklelog.client.connect import connect, connect_async
+from typing import TYPE_CHECKING
+
 from merklelog.client.heads import VerifiedHead
 from merklelog.client.published import PublishedSource
 from merklelog.client.reads import Consistency, VerifiedReads
-from merklelog.client.remote import AsyncClient, Client
-from merklelog.client.retry import Retry
 from merklelog.client.source import TileReads, TileSource
 from merklelog.client.targets import open_target, published_directory
+
+if TYPE_CHECKING:
+    from merklelog.client.access import Access
+    from merklelog.client.connecting import connect, connect_async
+    from merklelog.client.logging_handler import MerklelogHandler
+    from merklelog.client.producer import Producer
+    from merklelog.client.producer_batch import Sent
+    from merklelog.client.producer_buffer import ProducerOptions
+    from merklelog.client.producer_targets import open_producer
+    from merklelog.client.remote import AsyncClient, Client
+    from merklelog.client.retry import Retry
 
 __all__ = [
     "Access",
     "AsyncClient",
     "Client",
     "Consistency",
+    "MerklelogHandler",
+    "Producer",
+    "ProducerOptions",
     "PublishedSource",
     "Retry",
+    "Sent",
     "TileReads",
     "TileSource",
     "VerifiedHead",
     "VerifiedReads",
     "connect",
     "connect_async",
+    "open_producer",
     "open_target",
     "published_directory",
 ]
+# Found when first used: a command for a directory needs none of them.
+_LATER = {
+    "Access": "access",
+    "AsyncClient": "remote",
+    "Client": "remote",
+    "MerklelogHandler": "logging_handler",
+    "Producer": "producer",
+    "ProducerOptions": "producer_buffer",
+    "Retry": "retry",
+    "Sent": "producer_batch",
+    "connect": "connecting",
+    "connect_async": "connecting",
+    "open_producer": "producer_targets",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from merklelog.client.retry import Retry
 from merklelog.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl  # takes its time, which a command for a directory has no use for
 
 # RFC 6750, section 2.1: what a bearer token is made of.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -56,6 +57,8 @@ class Access:
 
     def tls(self) -> ssl.SSLContext:
         """For HTTPS: the server is checked against its host name. Raises UsageError naming the file."""
+        import ssl
+
         context = ssl.create_default_context()
         if self.ca is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -74,12 +77,16 @@ class Access:
 
 
 def _reason(error: Exception) -> str:
+    import ssl
+
     if isinstance(error, ssl.SSLError):
         return "no PEM file of the kind wanted, or its parts do not match"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _is_loopback(host: str) -> bool:
+    import ipaddress
+
     if host == "localhost":
         return True
     try:

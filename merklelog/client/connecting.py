@@ -7,18 +7,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from merklelog.client.access import Access
 from merklelog.client.drive import drive
-from merklelog.client.http_source import SCHEMES, HttpObjects, HttpSource
 from merklelog.client.remote import AsyncClient, Client
 from merklelog.client.retry import Retry
 from merklelog.client.source import TileSource
 from merklelog.client.state import StateFile
 from merklelog.client.steps import unverified
-from merklelog.client.targets import GRPC_SCHEMES, open_target, scheme_of
-from merklelog.client.threaded import ThreadedTransport
+from merklelog.client.targets import GRPC_SCHEMES, HTTP_SCHEMES, open_target, scheme_of
 from merklelog.client.tile_transport import TileTransport
 from merklelog.client.transport import Appended, Batch, Transport
 from merklelog.client.trust import Trust, Trusted, policy_of
@@ -26,6 +24,9 @@ from merklelog.errors import DamagedError, FormatError, UsageError
 from merklelog.formats.policy import Policy, single_log_policy
 from merklelog.formats.wire import parse_decimal
 from merklelog.log import Log, LogReader, open_log
+
+if TYPE_CHECKING:
+    from merklelog.client.http_source import HttpObjects
 
 _WANT: Final = "give trust=: the log's verifier keys (what `merklelog vkey` prints), or a policy"
 _KEY: Final = "idempotency-key"
@@ -96,6 +97,8 @@ async def connect_async(
         place = place_of(name, access)
         trusted = _trust(name, _policy(trust), state)
         return AsyncClient(GrpcAioTransport(place, _origin(origin, trusted)), trusted, access.retry)
+    from merklelog.client.threaded import ThreadedTransport
+
     transport, trusted = _open(name, trust, state, Connection(access, origin, poll))
     return AsyncClient(ThreadedTransport(transport), trusted, access.retry)
 
@@ -109,6 +112,8 @@ def unverified_checkpoint(target: str, size: int | None = None, access: Access |
 
         transport: Transport = GrpcTransport(place_of(target, found), "")
     else:
+        from merklelog.client.http_source import HttpObjects, HttpSource
+
         transport = TileTransport(HttpSource(HttpObjects(target, found, retry=False)))
     with contextlib.closing(transport):
         return drive(unverified(found.retry, size), transport)
@@ -129,7 +134,9 @@ def _open(
         place = place_of(target, connection.access)
         trusted = _trust(target, policy, state)
         return GrpcTransport(place, _origin(connection.origin, trusted)), trusted
-    if scheme in SCHEMES:
+    if scheme in HTTP_SCHEMES:
+        from merklelog.client.http_source import HttpObjects, HttpSource
+
         objects = HttpObjects(target, connection.access, retry=False)
         trusted = _trust(target, policy, state)
         return TileTransport(HttpSource(objects), append=_post(objects), poll=connection.poll), trusted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -61,6 +60,8 @@ def _do(step: Step, transport: Transport) -> Any:
 
 
 async def _do_async(step: Step, transport: AsyncTransport, *, disk: bool) -> Any:
+    import asyncio  # not for who only has threads
+
     if isinstance(step, Ask):
         return await getattr(transport, step.method)(*step.arguments, step.seconds)
     if isinstance(step, Sleep):

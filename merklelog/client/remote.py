@@ -12,7 +12,7 @@ from merklelog.client.reads import Consistency
 from merklelog.client.retry import Retry
 from merklelog.client.steps import Logic, Steps, new_key
 from merklelog.client.transport import AsyncTransport, Batch, Transport
-from merklelog.client.trust import Trust
+from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import EntryError, RangeError
 from merklelog.formats.bundle import MAX_ENTRY
 from merklelog.log import BatchReceipt, Receipt
@@ -114,6 +114,12 @@ class Client:
         """The entries [start, end), to the newest without an end, some at a time. The range is checked at once."""
         head = self._run(self._logic.range_head(start, end, size))
         return self._entries(start, head.size if end is None else end, head)
+
+    def entries_under(self, head: VerifiedHead, start: int, end: int) -> Iterator[bytes]:
+        """The entries [start, end) under a checkpoint that this client gave. Raises RangeError at once."""
+        if not 0 <= start <= end <= head.checkpoint.size:
+            raise RangeError(f"entries {start}:{end}: the log has {head.checkpoint.size}")
+        return self._entries(start, end, trusted_head(head))
 
     def _entries(self, start: int, end: int, head: TrustedHead) -> Iterator[bytes]:
         while start < end:

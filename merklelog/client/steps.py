@@ -8,7 +8,7 @@ that was ever verified.
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -333,7 +333,7 @@ class Logic:
 
 def new_key() -> bytes:
     """An idempotency key that nobody else has: what makes it safe to send an append again."""
-    return secrets.token_hex(_KEY_BYTES).encode("ascii")
+    return os.urandom(_KEY_BYTES).hex().encode("ascii")
 
 
 def unverified(retry: Retry, size: int | None) -> Steps[bytes]:

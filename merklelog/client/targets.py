@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from merklelog.client.access import Access
-from merklelog.client.http_source import SCHEMES, open_http
 from merklelog.client.published import PublishedSource
 from merklelog.client.source import TileSource
 from merklelog.errors import NotALogError, UsageError
@@ -17,6 +16,7 @@ from merklelog.publish.manifest import MANIFEST_KEY
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LATER: Final = frozenset(("s3",))
+HTTP_SCHEMES: Final = frozenset(("http", "https"))
 GRPC_SCHEMES: Final = frozenset(("grpc", "grpcs"))
 _DIRECTORY: Final = "dir:"
 _WANT: Final = "want a PATH, dir:PATH or http(s)://host/prefix"
@@ -36,7 +36,9 @@ def open_target(target: str, access: Access | None = None) -> TileSource:
     FormatVersionError, ConfigError and DamagedError as the kinds do. A server is asked nothing yet.
     """
     if scheme := scheme_of(target):
-        if scheme in SCHEMES:
+        if scheme in HTTP_SCHEMES:
+            from merklelog.client.http_source import open_http
+
             return open_http(target, access or Access())
         reason = "is not in this version" if scheme in _LATER else "is not known"
         if scheme in GRPC_SCHEMES:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from merklelog.cli import follow as follow_module
+from merklelog.cli import sources as follow_module
 from merklelog.cli.program import COMMANDS
 from merklelog.servers import run as run_module
 from merklelog.servers.places import Places

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import merklelog
-from merklelog.cli import follow as follow_module
+from merklelog.cli import sources as follow_module
 from merklelog.formats import parse_checkpoint, parse_vkey
 
 READERS = (

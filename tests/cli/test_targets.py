@@ -38,13 +38,13 @@ def _event(run: Callable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", EVERY, ids=lambda words: words[0])
-@pytest.mark.parametrize("target", ["grpc://127.0.0.1:7070", "s3://bucket/prefix"])
+@pytest.mark.parametrize("target", ["s3://bucket/prefix"])
 def test_targets_of_a_later_version_are_said_to_be_that(
     run: Callable, words: tuple[str, ...], target: str, tmp_path: Path
 ) -> None:
     done = run(*_with(words, target), status=2)
     assert target.split("//")[0] in done.err
-    assert any(words in done.err for words in ("not in this version", "data directory only", "has no tiles"))
+    assert "not in this version" in done.err or "data directory only" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["event"]
 
 
