@@ -85,16 +85,21 @@ def make_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
 
 
 @pytest.fixture(scope="session")
+def foreign(make_authority: Callable[[str], Authority]) -> Authority:
+    """One that no server trusts."""
+    return make_authority("foreign")
+
+
+@pytest.fixture(scope="session")
 def authority(make_authority: Callable[[str], Authority]) -> Authority:
     return make_authority("ca")
 
 
 @pytest.fixture(scope="module")
 def start(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority, make_authority: Callable[[str], Authority]
+    tmp_path_factory: pytest.TempPathFactory, authority: Authority, foreign: Authority
 ) -> Iterator[Callable[[str, str], Running]]:
     running: list[Running] = []
-    foreign = make_authority("foreign")
 
     def begin(mode: str, front: str) -> Running:
         folder = tmp_path_factory.mktemp(f"{mode}-{front}")

@@ -69,7 +69,8 @@ class Place:
             self.show(authority.server("first"))
             lines += ["[tls]", 'certificate = "server.pem"', 'key = "server.key"']
         if mode == "mutual":
-            lines.append(f'client_ca = "{authority.root.pem}"')
+            (folder / "ca.pem").write_bytes(authority.root.pem.read_bytes())
+            lines.append('client_ca = "ca.pem"')
         (folder / "server.toml").write_text("\n".join(lines) + "\n")
 
     def show(self, pair: Any) -> None:

@@ -162,6 +162,35 @@ def test_a_new_certificate_at_sighup(start: Callable[[str, str], Running], front
     assert told[0]["fingerprint"] != told[1]["fingerprint"]
 
 
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_new_client_ca_at_sighup(start: Callable[[str, str], Running], front: str, foreign: Any) -> None:
+    server = start("mutual", front)
+    ca = server.place.folder / "ca.pem"
+    own, other = Shown(None, "known"), Shown(None, "foreign")
+
+    def asked() -> list[str]:
+        return [
+            server.ask(door, each, "closed", "read") for door in ("grpc", "http") for each in (own, other)
+        ]
+
+    assert asked() == ["ok", "no connection"] * 2
+    old = ca.read_bytes()
+    ca.write_bytes(foreign.root.pem.read_bytes())
+    server.reload()
+    assert asked() == ["no connection", "ok"] * 2
+    ca.write_bytes(old + foreign.root.pem.read_bytes())
+    server.reload()
+    assert asked() == ["ok", "ok"] * 2
+    told = [line["details"]["client_ca"] for line in admin_lines(server, "closed", "certificate")]
+    assert len(set(told)) == 3
+    # Whether clients must show one at all is settled at the start.
+    config = server.place.folder / "server.toml"
+    config.write_text(config.read_text().replace("client_ca", "# client_ca"))
+    server.reload()
+    assert asked() == ["ok", "ok"] * 2
+    assert server.ask("http", Shown(None, None), "public", "read") == "no connection"
+
+
 def test_no_request_is_lost_while_certificates_change(start: Callable[[str, str], Running]) -> None:
     server = start("tls", "native")
     got: list[str] = []
