@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ from merklelog.errors import FieldError, NotFoundError
 from merklelog.formats.wire import quote
 from merklelog.log import Log
 from merklelog.publish.encoding import compress
-from merklelog.tree import BUNDLE_LEVEL, HASH_SIZE, TILE_WIDTH, Hash, parse_path
+from merklelog.tree import BUNDLE_LEVEL, Hash, parse_path
 
 from .http_values import (
     BYTES,
@@ -39,6 +40,8 @@ from .http_values import (
 Read = Callable[[Log, str, Request], Response]
 
 TLOG_PROOF: Final = ".tlog-proof"
+# The upper tiles are asked for with nearly every proof that a client makes.
+_parsed: Final = lru_cache(maxsize=4_096)(parse_path)
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = "the tree size to prove in; without it that of the newest checkpoint"
 _INCLUSION: Final = {"index": "the entry's index", "size": _SIZE}
@@ -95,7 +98,7 @@ def tile(log: Log, path: str, request: Request) -> Response:
 
     Each width of a partial tile is a path of its own whose bytes never change, so all of them are immutable.
     """
-    wanted = parse_path(f"tile/{path}")
+    wanted = _parsed(f"tile/{path}")
     if wanted.level != BUNDLE_LEVEL:
         return answer(log.tile(wanted.level, wanted.index, wanted.width), BYTES, IMMUTABLE)
     bundle = log.bundle(wanted.index, wanted.width)
@@ -138,10 +141,8 @@ def inclusion_by_hash(log: Log, _path: str, request: Request) -> Response:
 
 def _inclusion(log: Log, index: int, given: dict[str, bytes]) -> Response:
     size = decimal(given["size"], "size") if "size" in given else int(log.size)
-    proof = log.inclusion_proof(index, size)
-    at = index % TILE_WIDTH
-    leaf = log.tile(0, index // TILE_WIDTH, at + 1)[at * HASH_SIZE :]
-    return json_answer(InclusionAnswer(index, size, leaf, proof, _note(log, size)), UNCACHED)
+    leaves, proofs = log.leaves_and_proofs([index], size)
+    return json_answer(InclusionAnswer(index, size, leaves[0], proofs[0], _note(log, size)), UNCACHED)
 
 
 def range_of_entries(log: Log, _path: str, request: Request) -> Response:
