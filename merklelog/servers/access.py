@@ -49,6 +49,7 @@ class _Rule:
 
     free: frozenset[Scope]
     tokens: Mapping[str, Token]
+    for_everyone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,11 @@ class Access:
         rule = self._state.rules.by_origin.get(origin)
         return rule is not None and Scope.READ in rule.free
 
+    def is_for_everyone(self, origin: str) -> bool:
+        """Whether the log is said to be public, which is more than being open on a machine of one's own."""
+        rule = self._state.rules.by_origin.get(origin)
+        return rule is not None and rule.for_everyone
+
     def identify(self, authorization: str | None, certificate: str | None = None) -> Caller:
         """The caller, from its Authorization header and the name of its certificate (`peer.client_name`).
 
@@ -204,7 +210,7 @@ def _make_rule(log: LogAccess, tokens: tuple[Token, ...] | None, *, open_to_all:
     # Who closes a log's reads does not mean to leave its appends open.
     is_open = tokens is None and open_to_all and log.read != TOKEN
     free = _EVERYTHING if is_open else _READ if log.read == PUBLIC else _NOTHING
-    return _Rule(free, {token.id: token for token in tokens or ()})
+    return _Rule(free, {token.id: token for token in tokens or ()}, log.read == PUBLIC)
 
 
 def _bearer(authorization: str) -> str:

@@ -30,7 +30,9 @@ from .http_values import (
     Request,
     Response,
     answer,
+    for_no_page,
     for_one_caller,
+    no_cors,
     not_allowed,
     problem_answer,
     refuse_socket,
@@ -117,7 +119,24 @@ class HttpApi:
             response = self._answer(request)
         except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
             response = _problem(error, request)
+        if not self._pages_may_read(request):
+            response = for_no_page(response)
         return without_body(response) if request.method == "HEAD" else response
+
+    def _pages_may_read(self, request: Request) -> bool:
+        """Whether a page of any site may see this answer: not what is open only because it is on this machine.
+
+        Else every page that someone opens could read the log that they have on their own machine. Who shows a
+        token may pass it on to any page.
+        """
+        if (
+            self._access is None
+            or request.method == "OPTIONS"
+            or request.header(b"authorization") is not None
+        ):
+            return True
+        log = self._below(request.path)[0]
+        return log is None or self._access.is_for_everyone(log.origin)
 
     def _answer(self, request: Request) -> Response:
         read = self._find(request.path)
@@ -209,8 +228,12 @@ class HttpApi:
                 return False
             return True
 
+        for_pages = self._pages_may_read(request)
+
         async def sending(message: Message) -> None:
             nonlocal started
+            if not started and not for_pages:
+                message = {**message, "headers": no_cors(message["headers"])}
             started = True
             await send(message)
 
@@ -224,7 +247,8 @@ class HttpApi:
         except Exception as error:
             if started:
                 raise  # the answer has begun: the front cuts the stream, and logs why
-            await _send(_problem(error, request), send)
+            response = _problem(error, request)
+            await _send(response if for_pages else for_no_page(response), send)
 
 
 def _healthy(_request: Request) -> Response:

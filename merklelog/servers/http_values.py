@@ -89,6 +89,16 @@ def for_one_caller(response: Response) -> Response:
     return replace(response, headers=tuple(kept))
 
 
+def no_cors(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """These headers without those that let pages of other sites see the answer."""
+    return [header for header in headers if not header[0].startswith(b"access-control-")]
+
+
+def for_no_page(response: Response) -> Response:
+    """The same, but for pages of other sites."""
+    return replace(response, headers=tuple(no_cors(response.headers)))
+
+
 def unauthenticated(problem: Problem, request: Request) -> Response:
     """401 with the scheme that is wanted (RFC 9110, section 11.6.1; RFC 6750, section 3)."""
     shown = request.header(b"authorization") is not None

@@ -95,6 +95,22 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
     made.logs.close()
 
 
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
+    """One log at / that nobody said to be public, open as it is on the machine of whoever runs it."""
+    path = tmp_path_factory.mktemp("private") / "log"
+    merklelog.create_log(path, "example.com/open", settings={"store.min_free_bytes": 0})
+    made = Closed.__new__(Closed)
+    made.logs, made.tokens = ServedLogs(), {}
+    made.logs.add(merklelog.open(path), "/")
+    made.logs.find("").log.append(b"first")
+    made.access = Access(open_to_all=True)
+    made.access.refresh([LogAccess("example.com/open", path)])
+    made.api = HttpApi(made.logs, made.access)
+    yield made
+    made.logs.close()
+
+
 def test_every_read_is_among_those_asked() -> None:
     asked = {path.partition("?")[0] for path in READS}
     assert set(http_reads.FILES) | set(http_events.STREAMS) <= asked | {"proof/range"}
@@ -222,23 +238,27 @@ def test_a_certificate_may_do_what_it_is_granted(closed: Closed, authority: Any)
         assert closed.api.answer(http_api._request(scope("GET", path, pem))).status == want
 
 
-def test_a_page_without_a_token_comes_from_this_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [*READS, "entry/9", "entry/x"])
+def test_a_page_of_any_site_reads_what_is_public_or_with_a_token(
+    closed: Closed, private: Closed, path: str
+) -> None:
+    cors = "access-control-allow-origin"
+    assert closed.ask("GET", f"/a/{path}")[1][cors] == "*"
+    assert cors not in closed.ask("GET", f"/b/{path}")[1]
+    assert closed.ask("GET", f"/b/{path}", "b-read")[1][cors] == "*"
+    status, fields, _ = private.ask("GET", f"/{path}")
+    assert status != 401
+    assert not [name for name in fields if name.startswith("access-control-")]
+    assert private.ask("OPTIONS", "/checkpoint")[1][cors] == "*"
+
+
+def test_a_page_without_a_token_comes_from_this_machine(private: Closed) -> None:
     """A name of the page's own that leads here makes the page one of this server (DNS rebinding)."""
-    merklelog.create_log(tmp_path / "log", "example.com/open", settings={"store.min_free_bytes": 0})
-    made = Closed.__new__(Closed)
-    made.logs, made.tokens = ServedLogs(), {}
-    made.logs.add(merklelog.open(tmp_path / "log"), "/")
-    made.access = Access(open_to_all=True)
-    made.access.refresh([LogAccess("example.com/open", tmp_path / "log")])
-    made.api = HttpApi(made.logs, made.access)
-    try:
-        for host in ("127.0.0.1:7080", "localhost:7080", "localhost", "[::1]:7080"):
-            assert made.ask("POST", "/add", body=b"x", origin=f"http://{host}", host=host)[0] == 200
-        for host in ("evil.example:7080", "evil.example", "10.0.0.1:7080"):
-            assert made.ask("POST", "/add", body=b"x", origin=f"http://{host}", host=host)[0] == 403
-        assert made.ask("POST", "/add", body=b"x", host="evil.example:7080")[0] == 200
-    finally:
-        made.logs.close()
+    for host in ("127.0.0.1:7080", "localhost:7080", "localhost", "[::1]:7080"):
+        assert private.ask("POST", "/add", body=b"x", origin=f"http://{host}", host=host)[0] == 200
+    for host in ("evil.example:7080", "evil.example", "10.0.0.1:7080"):
+        assert private.ask("POST", "/add", body=b"x", origin=f"http://{host}", host=host)[0] == 403
+    assert private.ask("POST", "/add", body=b"x", host="evil.example:7080")[0] == 200
 
 
 def test_the_description_names_the_token() -> None:
