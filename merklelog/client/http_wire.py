@@ -121,6 +121,10 @@ class Connections:
                 answer, whole = self._exchange(connection, method, path, body, sent, limit, ends)
             except ssl.SSLCertVerificationError as error:
                 raise UnreachableError(f"{where}: certificate: {error.verify_message}") from error
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                raise UnavailableError(f"{where}: the server closed the connection") from error
+            except ssl.SSLError as error:
+                raise UnreachableError(f"{where}: TLS: {error.reason or error}") from error
             except TimeoutError as error:
                 raise UnavailableError(f"{where}: no whole answer within {seconds:.1f} s") from error
             except (http.client.RemoteDisconnected, ConnectionError) as error:
@@ -190,9 +194,7 @@ class Connections:
 
 
 def _reason(error: OSError | http.client.HTTPException) -> str:
-    """In words: http.client's own say little, and a broken TLS has no errno."""
+    """In words: http.client's own say little."""
     if isinstance(error, http.client.RemoteDisconnected):
         return "the server closed the connection without an answer"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
     return getattr(error, "strerror", None) or str(error)
