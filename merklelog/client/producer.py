@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from merklelog.client.trust import Trust
-from merklelog.errors import ClosedError, MerklelogError, OverloadedError, StoppedError
+from merklelog.errors import ClosedError, MerklelogError, OverloadedError, StoppedError, UsageError
 from merklelog.protocol.advance import TrustedHead
 
 from .producer_batch import Sent, fresh
@@ -115,6 +115,7 @@ class Producer:
         Raises TimeoutError after `timeout` seconds, and the first error of an entry since the last flush: so who
         keeps no futures hears of it.
         """
+        self._refuse_own_thread("flush")
         if not self._buffer.flush(timeout):
             raise TimeoutError(f"flush: {self.pending[0]:,} entries have no outcome after {timeout} s")
         failure = self._buffer.take_failure()
@@ -126,6 +127,7 @@ class Producer:
 
         Raises what `flush` does. Closing again does nothing.
         """
+        self._refuse_own_thread("close")
         self._buffer.close(ClosedError("the producer was closed"))
         done = self._buffer.flush(timeout)
         if not done:
@@ -133,11 +135,16 @@ class Producer:
                 ClosedError("the producer was closed before this was settled: stored or not")
             )
             self._call(self._stop)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(None if timeout is None else max(timeout, 1.0))
+        self._thread.join(None if timeout is None else max(timeout, 1.0))
         failure = self._buffer.take_failure()
         if failure is not None:
             raise fresh(failure)
+
+    def _refuse_own_thread(self, what: str) -> None:
+        if threading.current_thread() is self._thread:
+            raise UsageError(
+                f"{what} waits for the producer's thread, so a callback in that thread can not call it"
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -90,8 +90,8 @@ class Sent:
         """The receipt; waits for it.
 
         Raises TimeoutError after `timeout` seconds, and what the entry failed with: UnreachableError or
-        OverloadedError when the deadline had passed (it may be stored or not), a refusal of the log (it is not
-        stored), VerificationError when the log's answer was disproven, ClosedError.
+        OverloadedError when the deadline had passed (it may be stored or not), a refusal of the log,
+        VerificationError when the log's answer was disproven, ClosedError.
         """
         error = self.exception(timeout)
         receipts = self._batch.receipts

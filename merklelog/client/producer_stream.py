@@ -44,7 +44,7 @@ class GrpcStream:
 
     def send(self, entries: Sequence[bytes], key: bytes) -> asyncio.Future[Answer]:
         """See Sender."""
-        if self._stream is None:
+        if self._stream is None or self._stream.ended_idle:
             call = self._channel.stream_stream(f"{SERVICE}AppendStream", _as_it_is, _as_it_is)
             self._stream = _Stream(call, self._place)
         return self._stream.send(append_request(self._origin, entries, key), len(entries))
@@ -106,6 +106,7 @@ class _Stream:
         self._more = asyncio.Event()
         self._waiting: deque[_Waiting] = deque()
         self._error: MerklelogError | None = None
+        self.ended_idle = False  # nothing was asked of it when it ended: a server need not keep it for ever
         self._call = call(self._requests(), metadata=place.metadata)
         self._reader = asyncio.create_task(self._read())
 
@@ -144,6 +145,7 @@ class _Stream:
         except DecodeError as failed:
             error = FormatError(f"the server's answer to an append can not be read: {failed}")
         self._error = error
+        self.ended_idle = not self._waiting and not isinstance(error, FormatError)
         self._call.cancel()
         for each in self._waiting:
             if not each.answer.done():

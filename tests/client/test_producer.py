@@ -446,6 +446,21 @@ def test_a_callback_may_send_but_never_waits_for_room(door: Door) -> None:
     assert door.log.size == 2
 
 
+def test_a_callback_that_would_wait_for_itself_is_told(door: Door) -> None:
+    seen: list[Exception] = []
+
+    def end(_sent: Sent) -> None:
+        for action in (to.flush, to.close):
+            try:
+                action()
+            except UsageError as error:
+                seen.append(error)
+
+    with producer(door) as to:
+        to.send(b"a", end)
+    assert [str(each)[:5] for each in seen] == ["flush", "close"]
+
+
 def test_futures_serve_event_loops_too(door: Door) -> None:
     async def main() -> None:
         with producer(door, replace(QUICK, max_pending_bytes=1000)) as to:
@@ -597,9 +612,9 @@ def test_whatever_breaks_whenever_nothing_is_lost_doubled_or_out_of_order(
 
 def test_what_is_never_taken_fails_at_its_deadline(door: Door) -> None:
     door.faults = [UnavailableError("the server is away", 0.01)] * 10_000
-    with producer(door, replace(QUICK, deadline_seconds=0.1)) as to:
+    with producer(door, replace(QUICK, deadline_seconds=0.4)) as to:
         first = to.send(b"a")
-        with pytest.raises(UnavailableError, match=r"within 0.1 s.*the server is away"):
+        with pytest.raises(UnavailableError, match=r"within 0.4 s.*the server is away"):
             first.result(SECONDS)
         with pytest.raises(UnavailableError, match="within"):
             to.flush(SECONDS)
@@ -610,7 +625,7 @@ def test_what_is_never_taken_fails_at_its_deadline(door: Door) -> None:
 
 def test_what_is_never_answered_fails_at_its_deadline(door: Door) -> None:
     door.hold = threading.Event()
-    with producer(door, replace(QUICK, deadline_seconds=0.1)) as to:
+    with producer(door, replace(QUICK, deadline_seconds=0.4)) as to:
         with pytest.raises(UnavailableError, match="may be stored or not"):
             to.send(b"a").result(SECONDS)
         door.hold.set()
@@ -621,7 +636,7 @@ def test_what_is_never_answered_fails_at_its_deadline(door: Door) -> None:
 
 def test_overload_that_lasts_is_said_as_such(door: Door) -> None:
     door.faults = [OverloadedError("full", 0.01)] * 10_000
-    to = producer(door, replace(QUICK, deadline_seconds=0.05))
+    to = producer(door, replace(QUICK, deadline_seconds=0.5))
     with pytest.raises(OverloadedError, match="full"):
         to.send(b"a").result(SECONDS)
     with pytest.raises(OverloadedError):

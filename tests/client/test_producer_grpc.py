@@ -14,14 +14,17 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import merklelog
+from merklelog.client import producer_stream
 from merklelog.client.logging_handler import MerklelogHandler
 from merklelog.client.producer import ProducerOptions
 from merklelog.client.producer_stream import append_request
@@ -179,6 +182,49 @@ def test_a_server_that_is_not_there_is_waited_for(server: Server, vkeys: list[st
         sent = producer.send(b"b")
         server.start()
         assert sent.result(SECONDS).index == 0
+
+
+def test_a_stream_that_the_server_ends_while_it_is_idle_costs_nothing(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ends each stream with a refusal once it has answered: nothing sent is refused by that."""
+    streams = 0
+    ended: list[object] = []
+    read = producer_stream._Stream._read
+
+    async def read_to_end(stream: producer_stream._Stream) -> None:
+        await read(stream)
+        ended.append(stream)
+
+    monkeypatch.setattr(producer_stream._Stream, "_read", read_to_end)
+    with merklelog.open(Path(shutil.copytree(template, tmp_path / "log"))) as log:
+
+        def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            nonlocal streams
+            streams += 1
+            request = pb.AppendStreamRequest.FromString(next(requests))
+            receipt = log.append_batch([entry.data for entry in request.entries])
+            appended = pb.StreamedAppend(first_index=receipt.indexes[0], count=len(receipt))
+            yield pb.AppendStreamResponse(
+                appended=[appended], tree_size=receipt.size, signed_note=receipt.checkpoint
+            ).SerializeToString()
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+
+        server = grpc.server(ThreadPoolExecutor())
+        methods = {"AppendStream": grpc.stream_stream_rpc_method_handler(answer)}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("merklelog.v1.LogService", methods),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with open_producer(
+            f"grpc://127.0.0.1:{port}", log.vkeys, ProducerOptions(linger_seconds=0)
+        ) as producer:
+            for i in range(4):
+                assert producer.send(b"%d" % i).result(SECONDS).index == i
+                until(lambda i=i: len(ended) > i)
+        server.stop(None)
+    assert streams == 4
 
 
 def test_a_server_that_refuses_says_why(server: Server, vkeys: list[str]) -> None:
@@ -436,7 +482,7 @@ def test_the_end_of_the_program_delivers_what_is_left(server: Server, vkeys: lis
     done = run(
         """
         import logging, sys
-        from merklelog.client.logging_handler import MerklelogHandler
+from merklelog.client.logging_handler import MerklelogHandler
         from merklelog.client.producer_stream import append_request
 from merklelog.client.producer_targets import open_producer
 
@@ -459,7 +505,7 @@ def test_the_end_of_the_program_says_what_is_lost(server: Server, vkeys: list[st
     done = run(
         """
         import logging, sys
-        from merklelog.client.logging_handler import MerklelogHandler
+from merklelog.client.logging_handler import MerklelogHandler
 
         handler = MerklelogHandler(sys.argv[1], sys.argv[2:], close_seconds=0.2)
         logging.getLogger().addHandler(handler)
@@ -476,7 +522,7 @@ def test_a_child_process_logs_too(server: Server, vkeys: list[str]) -> None:
     done = run(
         """
         import logging, os, sys
-        from merklelog.client.logging_handler import MerklelogHandler
+from merklelog.client.logging_handler import MerklelogHandler
 
         logging.getLogger().addHandler(MerklelogHandler(sys.argv[1], sys.argv[2:]))
         children = []
