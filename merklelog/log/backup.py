@@ -8,6 +8,9 @@ makes it anew.
 A backup that was brought back knows nothing of what the log signed after it was taken. A log without publish
 targets has nothing to compare itself with, so appending to it then can sign a fork of what was signed before.
 That is why a backup opens for reading only, until its operator puts the keys in place knowing that.
+
+Who may come over the network is copied, for it holds no secret, and without it a log that was brought back would
+ask nobody for a token. What was revoked after the backup was taken counts again in it.
 """
 
 from __future__ import annotations
@@ -29,7 +32,16 @@ from merklelog.store.layout import FAMILIES
 from merklelog.tree import Hash, TreeSize
 
 from .config import FILE, load_config
-from .directory import DATABASE, FORMAT_FILE, INDEX, check_directory, sync_path, write_synced
+from .directory import (
+    ADMIN,
+    DATABASE,
+    FORMAT_FILE,
+    INDEX,
+    TOKENS,
+    check_directory,
+    sync_path,
+    write_synced,
+)
 from .head import read_head
 from .reader import open_reader, open_rows
 
@@ -94,6 +106,8 @@ def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
         _copy_database(store, draft / DATABASE, head.size, progress)
     (draft / INDEX).mkdir()
     write_synced(draft / FILE, without_keys((log / FILE).read_text("utf-8")))
+    for name in (TOKENS, ADMIN):
+        _copy_private(log / name, draft / name)
     write_synced(draft / FORMAT_FILE, (log / FORMAT_FILE).read_text("ascii"))
     draft.chmod(stat.S_IMODE(log.stat().st_mode))
     for folder, _, _ in os.walk(draft):
@@ -104,6 +118,17 @@ def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
                 f"{log}: its copy has size {made.size}, want {head.size}: it was not written whole"
             )
     return BackupReport(info.origin, head.size, head.root)
+
+
+def _copy_private(source: Path, place: Path) -> None:
+    """A small file that its owner alone reads; what is not there is left out."""
+    try:
+        data = source.read_bytes()
+    except FileNotFoundError:
+        return
+    place.touch(0o600)
+    place.write_bytes(data)
+    sync_path(place)
 
 
 def without_keys(config: str) -> str:

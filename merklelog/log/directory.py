@@ -28,6 +28,8 @@ FORMAT_NAME: Final = "merklelog data directory, format "
 DATABASE: Final = "db"
 INDEX: Final = "index"
 LOCK: Final = "lock"
+TOKENS: Final = "tokens.json"
+ADMIN: Final = "admin.jsonl"
 
 
 def format_line() -> str:

@@ -17,11 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from merklelog.errors import StorageError
-from merklelog.log.directory import sync_path
+from merklelog.log.directory import ADMIN, sync_path
 
 from .tokens import own_as
 
-FILE: Final = "admin.jsonl"
+FILE: Final = ADMIN
 
 Details = Mapping[str, str | int | bool | list[str] | None]
 
@@ -94,7 +94,7 @@ def read_lines(directory: Path) -> list[Line]:
     for text in data.split(b"\n"):
         try:
             lines.append(msgspec.json.decode(text, type=Line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # the end of a write that a crash cut off, and the empty piece behind the last line
     return lines
 

@@ -25,11 +25,11 @@ from typing import Final
 import msgspec
 
 from merklelog.errors import ConfigError, NotFoundError, StorageError, UsageError
-from merklelog.log.directory import sync_path
+from merklelog.log.directory import TOKENS, sync_path
 
 from .caller import Scope
 
-FILE: Final = "tokens.json"
+FILE: Final = TOKENS
 PREFIX: Final = "mlt"
 VERSION: Final = 1
 # So many at most: a file that someone blew up must not become memory.
@@ -118,7 +118,7 @@ def _parse(path: Path, data: bytes) -> tuple[Token, ...]:
         raise ConfigError(f"{path}: over {MAX_BYTES:,} bytes")
     try:
         content = msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if content.version != VERSION:
         raise ConfigError(f"{path}: version {content.version}, this version of merklelog reads {VERSION}")

@@ -167,10 +167,16 @@ def test_no_line_no_token(run: Callable, log: Path) -> None:
     assert read_tokens(log) is None
 
 
-def test_a_backup_has_no_tokens(run: Callable, log: Path, tmp_path: Path) -> None:
+def test_a_backup_asks_for_the_same_tokens(run: Callable, log: Path, tmp_path: Path) -> None:
+    """Else a log that is brought back would be open to everyone."""
+    run("backup", log, "before")
+    assert read_tokens(tmp_path / "before") is None
     run("token", "add", log, "--name", "a", "--scope", "read")
-    run("backup", log, "backed")
-    assert not (tmp_path / "backed" / "tokens.json").exists()
+    run("backup", log, "after")
+    assert read_tokens(tmp_path / "after") == read_tokens(log)
+    assert lines(tmp_path / "after") == lines(log)
+    for name in ("tokens.json", "admin.jsonl"):
+        assert (tmp_path / "after" / name).stat().st_mode & 0o777 == 0o600
 
 
 def test_the_group_says_what_there_is(run: Callable) -> None:

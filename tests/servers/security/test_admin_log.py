@@ -42,7 +42,7 @@ def test_only_a_change_is_noted(tmp_path: Path) -> None:
 def test_a_line_that_a_crash_cut_off_spoils_no_other(tmp_path: Path) -> None:
     note(tmp_path, "one", {})
     with (tmp_path / FILE).open("ab") as file:
-        file.write(b'{"time":"20')
+        file.write(b'{"time":"","who":"","what":"","details":{"a":' + b"[" * 100_000)
     note(tmp_path, "two", {})
     assert [line.what for line in read_lines(tmp_path)] == ["one", "two"]
     assert (tmp_path / FILE).read_bytes().count(b"\n") == 3

@@ -168,8 +168,21 @@ def test_two_of_an_id_or_a_hash_are_refused(tmp_path: Path) -> None:
         read_tokens(tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b'{"version":1}', b" " * (5 << 20)])
-def test_garbage_is_a_configuration_error(tmp_path: Path, data: bytes) -> None:
+GARBAGE = {
+    "nothing": b"",
+    "half": b"{",
+    "list": b"[]",
+    "null": b"null",
+    "no text": b"\xff",
+    "no tokens": b'{"version":1}',
+    "deep": b'{"version":1,"tokens":[],"x":' + b"[" * 100_000,
+    "large": b" " * (5 << 20),
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_is_a_configuration_error(tmp_path: Path, what: str) -> None:
+    data = GARBAGE[what]
     (tmp_path / FILE).touch(0o600)
     (tmp_path / FILE).write_bytes(data)
     with pytest.raises(ConfigError):
