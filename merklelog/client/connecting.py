@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from merklelog.client.access import Access
+from merklelog.client.cached import CachedSource
 from merklelog.client.drive import drive
 from merklelog.client.remote import AsyncClient, Client
 from merklelog.client.retry import Retry
@@ -40,6 +41,7 @@ class Connection:
     access: Access
     origin: str | None = None
     poll: float = 0.2
+    cache: str | os.PathLike[str] | None = None
 
 
 def connect(
@@ -55,21 +57,23 @@ def connect(
     origin: str | None = None,
     retry: Retry | None = None,
     poll: float = 0.2,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Client:
     """A client of the log at `target`: grpc(s)://host:port, http(s)://host/prefix, a data directory, dir:PATH.
 
     `trust` is whom to believe: verifier keys of the log (any one is enough), a policy, or the path of a file with
     either; a data directory alone needs none, it has its own. `state` is a file in which the newest verified
     checkpoint is kept, so that the log is held to it for ever. `token`, `ca`, `cert` and `key` are those of
-    Access. `origin` names the log on a server of several; without it the only one of the policy is meant.
-    `retry` is how long to go on when a server can not answer. `poll` is how many seconds apart to look for
-    what is new where a target can not tell.
+    Access. `origin` names the log on a server of several; without it the only one of the policy is meant. `retry`
+    is how long to go on when a server can not answer. `poll` is how many seconds apart to look for what is new
+    where a target can not tell. `cache` is a directory for the tiles of this one log that come over HTTP, beside
+    those kept in memory.
 
     Nothing is asked of a server yet. Raises UsageError, KeyFormatError and PolicyError for what can not be meant,
     what opening a directory raises, and what a state file does that can not be believed.
     """
     access = Access(token, ca, cert, key, token_in_clear, retry or Retry())
-    transport, trusted = _open(os.fspath(target), trust, state, Connection(access, origin, poll))
+    transport, trusted = _open(os.fspath(target), trust, state, Connection(access, origin, poll, cache))
     return Client(transport, trusted, access.retry)
 
 
@@ -86,6 +90,7 @@ async def connect_async(
     origin: str | None = None,
     retry: Retry | None = None,
     poll: float = 0.2,
+    cache: str | os.PathLike[str] | None = None,
 ) -> AsyncClient:
     """The same for tasks: see `connect`. The client is for the running event loop."""
     access = Access(token, ca, cert, key, token_in_clear, retry or Retry())
@@ -99,7 +104,7 @@ async def connect_async(
         return AsyncClient(GrpcAioTransport(place, _origin(origin, trusted)), trusted, access.retry)
     from merklelog.client.threaded import ThreadedTransport
 
-    transport, trusted = _open(name, trust, state, Connection(access, origin, poll))
+    transport, trusted = _open(name, trust, state, Connection(access, origin, poll, cache))
     return AsyncClient(ThreadedTransport(transport), trusted, access.retry)
 
 
@@ -139,16 +144,17 @@ def _open(
 
         objects = HttpObjects(target, connection.access, retry=False)
         trusted = _trust(target, policy, state)
-        return TileTransport(HttpSource(objects), append=_post(objects), poll=connection.poll), trusted
-    source = open_target(target)
+        source = CachedSource(HttpSource(objects), directory=connection.cache)
+        return TileTransport(source, append=_post(objects), cache=source, poll=connection.poll), trusted
+    local = open_target(target)
     try:
-        if policy is None and isinstance(source, LogReader):
-            policy = single_log_policy(source.vkeys)
+        if policy is None and isinstance(local, LogReader):
+            policy = single_log_policy(local.vkeys)
         trusted = _trust(target, policy, state)
     except BaseException:
-        source.close()
+        local.close()
         raise
-    return _local(source, connection.poll), trusted
+    return _local(local, connection.poll), trusted
 
 
 def _policy(trust: Trusted | None) -> Policy | None:
