@@ -1,4 +1,4 @@
-"""What CI runs briefly, run for long: `python tools/soak.py kills --count 1000`, `publications` or `fuzz`.
+"""What CI runs briefly, run for long: `tools/soak.py kills --count 1000`, `publications`, `fuzz` or `service`.
 
 Run it with the Python of the test environment: `.venv/test/bin/python tools/soak.py ...`. It ends with status 1 at
 the first thing that should not be, and says how to see it again.
@@ -7,6 +7,7 @@ the first thing that should not be, and says how to see it again.
 from __future__ import annotations
 
 import argparse
+import importlib
 import random
 import sys
 import tempfile
@@ -98,6 +99,16 @@ def fuzz(seconds: float, seed: int, names: list[str]) -> int:
     return 0
 
 
+def abuse_service(seconds: float, seed: int) -> int:
+    """Good clients and every flood in turn, on one server; its memory is flat and nothing acknowledged is lost."""
+    sys.path[:0] = [str(ROOT), str(TESTS / "servers" / "abuse")]
+    soaking = importlib.import_module("soaking")
+    with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
+        wrong = soaking.soak(Path(place), seconds, seed)
+    print(wrong or "nothing found")
+    return 1 if wrong else 0
+
+
 def main() -> int:
     """Dispatch."""
     parser = argparse.ArgumentParser(
@@ -112,11 +123,15 @@ def main() -> int:
     fuzzing = commands.add_parser("fuzz", help="garbage into every parser of outside bytes")
     fuzzing.add_argument("--seconds", type=float, default=600)
     fuzzing.add_argument("targets", nargs="*", help="only these")
+    service = commands.add_parser("service", help="load and abuse of the native front")
+    service.add_argument("--seconds", type=float, default=3_600)
     args = parser.parse_args()
     if args.what == "kills":
         return kill_often(args.count, args.seed)
     if args.what == "publications":
         return kill_publications(args.count, args.seed)
+    if args.what == "service":
+        return abuse_service(args.seconds, args.seed)
     return fuzz(args.seconds, args.seed, args.targets)
 
 

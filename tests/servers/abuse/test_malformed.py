@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import hostile as h
 import pytest
-from conftest import Victim
+from victim import Victim
 
 import merklelog
 from merklelog.servers import handlers
