@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ from .served import ServedLogs
 
 _log: Final = logging.getLogger("merklelog.server")
 WATCH_SECONDS: Final = 1.0
+OPENINGS: Final = 8
 # What a reload puts into force; anything else of the configuration waits for a restart.
 _RELOADED: Final = ("server.log_format", "server.log_level")
 
@@ -88,10 +89,9 @@ class Server:
         _raise_file_limit()
         addresses: dict[str, str] = {}
         await self._open(self._assembly.admin_doors(), addresses)
-        for path in self._places.find():
-            self._take_in(await asyncio.to_thread(open_log, path))
-            if self._stop.is_set():
-                return
+        await self._open_logs(self._places.find())
+        if self._stop.is_set():
+            return
         await asyncio.to_thread(self._guard.admit, [served.log for served in self._logs])
         if not self._logs:
             event(_log, logging.WARNING, "no log is served: SIGHUP takes in new ones", root=self._places.root)
@@ -106,6 +106,34 @@ class Server:
         for door in doors:
             addresses[door.name] = await door.open()
             self._doors.append(door)
+
+    async def _open_logs(self, paths: Sequence[Path]) -> None:
+        """Open them, some at a time: opening waits for the disk mostly. Raises the first error, in their order."""
+        gate = asyncio.Semaphore(OPENINGS)
+        broken = False
+
+        async def opened(path: Path) -> Log | None:
+            nonlocal broken
+            async with gate:
+                if self._stop.is_set() or broken:
+                    return None
+                try:
+                    return await asyncio.to_thread(open_log, path)
+                except BaseException:
+                    broken = True
+                    raise
+
+        failed: list[BaseException] = []
+        for found in await asyncio.gather(*[opened(path) for path in paths], return_exceptions=True):
+            try:
+                if isinstance(found, BaseException):
+                    failed.append(found)
+                elif found is not None:
+                    self._take_in(found)
+            except ConfigError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _take_in(self, log: Log) -> None:
         try:
