@@ -22,7 +22,7 @@ from merklelog.tree.tiles import TILE_WIDTH
 
 Found = TypeVar("Found")
 _BUNDLES_A_STRETCH: Final = 4
-_CACHED_TILES: Final = 1_024
+_CACHED_TILES: Final = 4_096
 _TREES: Final = 2
 
 
