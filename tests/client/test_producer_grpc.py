@@ -482,9 +482,8 @@ def test_the_end_of_the_program_delivers_what_is_left(server: Server, vkeys: lis
     done = run(
         """
         import logging, sys
-from merklelog.client.logging_handler import MerklelogHandler
-        from merklelog.client.producer_stream import append_request
-from merklelog.client.producer_targets import open_producer
+        from merklelog.client.logging_handler import MerklelogHandler
+        from merklelog.client.producer_targets import open_producer
 
         logging.getLogger().addHandler(MerklelogHandler(sys.argv[1], sys.argv[2:]))
         producer = open_producer(sys.argv[1], sys.argv[2:])
@@ -505,7 +504,7 @@ def test_the_end_of_the_program_says_what_is_lost(server: Server, vkeys: list[st
     done = run(
         """
         import logging, sys
-from merklelog.client.logging_handler import MerklelogHandler
+        from merklelog.client.logging_handler import MerklelogHandler
 
         handler = MerklelogHandler(sys.argv[1], sys.argv[2:], close_seconds=0.2)
         logging.getLogger().addHandler(handler)
@@ -522,7 +521,7 @@ def test_a_child_process_logs_too(server: Server, vkeys: list[str]) -> None:
     done = run(
         """
         import logging, os, sys
-from merklelog.client.logging_handler import MerklelogHandler
+        from merklelog.client.logging_handler import MerklelogHandler
 
         logging.getLogger().addHandler(MerklelogHandler(sys.argv[1], sys.argv[2:]))
         children = []
