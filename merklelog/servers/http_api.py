@@ -27,6 +27,7 @@ from .http_values import (
     NO_SUCH_PATH,
     TEXT,
     UNCACHED,
+    Headers,
     Request,
     Response,
     answer,
@@ -168,16 +169,19 @@ class HttpApi:
     def _read(self, function: http_reads.Read, log: Log, below: str, request: Request) -> Response:
         if self._access is None:
             return function(log, below, request)
-        self._admit(self._access, Permission.READ, log, request)
+        self._admit(self._access, Permission.READ, log, request.headers, request.certificate)
         response = function(log, below, request)
         return response if self._access.is_public(log.origin) else for_one_caller(response)
 
-    def _admit(self, access: Access, permission: Permission, log: Log, request: Request) -> str:
+    def _admit(
+        self, access: Access, permission: Permission, log: Log, headers: Headers, certificate: str | None
+    ) -> str:
         """The caller's name. Raises UnauthenticatedError, ForbiddenError."""
-        shown = request.header(
-            b"authorization"
-        )  # given twice, it is two joined by a comma, which is no token
-        caller = access.identify(None if shown is None else shown.decode("latin-1"), request.certificate)
+        shown = None
+        for name, value in headers:
+            if name == b"authorization":  # given twice, it is two joined by a comma, which is no token
+                shown = value if shown is None else shown + b", " + value
+        caller = access.identify(None if shown is None else shown.decode("latin-1"), certificate)
         if not caller.may(permission, log.origin):
             raise ForbiddenError(f"{caller.name} may not {permission} here")
         return caller.name
@@ -196,11 +200,12 @@ class HttpApi:
     # --- appends and streams -----------------------------------------------------------------------------------
 
     async def _add(self, log: Log, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = scope["headers"]
         try:
             name = ""
             if self._access is not None:
-                name = self._admit(self._access, Permission.APPEND, log, _request(scope))
-            await http_append.add(log, scope["headers"], receive, send, name)
+                name = self._admit(self._access, Permission.APPEND, log, headers, asgi_client_name(scope))
+            await http_append.add(log, headers, receive, send, name)
         except GoneError:
             return  # nobody is there to be told, and nothing was stored
         except RefusedError as error:
@@ -221,7 +226,7 @@ class HttpApi:
         def allowed() -> bool:
             try:
                 if self._access is not None:
-                    self._admit(self._access, Permission.READ, log, request)
+                    self._admit(self._access, Permission.READ, log, request.headers, request.certificate)
             except (
                 MerklelogError
             ):  # nothing can be told any more: the stream ends, and who comes again hears it
@@ -239,7 +244,7 @@ class HttpApi:
 
         try:
             if self._access is not None:
-                self._admit(self._access, Permission.READ, log, request)
+                self._admit(self._access, Permission.READ, log, request.headers, request.certificate)
             growth = self._growth.get(log.origin)
             if growth is None:
                 growth = self._growth[log.origin] = Growth(log)

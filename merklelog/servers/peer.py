@@ -44,8 +44,10 @@ def _printable(prefix: str, name: str | bytes) -> str | None:
 
 def asgi_client_name(scope: Mapping[str, Any]) -> str | None:
     """The same from an ASGI scope (ASGI, "TLS Extension"); None without a certificate."""
-    extension = scope.get("extensions", {}).get("tls")
-    chain = extension["client_cert_chain"] if extension else None
+    extensions = scope.get("extensions")
+    if not extensions or (tls := extensions.get("tls")) is None:
+        return None
+    chain = tls["client_cert_chain"]
     return client_name(chain[0]) if chain else None
 
 
