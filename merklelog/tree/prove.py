@@ -10,7 +10,7 @@ and 2.1.4.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -22,23 +22,19 @@ from .ranges import NodeId, decompose, fold
 # Gives the hash of each node asked for, in that order. Asked once a proof (or once for many), each node once.
 HashReader = Callable[[Sequence[NodeId]], Sequence[Hash]]
 
-
-# Paths of many leaves are made of pieces of this many heights, each made once however many paths go through it.
+# A node's height and index without its class: a thousand proofs in a large tree name ten thousand nodes.
+_Place = tuple[int, int]
+_node: Callable[[_Place], NodeId] = partial(tuple.__new__, NodeId)
+# Paths of many leaves are made of steps of this many heights, each made once however many paths go through it.
 _STEP = 4
-# NodeId's own constructor is twice as slow, and a thousand proofs in a large tree name ten thousand nodes.
-_node: Callable[[tuple[int, int]], NodeId] = partial(tuple.__new__, NodeId)
 
 
 class _Path(NamedTuple):
-    """A proof to be: one hash for each node in order, but those of [fold_from, fold_to) folded into one.
-
-    `onward` is the node whose path goes on from here; None at the root.
-    """
+    """A proof to be: one hash for each node in order, but those of [fold_from, fold_to) folded into one."""
 
     nodes: list[NodeId]
-    fold_from: int = 0
-    fold_to: int = 0
-    onward: NodeId | None = None
+    fold_from: int
+    fold_to: int
 
 
 def prove_inclusion(index: int, size: int, read: HashReader) -> list[Hash]:
@@ -55,17 +51,16 @@ def prove_inclusions(indexes: Iterable[int], size: int, read: HashReader) -> lis
     Raises RangeError as `prove_inclusion` does.
     """
     leaves = _leaves(indexes, size)
-    pieces = _pieces(leaves, size)
-    known = _read(chain.from_iterable(piece.nodes for piece in pieces.values()), read)
-    return _join(leaves, pieces, known)
+    paths = _Paths(leaves, size)
+    return paths.proofs(leaves, _read(paths.nodes(), read))
 
 
 def prove_leaves(indexes: Iterable[int], size: int, read: HashReader) -> tuple[list[Hash], list[list[Hash]]]:
     """The leaf hashes of `indexes`, and their proofs as `prove_inclusions` gives them, with one read for both."""
     leaves = _leaves(indexes, size)
-    pieces = _pieces(leaves, size)
-    known = _read(chain(leaves, chain.from_iterable(piece.nodes for piece in pieces.values())), read)
-    return [known[leaf] for leaf in leaves], _join(leaves, pieces, known)
+    paths = _Paths(leaves, size)
+    known = _read(chain(leaves, paths.nodes()), read)
+    return [known[leaf] for leaf in leaves], paths.proofs(leaves, known)
 
 
 def prove_consistency(old: int, new: int, read: HashReader) -> list[Hash]:
@@ -111,57 +106,65 @@ def root_hash(size: int, read: HashReader) -> Hash:
     return fold(_read(nodes, read).values())
 
 
-def _leaves(indexes: Iterable[int], size: int) -> list[NodeId]:
+def _leaves(indexes: Iterable[int], size: int) -> list[_Place]:
     leaves = []
     for index in indexes:
         if not 0 <= index < size < SIZE_LIMIT:
             raise RangeError(
                 f"inclusion of leaf {shown(index)} in size {shown(size)}: want 0 <= index < size < 2**63"
             )
-        leaves.append(_node((0, index)))
+        leaves.append((0, index))
     return leaves
 
 
-def _pieces(leaves: Iterable[NodeId], size: int) -> dict[NodeId, _Path]:
-    """The paths of all leaves, by the node that each piece of them begins at."""
-    pieces: dict[NodeId, _Path] = {}
-    for leaf in leaves:
-        at: NodeId | None = leaf
-        while at is not None and at not in pieces:
-            piece = _piece(at, size)
-            pieces[at] = piece
-            at = piece.onward
-    return pieces
+class _Paths:
+    """The paths of many leaves in one tree: steps of _STEP siblings, by the node that each begins at, and ends.
 
+    In a step all siblings are perfect subtrees (see `_path`); where that is over the rest of the path is an end.
+    """
 
-def _piece(node: NodeId, size: int) -> _Path:
-    """The first _STEP siblings of a path where all of them are perfect subtrees (see `_path`), else all of it."""
-    height, index = node
-    if index >> _STEP == (size - 1) >> (height + _STEP):
-        return _path(node, size)
-    siblings = [_node((height + up, index >> up ^ 1)) for up in range(_STEP)]
-    return _Path(siblings, 0, 0, _node((height + _STEP, index >> _STEP)))
+    def __init__(self, leaves: Iterable[_Place], size: int) -> None:
+        self._steps: dict[_Place, tuple[_Place, ...]] = {}
+        self._ends: dict[_Place, _Path] = {}
+        steps, ends, last = self._steps, self._ends, size - 1
+        for at in leaves:
+            while at not in steps and at not in ends:
+                height, index = at
+                above, over = height + _STEP, index >> _STEP
+                if over == last >> above:
+                    ends[at] = _path(NodeId(height, index), size)
+                    break
+                steps[at] = (
+                    (height, index ^ 1),
+                    (height + 1, index >> 1 ^ 1),
+                    (height + 2, index >> 2 ^ 1),
+                    (height + 3, index >> 3 ^ 1),
+                )
+                at = above, over
 
+    def nodes(self) -> Iterator[_Place]:
+        """Every node on them, some more than once."""
+        yield from chain.from_iterable(self._steps.values())
+        for end in self._ends.values():
+            yield from end.nodes
 
-def _join(
-    leaves: list[NodeId], pieces: dict[NodeId, _Path], known: Mapping[NodeId, Hash]
-) -> list[list[Hash]]:
-    """Each leaf's proof out of the pieces; what many go through is put together once."""
-    tails: dict[NodeId, list[Hash]] = {}
+    def proofs(self, leaves: Iterable[_Place], known: Mapping[_Place, Hash]) -> list[list[Hash]]:
+        """The proof of each leaf; what many go through is put together once."""
+        steps, ends, hash_of = self._steps, self._ends, known.__getitem__
+        tails: dict[_Place, list[Hash]] = {}
 
-    def tail(at: NodeId | None) -> list[Hash]:
-        if at is None:
-            return []
-        hashes = tails.get(at)
-        if hashes is None:
-            hashes = tails[at] = follow(at)
-        return hashes
+        def tail(at: _Place) -> list[Hash]:
+            hashes = tails.get(at)
+            if hashes is None:
+                hashes = tails[at] = follow(at)
+            return hashes
 
-    def follow(at: NodeId) -> list[Hash]:
-        piece = pieces[at]
-        return _assemble(piece, known) + tail(piece.onward)
+        def follow(at: _Place) -> list[Hash]:
+            if at in ends:
+                return _assemble(ends[at], known)
+            return [*map(hash_of, steps[at]), *tail((at[0] + _STEP, at[1] >> _STEP))]
 
-    return [follow(leaf) for leaf in leaves]
+        return [follow(leaf) for leaf in leaves]
 
 
 def _path(node: NodeId, size: int) -> _Path:
@@ -184,15 +187,15 @@ def _path(node: NodeId, size: int) -> _Path:
     return _Path(nodes, fold_from, fold_to)
 
 
-def _read(nodes: Iterable[NodeId], read: HashReader) -> dict[NodeId, Hash]:
+def _read(places: Iterable[_Place], read: HashReader) -> dict[_Place, Hash]:
     """Ask for each node once; no question at all when there is none."""
-    wanted = list(dict.fromkeys(nodes))
-    return dict(zip(wanted, read(wanted), strict=True)) if wanted else {}
+    wanted = list(dict.fromkeys(places))
+    return dict(zip(wanted, read([*map(_node, wanted)]), strict=True)) if wanted else {}
 
 
-def _assemble(path: _Path, known: Mapping[NodeId, Hash]) -> list[Hash]:
-    nodes, fold_from, fold_to, _ = path
-    hashes = list(map(known.__getitem__, nodes))
+def _assemble(path: _Path, known: Mapping[_Place, Hash]) -> list[Hash]:
+    nodes, fold_from, fold_to = path
+    hashes = [known[node] for node in nodes]
     if fold_to - fold_from > 1:
         hashes[fold_from:fold_to] = [fold(hashes[fold_from:fold_to])]
     return hashes

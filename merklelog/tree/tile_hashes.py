@@ -116,7 +116,7 @@ class _OpenTile:
             if row is None:
                 if 0 < above < _KEPT_FROM:
                     start = (index << above) * HASH_SIZE
-                    hashes[slot] = _root(self._bottom()[start : start + (HASH_SIZE << above)])
+                    hashes[slot] = Hash(_root(self._bottom()[start : start + (HASH_SIZE << above)]))
                     continue
                 row = self._row(above)
             start = index * HASH_SIZE
