@@ -178,12 +178,15 @@ class Buffer:
                 batches.append(self._ready.popleft())
         return batches
 
-    def due(self) -> float | None:
-        """When the batch that is being filled is to be sent; None when there is none."""
+    def next(self) -> tuple[float, float] | None:
+        """When the next batch was begun, and when it is to be sent; None when there is none."""
         with self._lock:
             if self._ready:
-                return 0.0
-            return None if self._open is None else self._open.created + self._options.linger_seconds
+                begun = self._ready[0].created
+                return begun, begun
+            if self._open is None:
+                return None
+            return self._open.created, self._open.created + self._options.linger_seconds
 
     def settle(self, batch: Batch, outcome: BatchReceipt | MerklelogError) -> None:
         """Say what became of a batch, once; makes room for others."""

@@ -108,18 +108,16 @@ class Delivery:
             timer.cancel()
 
     def _next_time(self) -> float | None:
-        """When there is something to do though nothing happens."""
-        times = []
-        due = self._buffer.due()
-        if self._again or due is not None:
-            when = max(self._not_before, 0.0 if self._again or due is None else due)
-            if len(self._sent) < self._options.max_in_flight:
-                times.append(when)
+        """When there is something to do though nothing happens: something to send, or to give up."""
         oldest = self._sent[0][0] if self._sent else self._again[0] if self._again else None
+        following = (self._again[0].created, 0.0) if self._again else self._buffer.next()
+        times = []
+        if following is not None and len(self._sent) < self._options.max_in_flight:
+            times.append(max(self._not_before, following[1]))
         if oldest is not None:
             times.append(oldest.created + self._options.deadline_seconds)
-        elif due is not None:
-            times.append(due - self._options.linger_seconds + self._options.deadline_seconds)
+        elif following is not None:
+            times.append(following[0] + self._options.deadline_seconds)
         return min(times, default=None)
 
     # --- what came of it --------------------------------------------------------------------------------------

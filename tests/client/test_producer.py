@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from merklelog import Log
 from merklelog.client.producer import Producer, ProducerOptions
 from merklelog.client.producer_batch import OVERHEAD_BYTES, Sent
+from merklelog.client.producer_delivery import Delivery
 from merklelog.client.producer_transport import Answer
 from merklelog.client.state import StateFile
 from merklelog.client.transport import Included
@@ -633,6 +634,28 @@ def test_what_is_never_answered_fails_at_its_deadline(door: Door) -> None:
         assert to.send(b"b").result(SECONDS).index == 1
         with pytest.raises(UnavailableError):
             to.flush(SECONDS)
+
+
+def test_it_waits_in_peace_for_a_log_that_is_away(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when what failed is given up while the next batch is not yet to be sent."""
+    pauses: list[None] = []
+    pause = Delivery._pause
+
+    async def counted(delivery: Delivery) -> None:
+        pauses.append(None)
+        await pause(delivery)
+
+    monkeypatch.setattr(Delivery, "_pause", counted)
+    door.faults = [UnavailableError("come back later", 0.5)] * 10
+    options = replace(QUICK, max_batch_entries=1, max_in_flight=1, deadline_seconds=0.2)
+    with producer(door, options) as to:
+        sent = [to.send(entry) for entry in entries(3)]
+        assert all(isinstance(each.exception(SECONDS), UnavailableError) for each in sent)
+        late = to.send(b"late")
+        assert isinstance(late.exception(SECONDS), UnavailableError)
+        with pytest.raises(UnavailableError):
+            to.flush(SECONDS)
+    assert len(pauses) < 60
 
 
 def test_overload_that_lasts_is_said_as_such(door: Door) -> None:
