@@ -47,7 +47,7 @@ KEYS: Final = (
         "read",
         "auto",
         "who may read over the network: public, everybody; token, who has one with the scope read; auto, "
-        "everybody on this machine and beyond it who has a token",
+        "everybody as long as the log asks for no token at all, and then who has one",
         choices=("auto", "public", "token"),
     ),
     Key("store", "min_free_bytes", 1024 * MIB, "free bytes on the disk under which appends are refused"),

@@ -129,6 +129,7 @@ def _front_limits(settings: ServerSettings) -> FrontLimits:
         header_bytes=limits.header_bytes,
         connections=limits.connections,
         requests=limits.requests,
+        streams=limits.streams,
         header_seconds=limits.header_seconds,
         body_idle_seconds=limits.body_seconds,
         write_seconds=limits.write_seconds,

@@ -19,6 +19,7 @@ from .rpc import Method
 from .tls import TlsFiles
 
 _BACKLOG: Final = 1_024
+REFUSE_SECONDS: Final = 1.0
 # What h2corn 2.0.0 calls the tasks that its requests run in.
 _REQUEST: Final = "h2corn.request"
 
@@ -108,6 +109,7 @@ class NativeDoor:
         self._stop = asyncio.Event()
         self._old: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._refusing: asyncio.Task[None] | None = None
 
     async def open(self) -> str:
         """See Door."""
@@ -132,7 +134,7 @@ class NativeDoor:
                 tls=tls,
                 json_log=behind.json_log,
                 ready=listening.set_result,
-                draining=lambda: behind.draining() if self._draining else None,
+                draining=lambda: self._before_stop() if self._draining else None,
             )
         )
         ends: tuple[asyncio.Future[Any], ...] = (serving, listening)
@@ -173,8 +175,29 @@ class NativeDoor:
                     task.cancel()
         if running:
             await asyncio.wait(running)
+        if self._refusing is not None:
+            self._refusing.cancel()
         if self._socket is not None:
             self._socket.close()
+
+    async def _before_stop(self) -> None:
+        """The server takes requests until this is over."""
+        waited_for = self._behind.draining()
+        if waited_for is not None:
+            await waited_for
+        self._refusing = asyncio.create_task(self._refuse())
+
+    async def _refuse(self) -> None:
+        """Have the system refuse connections, which the server would leave waiting until it has drained.
+
+        Not at once: what came just before is still to be taken.
+        """
+        await asyncio.sleep(REFUSE_SECONDS)
+        if self._socket is not None:
+            try:
+                self._socket.shutdown(socket.SHUT_RD)
+            except OSError:
+                return  # not every system does that with a socket that listens; then they wait
 
 
 def _listen(address: str) -> socket.socket:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import os
 import signal
 import socket
@@ -18,11 +20,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 import merklelog
+from merklelog.cli import main
 from merklelog.v1 import log_pb2 as pb
 
 HEALTH = "/grpc.health.v1.Health/Check"
 Serve = Callable[..., Any]
 MakeLog = Callable[..., Path]
+Refuse = Callable[..., tuple[int, str]]
 
 
 def test_one_log_stands_at_the_root_of_both_doors(serve: Serve, make_log: MakeLog) -> None:
@@ -145,20 +149,40 @@ def refused(*words: object, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.fixture
+def refuse(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str]]:
+    """As `refused` in this process, for what is refused before anything is opened: that takes no time."""
+
+    def run(*words: object, **environment: str) -> tuple[int, str]:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(asyncio, "run", None)
+            status = main(["serve", *map(str, words)])
+        out, told = capfd.readouterr()
+        assert out == ""
+        assert "defect" not in told
+        return status, told
+
+    return run
+
+
 OFF = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "")
 
 
-def test_words_that_make_no_server(make_log: MakeLog, tmp_path: Path) -> None:
+def test_words_that_make_no_server(refuse: Refuse, make_log: MakeLog, tmp_path: Path) -> None:
     log = make_log("log")
-    assert refused()[0] == 2
-    assert refused(log, "--root", tmp_path)[0] == 2
-    status, told = refused(log, log / ".." / "log")
+    assert refuse()[0] == 2
+    assert refuse(log, "--root", tmp_path)[0] == 2
+    status, told = refuse(log, log / ".." / "log")
     assert (status, "given twice" in told) == (2, True)
-    status, told = refused(tmp_path / "none")
+    status, told = refuse(tmp_path / "none")
     assert (status, str(tmp_path / "none") in told) == (2, True)
-    assert refused("--root", tmp_path / "none")[0] == 2
-    assert refused(log, "--config", tmp_path / "none.toml")[0] == 2
-    status, told = refused(log, "--http", "nowhere")
+    assert refuse("--root", tmp_path / "none")[0] == 2
+    assert refuse(log, "--config", tmp_path / "none.toml")[0] == 2
+    status, told = refuse(log, "--http", "nowhere")
     assert (status, "option --http is 'nowhere'" in told) == (2, True)
 
 
@@ -171,17 +195,19 @@ def test_words_that_make_no_server(make_log: MakeLog, tmp_path: Path) -> None:
         ("[http]\npath = 'x'\n", "server.toml:1: no section [http]"),
     ],
 )
-def test_a_bad_file_is_named(make_log: MakeLog, tmp_path: Path, text: str, message: str) -> None:
+def test_a_bad_file_is_named(
+    refuse: Refuse, make_log: MakeLog, tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "server.toml").write_text(text)
-    status, told = refused(make_log("log"), "--config", tmp_path / "server.toml")
+    status, told = refuse(make_log("log"), "--config", tmp_path / "server.toml")
     assert (status, message in told) == (2, True), told
 
 
-def test_sections_that_do_not_count_are_refused(make_log: MakeLog, tmp_path: Path) -> None:
+def test_sections_that_do_not_count_are_refused(refuse: Refuse, make_log: MakeLog, tmp_path: Path) -> None:
     one, two = make_log("one"), make_log("two")
     with (two / "merklelog.toml").open("a") as file:
         file.write("\n[tls]\n")
-    status, told = refused(one, two, *OFF)
+    status, told = refuse(one, two, *OFF)
     assert status == 2
     assert f"{two}/merklelog.toml:" in told
     assert "[tls] does not count here" in told
@@ -329,11 +355,38 @@ def test_a_service_manager_is_told(serve: Serve, make_log: MakeLog, tmp_path: Pa
         assert manager.recv(4096) == b"STOPPING=1"
 
 
-def test_beyond_this_machine_it_listens_only_when_told_in_words(make_log: MakeLog) -> None:
+def test_beyond_this_machine_it_listens_only_when_told_in_words(refuse: Refuse, make_log: MakeLog) -> None:
     log = make_log("log")
     for address in ("0.0.0.0:0", "[::]:0"):
         for door in ("grpc", "http"):
-            status, told = refused(log, *OFF, f"--{door}", address)
+            status, told = refuse(log, *OFF, f"--{door}", address)
             assert (status, "server.without_tls" in told) == (2, True), told
-    status, told = refused(log, *OFF, "--http", "0.0.0.0:0", MERKLELOG_SERVER__WITHOUT_TLS="yes")
+    status, told = refuse(log, *OFF, "--http", "0.0.0.0:0", MERKLELOG_SERVER__WITHOUT_TLS="yes")
     assert (status, "to the letter" in told) == (2, True), told
+
+
+def test_connections_are_refused_while_it_drains(serve: Serve, make_log: MakeLog) -> None:
+    """Not taken and left to wait for the slowest of those that were there before."""
+    server = serve(make_log("closing")).ready()
+    with closing(server.connect()) as slow:
+        slow.putrequest("POST", "/add")
+        slow.putheader("Content-Length", "10")
+        slow.endheaders(b"half")
+        server.ask("GET", "/healthz")  # what was sent before has come
+        server.send(signal.SIGTERM)
+        server.wait_for("draining")
+        refused = False
+        while not refused:
+            try:
+                with closing(server.connect()) as late:
+                    late.timeout = 1
+                    late.request("GET", "/healthz")
+                    late.getresponse()
+            except ConnectionRefusedError:
+                refused = True
+            except (OSError, http.client.HTTPException):
+                continue
+        slow.send(b"other.")
+        answer = slow.getresponse()
+        assert (answer.status, answer.read()) == (200, b"0\n")
+    assert server.wait() == 0
