@@ -20,7 +20,7 @@ from .exposure import Waivers, check_exposure, is_local
 from .logging import event
 from .metrics import Certificate
 from .settings import OPEN_ADMIN, ServerSettings
-from .tls import TlsFiles, TlsMaterial
+from .tls import TlsFiles, TlsMaterial, authorities
 from .tokens import read_tokens
 
 _log: Final = logging.getLogger("merklelog.server")
@@ -106,10 +106,13 @@ class Guard:
         return self._material
 
     def certificates(self) -> list[Certificate]:
-        """When the certificates in use end."""
+        """When the certificates in use end: the server's own, and those that clients' must come from."""
         if self._material is None:
             return []
-        return [Certificate("server", self._material.not_after.timestamp())]
+        found = [Certificate("server", self._material.not_after.timestamp())]
+        for number, each in enumerate(authorities(self._material), 1):
+            found.append(Certificate(f"client CA {number}", each.not_valid_after_utc.timestamp()))
+        return found
 
 
 def _details(config: LogConfig) -> dict[str, str | int | bool]:

@@ -82,6 +82,11 @@ class TlsFiles:
         )
 
 
+def authorities(material: TlsMaterial) -> list[x509.Certificate]:
+    """The certificates that clients' must come from; none where clients show none."""
+    return [] if material.client_ca is None else x509.load_pem_x509_certificates(material.client_ca)
+
+
 def h2corn_settings(files: TlsFiles | None) -> dict[str, Any]:
     """The TLS settings of h2corn's Config: it reads the files itself, once."""
     if files is None:

@@ -203,6 +203,19 @@ def test_a_new_certificate_is_shown_from_the_reload_on(
         assert reader.size == answered, "stored, and its answer never came"
 
 
+def test_metrics_tell_when_certificates_end(serve: Serve, make_log: MakeLog, tmp_path: Path) -> None:
+    issue(tmp_path)
+    made = x509.load_pem_x509_certificate((tmp_path / "c.pem").read_bytes())
+    (tmp_path / "server.toml").write_text("[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\n")
+    words = ["--admin", "127.0.0.1:0", "--config", tmp_path / "server.toml"]
+    server = serve(*words, make_log("ends")).ready()
+    text = server.ask("GET", "/metrics", door="admin")[1].decode()
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    ends = float(lines['merklelog_certificate_expiry_timestamp_seconds{certificate="server"}'])
+    assert ends == made.not_valid_after_utc.timestamp()
+    assert server.stop() == 0
+
+
 def test_a_certificate_that_can_not_be_used_keeps_it_from_starting(
     serve: Serve, make_log: MakeLog, tmp_path: Path
 ) -> None:
