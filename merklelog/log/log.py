@@ -277,6 +277,14 @@ class Log(LogReader):
         return self._sequencer.failure
 
     @property
+    def pending(self) -> tuple[int, int]:
+        """How many appends no commit has taken yet, and how many bytes of appends are not durable yet.
+
+        The bytes are what `log.max_pending_bytes` bounds: those of the entries, and some for each.
+        """
+        return self._sequencer.pending
+
+    @property
     def stopped(self) -> bool:
         """Whether a failure stopped this log; appends raise StoppedError until it is opened again."""
         return self.failure is not None

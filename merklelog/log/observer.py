@@ -6,6 +6,7 @@ that is not. What can be asked for at any time (size, what waits, whether it sto
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -25,9 +26,9 @@ class Observer(Protocol):
         """
         ...
 
-    def committed(self, requests: int, entries: int, size: int) -> None:
-        """A commit was written: of so many requests, with so many new entries of so many bytes together.
+    def committed(self, requests: int, entries: Sequence[bytes]) -> None:
+        """A commit was written: of so many requests, with these new entries, none where all were repeats.
 
-        Called by the sequencer's thread after "written". A commit of repeats alone has no new entries.
+        Called by the sequencer's thread after "written". Not to be kept: entries are large.
         """
         ...

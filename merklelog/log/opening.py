@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,14 +22,21 @@ from .create import LogInfo, load_signers, read_info
 from .directory import DATABASE, INDEX, WriterLock, check_directory, check_stored_format
 from .head import Signers, read_head
 from .log import Log
-from .world import World
+from .observer import Observer
+from .world import World, unseen
 
 
-def open_log(path: str | os.PathLike[str], *, step: Callable[[str], None] | None = None) -> Log:
+def open_log(
+    path: str | os.PathLike[str],
+    *,
+    observer: Callable[[str], Observer] | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Log:
     """Open a log's data directory for appending; use as a context manager, or call `close`.
 
     The stored tree is checked against the newest signed checkpoint, and that against what was acknowledged,
-    before anything is appended. `step` is called with the name of each step of a commit; it is for tests.
+    before anything is appended. `observer` makes, from the log's origin, who hears of its commits. `step` is
+    called with the name of each step of a commit; it is for tests.
 
     Raises NotALogError, FormatVersionError, ConfigError, KeyFileError, LockedError (naming the process that has
     it), DamagedError, StorageError; then nothing was changed.
@@ -41,7 +48,7 @@ def open_log(path: str | os.PathLike[str], *, step: Callable[[str], None] | None
     lock = WriterLock(directory)
     try:
         _inspect(directory, config, signers)
-        return _open(directory, config, signers, lock, step or _no_step)
+        return _open(directory, config, signers, lock, step or _no_step, observer)
     except BaseException:
         lock.release()
         raise
@@ -60,10 +67,19 @@ def _inspect(directory: Path, config: LogConfig, signers: Signers) -> None:
 
 
 def _open(
-    directory: Path, config: LogConfig, signers: Signers, lock: WriterLock, step: Callable[[str], None]
+    directory: Path,
+    config: LogConfig,
+    signers: Signers,
+    lock: WriterLock,
+    step: Callable[[str], None],
+    observer: Callable[[str], Observer] | None,
 ) -> Log:
     acknowledged = Acknowledged(directory)
-    world = World(time.monotonic, lambda: int(time.time()), _free_bytes(directory), step)
+    committed: Callable[[int, Sequence[bytes]], None] = unseen
+    if observer is not None:
+        seen = observer(config.origin)
+        step, committed = _both(step, seen.step), seen.committed
+    world = World(time.monotonic, lambda: int(time.time()), _free_bytes(directory), step, committed)
     store = RocksStore(directory / DATABASE)
     try:
         info = _check_info(directory, store, config, signers)
@@ -110,6 +126,18 @@ def _free_bytes(path: Path) -> Callable[[], int]:
 
 def _no_step(_name: str) -> None:
     """Nothing happens between steps, but in tests."""
+
+
+def _both(step: Callable[[str], None], observed: Callable[[str], None]) -> Callable[[str], None]:
+    """A test's step and an observer's; the observer's alone where there is no test."""
+    if step is _no_step:
+        return observed
+
+    def both(name: str) -> None:
+        observed(name)
+        step(name)
+
+    return both
 
 
 __all__ = ["open_log"]

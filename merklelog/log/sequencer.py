@@ -50,6 +50,7 @@ SETTLE_AFTER = 30.0  # seconds of quiet after which memtables are flushed, so th
 SETTLE_BYTES = 1 << 20
 FORGET_EVERY = 60.0
 FORGET_ROWS = 1_000
+_Job = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,12 @@ class Sequencer:
         self._closing = False
         self._failure: BaseException | None = None
         self._slots = threading.Semaphore(IN_FLIGHT)
-        self._written: SimpleQueue[_Written | Callable[[], None] | None] = SimpleQueue()
+        self._written: SimpleQueue[_Written | _Job | None] = SimpleQueue()
         self._listeners: tuple[Callable[[Head], None], ...] = ()
-        self._keep_at: float | None = None
+        self._keep_at = world.monotonic() if store.checkpoint(head.size) is None else None
         self._forget_at = world.monotonic()
         self._settle_at: float | None = None
         self._unsettled = 0
-        if store.checkpoint(head.size) is None:
-            self._keep_at = world.monotonic()
         self._threads = [
             threading.Thread(target=self._run, name="merklelog-sequencer", daemon=True),
             threading.Thread(target=self._sync_all, name="merklelog-syncer", daemon=True),
@@ -173,6 +172,11 @@ class Sequencer:
         return end
 
     @property
+    def pending(self) -> tuple[int, int]:
+        """How many appends no commit has taken yet, and the cost in bytes of all that are not durable yet."""
+        return len(self._queue), self._pending
+
+    @property
     def failure(self) -> BaseException | None:
         """What stopped the log; None while it runs."""
         return self._failure
@@ -187,9 +191,8 @@ class Sequencer:
                 self._tend(closing=True)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the log must stop and every caller must hear
             self._stop(error, [])
-            clear_frames(
-                error.__traceback__
-            )  # callers keep the error: its frames must not keep the database open
+            # callers keep the error: its frames must not keep the database open
+            clear_frames(error.__traceback__)
         finally:
             self._written.put(None)
 
@@ -244,6 +247,7 @@ class Sequencer:
         return requests, cost
 
     def _commit(self, requests: list[Request], cost: int) -> None:
+        self._world.step("drained")
         free = self._world.free_bytes()
         if free < self._limits.min_free_bytes:
             self._refuse_for_room(requests, cost, free)
@@ -251,9 +255,8 @@ class Sequencer:
         now = self._world.seconds()
         made = plan(requests, self._signed.size, now, self._limits.idempotency_days * DAY, self._known)
         self._world.step("planned")
-        head = self._signed
-        if made.entries or made.remember:
-            head = self._write(made)
+        head = self._write(made) if made.entries or made.remember else self._signed
+        self._world.committed(len(requests), made.entries)
         self._written.put(_Written(head, requests, cost))
 
     def _write(self, made: Plan) -> Head:
@@ -336,14 +339,14 @@ class Sequencer:
             except BaseException as error:  # noqa: BLE001 - whatever it is, the log stops and every caller hears
                 self._stop(error, [request for batch in batches for request in batch.requests])
                 clear_frames(error.__traceback__)
-                self._slots.release(
-                    len(batches) or 1
-                )  # the sequencer may wait for one, and must see the failure
+                # the sequencer may wait for one, and must see the failure
+                self._slots.release(len(batches) or 1)
 
     def _make_durable(self, batches: list[_Written]) -> None:
         if self._failure is not None:  # a write failed: what a sync would cover now, only a new open can tell
             raise self._failure
         if batches:
+            self._world.step("gathered")
             self._store.sync()
             self._world.step("synced")
             if batches[-1].head is not self.head:
@@ -351,12 +354,10 @@ class Sequencer:
                 for listener in self._listeners:
                     listener(self.head)
 
-    def _gather(
-        self, item: _Written | Callable[[], None] | None
-    ) -> tuple[list[_Written], list[Callable[[], None]], bool]:
+    def _gather(self, item: _Written | _Job | None) -> tuple[list[_Written], list[_Job], bool]:
         """All that is written by now: one fsync serves it."""
         batches: list[_Written] = []
-        jobs: list[Callable[[], None]] = []
+        jobs: list[_Job] = []
         while True:
             if item is None:
                 return batches, jobs, True

@@ -60,7 +60,7 @@ class Metrics(Collector):
         ProcessCollector(registry=self.registry)
 
     def log_tally(self, origin: str) -> LogTally:
-        """The observer for the log of that origin; made once, so that a log opened again counts on."""
+        """The observer for the log of that origin, for `open_log`; the same for a log that is opened again."""
         return self._log_tallies.setdefault(origin, LogTally())
 
     def request_tally(self, door: str, method: str) -> RequestTally:
@@ -119,6 +119,9 @@ def _gauges(log: Log) -> Iterator[tuple[str, float]]:
     yield "merklelog_log_taking_appends", taking_appends(log)
     yield "merklelog_log_disk_free_bytes", free_bytes(log)
     yield "merklelog_log_disk_reserve_bytes", log.config.min_free_bytes
+    queued, pending = log.pending
+    yield "merklelog_log_queue_requests", queued
+    yield "merklelog_log_pending_bytes", pending
     yield "merklelog_log_pending_limit_bytes", log.config.max_pending_bytes
 
 

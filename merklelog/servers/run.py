@@ -107,6 +107,9 @@ class Server:
             addresses[door.name] = await door.open()
             self._doors.append(door)
 
+    def _open_log(self, path: Path) -> Log:
+        return open_log(path, observer=self._assembly.metrics.log_tally)
+
     async def _open_logs(self, paths: Sequence[Path]) -> None:
         """Open them, some at a time: opening waits for the disk mostly. Raises the first error, in their order."""
         gate = asyncio.Semaphore(OPENINGS)
@@ -118,7 +121,7 @@ class Server:
                 if self._stop.is_set() or broken:
                     return None
                 try:
-                    return await asyncio.to_thread(open_log, path)
+                    return await asyncio.to_thread(self._open_log, path)
                 except BaseException:
                     broken = True
                     raise
@@ -245,7 +248,7 @@ class Server:
     async def _open_new(self, path: Path) -> bool:
         """Take in one log. Its tokens are read before it is served."""
         try:
-            log = await asyncio.to_thread(open_log, path)
+            log = await asyncio.to_thread(self._open_log, path)
             try:
                 every = [*[served.log for served in self._logs], log]
                 await asyncio.to_thread(self._guard.admit, every)

@@ -112,11 +112,11 @@ class LogTally:
             self.stages[stage].add(now - since)
         return None if last else now
 
-    def committed(self, requests: int, entries: int, size: int) -> None:
+    def committed(self, requests: int, entries: Sequence[bytes]) -> None:
         """See Observer."""
         self.requests += requests
-        self.entry_bytes += size
-        self.commit_entries.add(entries)
+        self.entry_bytes += sum(map(len, entries))
+        self.commit_entries.add(len(entries))
 
 
 def merged(tallies: Sequence[Tally]) -> Tally:

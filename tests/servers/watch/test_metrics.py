@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from merklelog.servers.families import FAMILIES
+from merklelog.servers.tally import STAGES
 from merklelog.v1 import log_pb2 as pb
 from tests.servers.watch.conftest import Server, Start
 
@@ -73,7 +74,20 @@ def test_the_numbers_are_right(busy: Server) -> None:
         assert values["merklelog_log_disk_free_bytes", log] > 0
         assert values["merklelog_log_disk_reserve_bytes", log] == 0
         assert values["merklelog_log_pending_limit_bytes", log] == 64 << 20
+        assert values["merklelog_log_queue_requests", log] == values["merklelog_log_pending_bytes", log] == 0
     assert values["merklelog_certificate_expiry_timestamp_seconds", "server"] == 2_208_988_800
+    # Commits: three entries and one, one at a time, and a batch of ten with 45 bytes.
+    assert values["merklelog_log_appends_total", A] == 5
+    assert values["merklelog_log_entries_total", A] == 14
+    assert values["merklelog_log_entry_bytes_total", A] == 3 + 5 + 45
+    assert values["merklelog_log_commit_entries_count", A] == 5
+    assert values["merklelog_log_commit_entries_bucket", "1.0", A] == 4
+    assert values["merklelog_log_commit_entries_bucket", "16.0", A] == 5
+    for stage in STAGES:
+        assert values["merklelog_log_commit_stage_seconds_count", A, stage] >= 5
+        assert values["merklelog_log_commit_stage_seconds_sum", A, stage] > 0
+    assert values["merklelog_log_entries_total", B] == 0
+    assert ("merklelog_log_commit_stage_seconds_count", B, "sync") not in values  # idle logs cost little
     # Requests: by door, method and code.
     requests = {key[1:]: value for key, value in values.items() if key[0] == "merklelog_requests_total"}
     assert requests == {

@@ -96,8 +96,8 @@ def test_time_between_commits_belongs_to_no_stage() -> None:
 
 def test_a_commit_is_counted_once() -> None:
     tally = LogTally()
-    tally.committed(3, 10, 1_000)
-    tally.committed(1, 0, 0)
+    tally.committed(3, [b"x" * 100] * 10)
+    tally.committed(1, [])
     assert (tally.requests, tally.entry_bytes, tally.commit_entries.total) == (4, 1_000, 10)
     assert sum(tally.commit_entries.counts) == 2
 

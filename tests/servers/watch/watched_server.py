@@ -24,20 +24,18 @@ from merklelog.servers.metrics import Certificate, Metrics
 from merklelog.servers.native import serve
 from merklelog.servers.served import ServedLogs
 from merklelog.servers.services import Services
-from merklelog.servers.tally import LogTally
 from merklelog.servers.tracing import spans
 from merklelog.servers.watch import Watch
 
 YEAR_2040 = 2_208_988_800.0
 
 
-def steps(tally: LogTally, stop_after: int) -> Callable[[str], None]:
-    """The tally's step, and a disk that fails in one commit; 0: in none."""
+def failing_at(stop_after: int) -> Callable[[str], None]:
+    """A step that lets the disk fail in one commit; 0: in none."""
     written = 0
 
     def step(name: str) -> None:
         nonlocal written
-        tally.step(name)
         written += name == "written"
         if written == stop_after > 0:
             raise OSError("the disk is gone")
@@ -105,9 +103,9 @@ def main() -> None:
         logs, certificates=lambda: [Certificate("server", YEAR_2040)], ready=lambda: readiness.ready
     )
     for i, path in enumerate(options.logs):
-        tally = metrics.log_tally(merklelog.open_reader(path).origin)
-        step = steps(tally, options.stop_after if i == 0 else 0)
-        logs.add(merklelog.log.open_log(path, step=step), "/" if len(options.logs) == 1 else f"/{path.name}/")
+        step = failing_at(options.stop_after if i == 0 else 0)
+        log = merklelog.log.open_log(path, observer=metrics.log_tally, step=step)
+        logs.add(log, "/" if len(options.logs) == 1 else f"/{path.name}/")
     asyncio.run(run(logs, readiness, metrics, native=options.native))
 
 
