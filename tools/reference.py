@@ -54,8 +54,8 @@ table each, here and in the program.
 | `http://HOST[:PORT]/PREFIX`, `https://...` | a tlog-tiles prefix on a server: this project's or any other, a copy on a web server too |
 | `grpc://HOST[:PORT]`, `grpcs://...` | a server of this project, at port 7070 where none is given |
 
-Every command takes a data directory; those that read (`checkpoint get follow prove consistency`) take every
-target, `append` takes servers as well, `audit` published copies. `s3://` targets are not in this version. `--state
+Every command takes a data directory; those that read (`checkpoint get follow prove consistency audit`) take every
+target, `append` takes servers as well. `s3://` targets are not in this version. `--state
 FILE` keeps the newest verified checkpoint of a target and holds it to that for ever.
 
 `merklelog serve` listens at 127.0.0.1: gRPC at port 7070, HTTP at 7080, metrics and readiness at 7090.

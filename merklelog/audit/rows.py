@@ -12,6 +12,8 @@ from typing import Protocol
 
 from merklelog.audit.report import Findings
 from merklelog.client import open_target, published_directory
+from merklelog.client.access import Access
+from merklelog.client.targets import HTTP_SCHEMES, scheme_of
 from merklelog.errors import MerklelogError, NotALogError
 from merklelog.formats import VerifierKey
 from merklelog.tree import Tile
@@ -74,8 +76,10 @@ class AuditRows(Protocol):
         """Give back what is held."""
 
 
-def open_rows(target: str, findings: Findings) -> AuditRows:
+def open_rows(target: str, findings: Findings, access: Access | None = None) -> AuditRows:
     """Open a target as an audit reads it; damage that does not stand in the way becomes a finding.
+
+    `access` is how to get to a server, which is asked nothing yet.
 
     Raises UsageError for a kind of target that this version can not audit, NotALogError, FormatVersionError,
     DamagedError, UnreachableError, StorageError.
@@ -87,9 +91,13 @@ def open_rows(target: str, findings: Findings) -> AuditRows:
 
         store = published_directory(target)
         return PublishedRows(store, FileReads(target.removeprefix("dir:"), store.location), findings)
+    if scheme_of(target) in HTTP_SCHEMES:
+        from merklelog.audit.served import HttpRows
+
+        return HttpRows(target, access or Access())
     if not target or "://" in target:
         open_target(target).close()  # says what is wrong with it
-        raise NotALogError(f"target {target[:200]!r}: this version audits a PATH or dir:PATH")
+        raise NotALogError(f"target {target[:200]!r}: this version audits a PATH, dir:PATH and servers")
     from merklelog.audit.database import DatabaseRows
 
     try:

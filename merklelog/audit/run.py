@@ -20,6 +20,8 @@ from merklelog.audit.trust import AuditedHead, choose_head
 from merklelog.audit.upper import EdgeTile, UpperLevels, settle_edge
 from merklelog.audit.worker import Setup
 from merklelog.audit.workers import Workers, can_start
+from merklelog.client.access import Access
+from merklelog.client.targets import GRPC_SCHEMES, scheme_of
 from merklelog.errors import DamagedError, FormatError, MerklelogError, StorageError
 from merklelog.formats import Policy
 from merklelog.tree import BUNDLE_LEVEL, EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH, Tile, TreeSize, width_at
@@ -41,10 +43,12 @@ def audit(
     processes: int | None = None,
     progress: Progress = _no_progress,
     size: int | None = None,
+    access: Access | None = None,
 ) -> AuditReport:
     """Recompute a whole log, and say exactly what is wrong with it.
 
-    `target` is a data directory (also beside its writer) or `dir:PATH`, a published copy. Audited is the tree of
+    `target` is a data directory (also beside its writer), `dir:PATH`, a published copy, or on a server an
+    http(s):// prefix or grpc(s)://, to which `access` gets. Audited is the tree of
     the newest checkpoint, or of the stored one of `size`: every entry against its leaf hash, every tile of every
     level, the inner hashes kept beside them, the root that was signed, and every stored checkpoint up to that
     size. Signatures are checked with the log's own keys (a data directory has them) and with those of `policy`,
@@ -62,8 +66,11 @@ def audit(
     begun = time.monotonic()
     findings = Findings()
     report = AuditReport(target, None, TreeSize(0), None)
+    reach = access or Access()
     try:
-        rows = open_rows(target, findings)
+        if scheme_of(target) in GRPC_SCHEMES:
+            return _finished(_over_grpc(target, policy, size, reach, progress, findings), findings, begun)
+        rows = open_rows(target, findings, reach)
     except (DamagedError, FormatError, StorageError) as error:
         # Nothing can be read: that is a finding about the log, not a failure of the audit.
         findings.fault(FindingKind.DATABASE, target, error)
@@ -71,9 +78,13 @@ def audit(
         with closing(rows):
             head = choose_head(rows, policy, size, findings)
             if head is not None:
-                report = _Run(target, rows, head, findings, progress).report(processes)
+                report = _Run(target, rows, head, findings, progress, reach).report(processes)
                 rest = rows.check_rest(head.size, findings) if size is None else []
                 report = replace(report, remarks=(*report.remarks, *rest))
+    return _finished(report, findings, begun)
+
+
+def _finished(report: AuditReport, findings: Findings, begun: float) -> AuditReport:
     return replace(
         report,
         findings=tuple(findings.listed),
@@ -82,12 +93,35 @@ def audit(
     )
 
 
+def _over_grpc(
+    target: str,
+    policy: Policy | None,
+    size: int | None,
+    access: Access,
+    progress: Progress,
+    findings: Findings,
+) -> AuditReport:
+    """An audit of what gRPC shows. Raises UsageError without a policy: its answers are verified or nothing."""
+    from merklelog.audit.service import audit_service
+    from merklelog.client.connecting import connect_with
+
+    with connect_with(target, policy, access) as client:
+        return audit_service(client, target, size, progress, findings)
+
+
 class _Run:
     """One audit of the tree under `head`."""
 
     def __init__(
-        self, target: str, rows: AuditRows, head: AuditedHead, findings: Findings, progress: Progress
+        self,
+        target: str,
+        rows: AuditRows,
+        head: AuditedHead,
+        findings: Findings,
+        progress: Progress,
+        access: Access,
     ) -> None:
+        self._access = access
         self._target = target
         self._rows = rows
         self._head = head
@@ -134,7 +168,7 @@ class _Run:
             for task in tasks:
                 yield scan(self._rows, self._head.size, task, self._reader)
             return
-        setup = Setup(self._target, self._head.size, self._head.origin, self._head.keys)
+        setup = Setup(self._target, self._head.size, self._head.origin, self._head.keys, self._access)
         with Workers(setup, count) as workers:
             yield from workers.scan_all(tasks)
 

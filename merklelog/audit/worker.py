@@ -12,13 +12,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Final
 
 from merklelog.audit.heads import HeadClaim, HeadReader
 from merklelog.audit.report import AuditFinding, FindingKind, Findings
 from merklelog.audit.rows import open_rows
 from merklelog.audit.scan import Scanned, Task, scan
+from merklelog.client.access import Access
+from merklelog.client.retry import Retry
 from merklelog.errors import MerklelogError
 from merklelog.formats import format_vkey, parse_vkey
 from merklelog.formats.keys import VerifierKey
@@ -35,19 +38,39 @@ class Setup:
     size: int
     origin: str
     keys: tuple[VerifierKey, ...]
+    access: Access = field(default_factory=Access)
 
 
 def format_setup(setup: Setup) -> bytes:
     """One line."""
     keys = [format_vkey(key) for key in setup.keys]
-    return _line({"target": setup.target, "size": setup.size, "origin": setup.origin, "keys": keys})
+    told = {"target": setup.target, "size": setup.size, "origin": setup.origin, "keys": keys}
+    return _line({**told, "access": _words(setup.access)})
 
 
 def parse_setup(line: bytes) -> Setup:
     """Reads a line that this module wrote, in another process."""
     raw = json.loads(line)
     keys = tuple(parse_vkey(text) for text in raw["keys"])
-    return Setup(raw["target"], raw["size"], raw["origin"], keys)
+    access = raw["access"]
+    return Setup(
+        raw["target"],
+        raw["size"],
+        raw["origin"],
+        keys,
+        Access(**{**access, "retry": Retry(**access["retry"])}),
+    )
+
+
+def _words(access: Access) -> dict[str, object]:
+    """An access as JSON has it: paths as text, and where this process is at home in them."""
+    paths = {name: getattr(access, name) for name in ("ca", "cert", "key")}
+    return {
+        **{name: None if path is None else str(Path(path).absolute()) for name, path in paths.items()},
+        "token": access.token,
+        "token_in_clear": access.token_in_clear,
+        "retry": asdict(access.retry),
+    }
 
 
 def format_task(task: Task) -> bytes:
@@ -126,7 +149,7 @@ def _answers() -> Iterator[bytes]:
         return
     setup = parse_setup(first)
     # What stands in the way of opening is told by the audit's own process, which opened the same target before.
-    with closing(open_rows(setup.target, Findings())) as rows:
+    with closing(open_rows(setup.target, Findings(), setup.access)) as rows:
         heads = HeadReader(rows, setup.origin, setup.keys)
         for line in lines:
             yield format_scanned(scan(rows, setup.size, parse_task(line), heads))

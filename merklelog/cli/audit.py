@@ -10,6 +10,7 @@ import click
 
 from merklelog.cli.command import command, number, target_argument, trust_options
 from merklelog.cli.progress import progress_bar
+from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import read_trust
 
@@ -51,7 +52,11 @@ class AuditResult:
     seconds: Annotated[float, "how long it took"]
 
 
-@command("audit", example="merklelog audit trail\nmerklelog audit dir:public --vkey KEY", result=AuditResult)
+@command(
+    "audit",
+    example="merklelog audit trail\nmerklelog audit https://log.example.com --vkey KEY",
+    result=AuditResult,
+)
 @target_argument
 @click.option(
     "--size",
@@ -66,6 +71,7 @@ class AuditResult:
     help="How many processes hash.  [default: one a core]",
 )
 @trust_options
+@server_options(state=False)
 @click.pass_context
 def audit(
     context: click.Context,
@@ -74,20 +80,24 @@ def audit(
     processes: int | None,
     policy: str | None,
     vkeys: tuple[str, ...],
+    reach: Reach,
 ) -> None:
     """Recompute and compare everything: leaves, tiles, roots.
 
     Everything stored is recomputed from the entries up, and compared with what is stored and signed. Says
     which entry or file is wrong. Exit status 0: everything leads to the signed root; 1: something does not;
-    3: nothing is wrong in what could be read, but not all could. A published copy is compared with its own
-    checkpoint, whose signature is verified when you say by which key.
+    3: nothing is wrong in what could be read, but not all could. A published copy, or a server's over HTTP, is
+    compared with its own checkpoint, whose signature is verified when you say by which key. Over gRPC there are
+    no tiles: every entry is hashed, and you have to say by which key.
     """
     from merklelog.audit import audit as run_audit
 
     session: Session = context.obj
     trusted = read_trust(policy, vkeys)
     with progress_bar("auditing") as advance:
-        report = run_audit(target, trusted, size=size, processes=processes, progress=advance)
+        report = run_audit(
+            target, trusted, size=size, processes=processes, progress=advance, access=reach.access()
+        )
     session.show(_result(report), _lines(report))
     context.exit(report.exit_status)
 

@@ -92,22 +92,11 @@ def open_verified(target: str, policy: Policy | None, reach: Reach, *, poll: flo
 
 def open_client(target: str, policy: Policy | None, reach: Reach, *, poll: float = 0.2) -> Client:
     """A client of a target. Raises as `open_verified`."""
-    from merklelog.client import connect
+    from merklelog.client.connecting import connect_with
 
     if policy is None and (is_server(target) or target.startswith("dir:")):
         raise UsageError(f"{visible(target)}: who signs this log? {WANT_TRUST}")
-    access = reach.access()
-    return connect(
-        target,
-        policy,
-        state=reach.state,
-        token=access.token,
-        ca=access.ca,
-        cert=access.cert,
-        key=access.key,
-        retry=access.retry,
-        poll=poll,
-    )
+    return connect_with(target, policy, reach.access(), state=reach.state, poll=poll)
 
 
 def utc(seconds: int) -> str:

@@ -29,7 +29,7 @@ from merklelog.log import Log, LogReader, open_log
 if TYPE_CHECKING:
     from merklelog.client.http_source import HttpObjects
 
-_WANT: Final = "give trust=: the log's verifier keys (what `merklelog vkey` prints), or a policy"
+_WANT: Final = "give its verifier keys (what `merklelog vkey` prints, got in a way you trust), or a policy"
 _KEY: Final = "idempotency-key"
 _INDEX_BYTES: Final = 64
 
@@ -74,6 +74,19 @@ def connect(
     """
     access = Access(token, ca, cert, key, token_in_clear, retry or Retry())
     transport, trusted = _open(os.fspath(target), trust, state, Connection(access, origin, poll, cache))
+    return Client(transport, trusted, access.retry)
+
+
+def connect_with(
+    target: str,
+    trust: Trusted | None,
+    access: Access,
+    *,
+    state: str | os.PathLike[str] | None = None,
+    poll: float = 0.2,
+) -> Client:
+    """`connect` for who has the access together already."""
+    transport, trusted = _open(target, trust, state, Connection(access, poll=poll))
     return Client(transport, trusted, access.retry)
 
 

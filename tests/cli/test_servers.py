@@ -83,6 +83,18 @@ def test_every_reading_command_reads_the_same(
     run("verify", "proof", "--entry", "two", *trust)
 
 
+def test_an_audit_of_a_server(run: Callable[..., Any], target: str, vkeys: list[str], kind: str) -> None:
+    done = run("audit", target, "--vkey", vkeys[0])
+    assert done.text.splitlines()[-1].startswith("proven: cli.example/log at size 3 (entries 3")
+    assert done.text.startswith("remark: ")
+    result = run("audit", target, "--json", "--vkey", vkeys[0]).json
+    assert (result["verdict"], result["size"], result["signatures_checked"]) == ("proven", 3, True)
+    if kind == "http":
+        assert "signatures not checked" in run("audit", target).text
+    else:
+        assert "who signs this log?" in run("audit", target, status=2).err
+
+
 def test_a_server_says_nothing_of_its_own_trust(run: Callable[..., Any], target: str, log: Path) -> None:
     done = run("checkpoint", target)
     assert "not verified: give --vkey" in done.err
