@@ -27,11 +27,17 @@ def log_directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Served]]:
-    """`serve(DIR, before=[...], VARIABLE=...)`: `merklelog serve` as a process, ready."""
+    """`serve(DIR, before=..., words=..., VARIABLE=...)`: `merklelog serve` as a process, ready."""
     running: list[Served] = []
 
-    def start(directory: Path, *, before: tuple[object, ...] = (), **environment: str) -> Served:
-        running.append(Served(directory, before, environment))
+    def start(
+        directory: Path,
+        *,
+        before: tuple[object, ...] = (),
+        words: tuple[str, ...] = (),
+        **environment: str,
+    ) -> Served:
+        running.append(Served(directory, environment, before, words))
         running[-1].wait_ready()
         return running[-1]
 

@@ -21,16 +21,22 @@ def program(name: str, *packages: str) -> Path | None:
     found = shutil.which(name)
     if found:
         return Path(found)
-    place = CACHE / f"{packages[0]}-debian"
-    path = _in(place, name)
-    if path is None:
-        _unpack(place, packages)
-        path = _in(place, name)
-    return path
-
-
-def _in(place: Path, name: str) -> Path | None:
+    place = _place(packages)
     return next((place / each / name for each in FOLDERS if os.access(place / each / name, os.X_OK)), None)
+
+
+def file_of(path: str, *packages: str) -> Path | None:
+    """A file of these packages; None where they can not be had."""
+    found = _place(packages) / path
+    return found if found.is_file() else None
+
+
+def _place(packages: tuple[str, ...]) -> Path:
+    """Where they are unpacked, now at the latest."""
+    place = CACHE / f"{packages[0]}-debian"
+    if not place.exists():
+        _unpack(place, packages)
+    return place
 
 
 def _unpack(place: Path, packages: tuple[str, ...]) -> None:

@@ -32,7 +32,13 @@ def free_ports(count: int) -> list[int]:
 class Served:
     """A server process; `said` is what it told the socket of its service manager."""
 
-    def __init__(self, directory: Path, before: tuple[object, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        before: tuple[object, ...] = (),
+        words: tuple[str, ...] = (),
+    ) -> None:
         self.grpc, self.http, self.admin = free_ports(3)
         self._folder = tempfile.TemporaryDirectory(prefix="notify")  # a socket's path has to be short
         path = f"{self._folder.name}/s"
@@ -40,7 +46,7 @@ class Served:
         self._manager.bind(path)
         self.said = ""
         self.log = directory.parent / f"{directory.name}.server.txt"
-        command = [*map(str, before), sys.executable, "-m", "merklelog", "serve", str(directory)]
+        command = [*map(str, before), sys.executable, "-m", "merklelog", "serve", str(directory), *words]
         with self.log.open("w") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -50,10 +56,10 @@ class Served:
                     "PATH": os.environ.get("PATH", os.defpath),
                     "PYTHONPATH": str(ROOT),
                     "NOTIFY_SOCKET": path,
+                    **environment,
                     "MERKLELOG_SERVER__GRPC": f"127.0.0.1:{self.grpc}",
                     "MERKLELOG_SERVER__HTTP": f"127.0.0.1:{self.http}",
                     "MERKLELOG_SERVER__ADMIN": f"127.0.0.1:{self.admin}",
-                    **environment,
                 },
             )
 
