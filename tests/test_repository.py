@@ -15,7 +15,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ("requirements.txt", "requirements-build.txt", "requirements-dev.txt")
+REQUIREMENTS = (
+    *("requirements.txt", "requirements-serve.txt"),
+    *("requirements-build.txt", "requirements-dev.txt"),
+)
 PAGES = (
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md"),
     *("docs/formats.md", "docs/policy.md", "docs/reference.md", "docs/storage.md"),

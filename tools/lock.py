@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = {
     "requirements.txt": (),
     "requirements-build.txt": ("--only-build-deps", "--build-deps-for", "wheel"),
+    "requirements-serve.txt": ("--extra", "serve", "--extra", "traces", "-c", "requirements.txt"),
     "requirements-dev.txt": (
         *("--extra", "serve", "--extra", "traces", "--extra", "dev"),
-        *("-c", "requirements.txt", "-c", "requirements-build.txt"),
+        *("-c", "requirements-serve.txt", "-c", "requirements-build.txt"),
     ),
 }
 QUIET = ("--quiet", "--generate-hashes", "--strip-extras", "--allow-unsafe")
