@@ -548,12 +548,17 @@ def test_a_generic_client_finds_the_service_by_reflection(shared: Server, versio
     path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
     asked = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol=handlers.SERVICE),
+        *(
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{handlers.SERVICE}{name}")
+            for name in ("", ".Append", ".Prepend", ".Append.X", "X")
+        ),
     ]
-    listed, file = shared.call("", asked, path=path)
+    listed, file, method, *missing = shared.call("", asked, path=path)
     names = {service.name for service in listed.list_services_response.service}
     assert {handlers.SERVICE, "grpc.health.v1.Health"} <= names
     assert pb.DESCRIPTOR.serialized_pb in file.file_descriptor_response.file_descriptor_proto
+    assert method.file_descriptor_response == file.file_descriptor_response
+    assert [each.error_response.error_code for each in missing] == [Code.NOT_FOUND.value[0]] * 3
 
 
 def test_a_port_is_not_shared(start: Start, front: str, template: Path, tmp_path: Path) -> None:
