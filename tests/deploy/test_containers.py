@@ -242,6 +242,7 @@ def test_variables_are_keys_of_the_configuration(name: str) -> None:
     assert given
     assert set(given) <= known
     settings = load_settings(None, given)
+    assert is_local(settings.admin) or settings.open_admin
     if settings.tls is not None:  # beyond the machine, and so with tokens
         exposed = [settings.grpc, settings.http]
         assert not any(is_local(address) for address in exposed)

@@ -41,6 +41,17 @@ def test_every_block_of_commands_is_typed() -> None:
     assert sum(len(section.commands) for section in SECTIONS) == len(re.findall(r"(?m)^\$ ", PAGE))
 
 
+def test_alerts_metrics_and_files_are_there() -> None:
+    rules = (ROOT / "tools" / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8")
+    alerts = set(re.findall(r"`(Merklelog\w+)`", PAGE))
+    assert len(alerts) >= 7
+    assert alerts <= set(re.findall(r"alert: (\w+)", rules))
+    table = (ROOT / "merklelog" / "servers" / "metrics.py").read_text("utf-8")
+    assert [name for name in re.findall(r"`(merklelog_\w+)`", PAGE) if name not in table] == []
+    for path in re.findall(r"`(tools/[\w./-]+)`", PAGE):
+        assert (ROOT / path).exists(), path
+
+
 def test_links_within_the_page_lead_somewhere() -> None:
     titles = {
         re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
