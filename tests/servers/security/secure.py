@@ -117,7 +117,7 @@ class Running:
 
     def wait_for(self, message: str, count: int = 1) -> dict[str, Any]:
         def found() -> list[dict[str, Any]]:
-            return [each for each in self.said if message in each["message"]]
+            return [each for each in self.said if message in each.get("message", "")]
 
         with self._more:
             self._more.wait_for(lambda: len(found()) >= count or not self._reader.is_alive(), SECONDS)
@@ -125,7 +125,7 @@ class Running:
             return found()[count - 1]
 
     def reload(self) -> None:
-        told = sum("reloaded" in each["message"] for each in self.said)
+        told = sum("reloaded" in each.get("message", "") for each in self.said)
         self.process.send_signal(signal.SIGHUP)
         self.wait_for("reloaded", told + 1)
 
