@@ -36,16 +36,17 @@ async def append(log: Log, request: pb.AppendRequest, submitter: str) -> pb.Appe
         )
     else:
         receipt = await log.append_async(data)
-    return pb.AppendResponse(
-        entry=pb.Inclusion(
-            index=receipt.index,
-            leaf_hash=receipt.leaf_hash,
-            proof=receipt.proof if detail == pb.DETAIL_PROOF else None,
-        ),
+    # Fields are set where they are wanted: a None given for one costs more than all the rest of the message.
+    response = pb.AppendResponse(
+        entry={"index": receipt.index, "leaf_hash": receipt.leaf_hash},
         tree_size=receipt.size,
-        signed_note=receipt.checkpoint if detail != pb.DETAIL_INDEX else None,
         level=pb.LEVEL_INTEGRATED,
     )
+    if detail != pb.DETAIL_INDEX:
+        response.signed_note = receipt.checkpoint
+    if detail == pb.DETAIL_PROOF:
+        response.entry.proof.extend(receipt.proof)
+    return response
 
 
 async def append_batch(log: Log, request: pb.AppendBatchRequest, submitter: str) -> pb.AppendBatchResponse:
@@ -58,9 +59,10 @@ async def append_batch(log: Log, request: pb.AppendBatchRequest, submitter: str)
         first_index=indexes[0],
         count=len(indexes),
         tree_size=receipt.size,
-        signed_note=receipt.checkpoint if detail != pb.DETAIL_INDEX else None,
         level=pb.LEVEL_INTEGRATED,
     )
+    if detail != pb.DETAIL_INDEX:
+        response.signed_note = receipt.checkpoint
     if detail == pb.DETAIL_PROOF:
         proofs = await asyncio.to_thread(log.inclusion_proofs, indexes, receipt.size)
         for each, proof in zip(receipt, proofs, strict=True):
@@ -73,7 +75,7 @@ async def append_batch(log: Log, request: pb.AppendBatchRequest, submitter: str)
 
 def contiguous(indexes: list[int]) -> bool:
     """Whether they go up one by one."""
-    return indexes == list(range(indexes[0], indexes[0] + len(indexes)))
+    return len(indexes) == 1 or indexes == list(range(indexes[0], indexes[0] + len(indexes)))
 
 
 async def _batch(
@@ -193,11 +195,9 @@ class AppendStream:
             self._cost -= done.cost
             receipt = done.task.result()
             indexes = receipt.indexes
-            response.appended.add(
-                first_index=indexes[0],
-                count=len(indexes),
-                indexes=None if contiguous(indexes) else indexes,
-            )
+            place = response.appended.add(first_index=indexes[0], count=len(indexes))
+            if not contiguous(indexes):
+                place.indexes.extend(indexes)
             following = self._waiting[0] if self._waiting else None
             if following is None or following.detail != detail or not following.stored:
                 break

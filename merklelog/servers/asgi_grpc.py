@@ -158,30 +158,34 @@ class GrpcApplication:
             return problem.code.name
         finally:
             admission.calls -= 1
-        with suppress(OSError):  # the caller has gone: it is not told what it would not hear
+        try:
             await send(_START)
             await send({"type": "http.response.body", "body": response})
             await send(_SUCCESS)
+        except OSError:  # the caller has gone: it is not told what it would not hear
+            return CANCELLED
         return OK
 
     async def _answer(self, route: Route, wanted: Wanted, scope: Scope, receive: Receive) -> bytes:
         caller = ANYONE if self._identify is None else self._caller(wanted, scope)
-        data = await self._one(wanted, receive)
-        response = await route.call(route.method.parse(data), caller)
-        return frame(response.SerializeToString())
-
-    async def _one(self, wanted: Wanted, receive: Receive) -> bytes:
-        """The only message of a call. Raises CallError, FormatError, OverloadedError, GoneError."""
         message = await receive()
         body: bytes = message.get("body", b"")
-        if message["type"] == "http.request" and whole(body):
-            more = message.get("more_body", False)
-            while more:
+        if body and whole(body):  # nearly always, and this is the path that carries the load
+            while message.get("more_body", False):
                 message = await _next(receive)
                 if message.get("body"):
                     raise CallError(NOT_ONE)
-                more = message.get("more_body", False)
-            return body[5:]
+            data = body[5:]
+        else:
+            data = await self._one(wanted, receive, message)
+        response = await route.call(route.method.parse(data), caller)
+        return frame(response.SerializeToString())
+
+    async def _one(self, wanted: Wanted, receive: Receive, message: Message) -> bytes:
+        """The only message of a call, of which `message` has come.
+
+        Raises CallError, FormatError, OverloadedError, GoneError.
+        """
         found = None
         async with aclosing(self._messages(wanted, receive, message)) as messages:
             async for data in messages:
@@ -223,7 +227,7 @@ class GrpcApplication:
         admission = self._admission
         admission.streams += 1
         timer = asyncio.timeout(None)
-        answers = _Answers(send)
+        answers = _Answers(send, self._limits.stall_seconds)
         try:
             admission.admit_stream()
             async with timer:
@@ -255,7 +259,7 @@ class GrpcApplication:
             ):
                 await answers.send_all(responses)
             return
-        request = method.parse(await self._one(wanted, receive))
+        request = method.parse(await self._one(wanted, receive, await receive()))
         gone = asyncio.create_task(_until_gone(receive))
         task = asyncio.current_task()
         gone.add_done_callback(lambda _: None if gone.cancelled() or task is None else task.cancel())
@@ -278,10 +282,11 @@ class GrpcApplication:
 class _Answers:
     """The response stream of a call: its head goes out before the first message, or before the end."""
 
-    __slots__ = ("_send", "_started")
+    __slots__ = ("_patience", "_send", "_started")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, patience: float) -> None:
         self._send = send
+        self._patience = patience
         self._started = False
 
     async def send_all(self, responses: AsyncIterator[Any]) -> None:
@@ -290,11 +295,12 @@ class _Answers:
             data = frame(response.SerializeToString())
             response = None  # while a slow reader is waited for, nothing is held twice
             try:
-                if not self._started:
-                    self._started = True
-                    await self._send(_START)
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
-            except OSError as error:
+                async with asyncio.timeout(self._patience):
+                    if not self._started:
+                        self._started = True
+                        await self._send(_START)
+                    await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            except OSError as error:  # it has gone, or does not read
                 raise GoneError from error
 
     async def end(self, problem: Problem | None) -> None:

@@ -42,9 +42,9 @@ def check_level(field: str, level: int) -> None:
 
 def check_detail(detail: int, *, proofs: bool = True) -> int:
     """The detail asked for, its default filled in. Raises FieldError."""
-    allowed = (pb.DETAIL_INDEX, pb.DETAIL_CHECKPOINT, *((pb.DETAIL_PROOF,) if proofs else ()))
-    if detail == pb.DETAIL_UNSPECIFIED:
+    if detail in (pb.DETAIL_UNSPECIFIED, pb.DETAIL_INDEX):
         return pb.DETAIL_INDEX
+    allowed = (pb.DETAIL_INDEX, pb.DETAIL_CHECKPOINT, *((pb.DETAIL_PROOF,) if proofs else ()))
     if detail not in allowed:
         names = ", ".join(name for name, value in pb.Detail.items() if value in allowed)
         raise FieldError("detail", f"{detail} is not to be had here: want one of {names}")

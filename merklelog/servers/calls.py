@@ -64,9 +64,9 @@ class GrpcLimits:
 
     Streams count apart from short calls, so that many watchers leave room for appends. Beyond `max_calls` or
     `max_streams`, or with `max_unread_bytes` held in messages that have not come whole yet, a call is answered
-    RESOURCE_EXHAUSTED with RetryInfo; beyond `max_streams_per_connection` HTTP/2 has the client wait. (grpcio
-    answers so itself beyond twice both together, without details, before it reads a message, and does not count
-    unread bytes.)
+    RESOURCE_EXHAUSTED with RetryInfo; beyond `max_streams_per_connection` HTTP/2 has the client wait. A stream
+    whose caller takes no message for `stall_seconds` is cut off. (grpcio answers so itself beyond twice both
+    together, without details, before it reads a message; it neither counts unread bytes nor cuts off.)
     """
 
     max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -75,6 +75,7 @@ class GrpcLimits:
     max_streams: int = 1_024
     max_streams_per_connection: int = 1_024
     max_unread_bytes: int = 256 << 20
+    stall_seconds: float = 60.0
     idle_seconds: int = 600
     ping_seconds: int = 60
 

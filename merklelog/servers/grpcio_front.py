@@ -165,7 +165,8 @@ class GrpcioFront:
         values = [value for key, value in metadata if key == "authorization"]
         if len(values) > 1:
             raise UnauthenticatedError("authorization: want it once")
-        return self._identify(values[0] if values else None, grpc_client_name(context.auth_context()))
+        peer: Any = context.auth_context()
+        return self._identify(values[0] if values else None, grpc_client_name(peer))
 
 
 class _Router(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # it is generic in its stubs only

@@ -18,6 +18,7 @@ import h2corn._lib as lib
 
 from merklelog.errors import ConfigError, StorageError
 
+from . import loops
 from .http_api import HttpApi
 from .http_append import MAX_BODY
 from .rpc import MAX_MESSAGE_BYTES, Method
@@ -184,4 +185,4 @@ def run(
         api = HttpApi(logs)
         await serve(api, bind, stop, limits=limits, ready=ready, draining=api.close_streams)
 
-    asyncio.run(serving())
+    loops.run(serving())

@@ -20,6 +20,7 @@ from merklelog.errors import ConfigError, MerklelogError
 from merklelog.log import Log, open_log
 from merklelog.version import __version__
 
+from . import loops
 from .admin import Phase
 from .assembly import ADMIN, Assembly
 from .doors import Door
@@ -320,4 +321,4 @@ def serve(
     os.environ.pop(
         "NOTIFY_SOCKET", None
     )  # else h2corn says READY for itself, before the other doors are open
-    asyncio.run(server.run(ready))
+    loops.run(server.run(ready))

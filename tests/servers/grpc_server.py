@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import merklelog
-from merklelog.servers import native
+from merklelog.servers import loops, native
 from merklelog.servers.asgi_grpc import grpc_application
 from merklelog.servers.calls import GrpcLimits
 from merklelog.servers.grpcio_front import GrpcioFront
@@ -126,7 +126,7 @@ def main() -> None:
         step = failing_at(options.stop_after if i == 0 else 0)
         logs.add(merklelog.log.open_log(path, step=step), "/" if i == 0 else f"/{path.name}/")
     try:
-        asyncio.run(serve(logs, options))
+        loops.run(serve(logs, options))
     finally:
         logs.close()
 
