@@ -145,7 +145,8 @@ class Watch:
         rest = path[1:]
         if rest in _OWN:
             return rest
-        if len(self._logs) != 1:  # each log stands below a prefix of one segment
+        alone = len(self._logs) == 1 and next(iter(self._logs)).prefix == "/"
+        if not alone:  # each log stands below a prefix of one segment
             rest = rest.partition("/")[2]
         if rest == ADD or rest in FILES or rest in STREAMS:
             return rest
