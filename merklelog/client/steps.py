@@ -21,12 +21,14 @@ from merklelog.client.retry import Attempts, Retry
 from merklelog.client.transport import Appended, Batch, Included, Stretch
 from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import (
+    ForbiddenError,
     ForkError,
     MerklelogError,
     NotFoundError,
     ProofError,
     RangeError,
     StaleError,
+    UnauthenticatedError,
     UsageError,
     VerificationError,
 )
@@ -262,23 +264,24 @@ class Logic:
 
         def once(attempts: Attempts) -> Steps[Receipt]:
             answer = yield from _appended(batch, attempts)
-            index = answer.indexes[0]
-            if answer.note:
-                new = trusted_head(self.trust.verify(answer.note))
-                proof = answer.proof or ()
-            else:
-                new = yield from self._grown(index, attempts.seconds, attempts)
-                if new.size <= index:
-                    raise StaleError(
-                        f"entry {index} is stored, and the newest checkpoint has size {new.size}"
-                    )
-                proof = (yield from self._included((index,), new, attempts))[0].proof
-            verify_inclusion(leaf, index, new.size, proof, new.root)
-            before = self._extends(index, tree_before(index, new.size, proof), new)
-            yield from self._learn(new, before, attempts)
-            return Receipt(SingleProofs({index: proof}), index, leaf, new.size, new.note)
+            return (yield from _reading(answer.indexes, self._prove_append(leaf, answer, attempts)))
 
         return self._retried(once)
+
+    def _prove_append(self, leaf: Hash, answer: Appended, attempts: Attempts) -> Steps[Receipt]:
+        index = answer.indexes[0]
+        if answer.note:
+            new = trusted_head(self.trust.verify(answer.note))
+            proof = answer.proof or ()
+        else:
+            new = yield from self._grown(index, attempts.seconds, attempts)
+            if new.size <= index:
+                raise StaleError(f"entry {index} is stored, and the newest checkpoint has size {new.size}")
+            proof = (yield from self._included((index,), new, attempts))[0].proof
+        verify_inclusion(leaf, index, new.size, proof, new.root)
+        before = self._extends(index, tree_before(index, new.size, proof), new)
+        yield from self._learn(new, before, attempts)
+        return Receipt(SingleProofs({index: proof}), index, leaf, new.size, new.note)
 
     def append_batch(self, batch: Batch) -> Steps[BatchReceipt]:
         """Entries together, all durable and proven under one trusted head."""
@@ -287,7 +290,8 @@ class Logic:
         def once(attempts: Attempts) -> Steps[BatchReceipt]:
             answer = yield from _appended(batch, attempts)
             new = trusted_head(self.trust.verify(answer.note))
-            return (yield from self._prove_batch(leaves, list(answer.indexes), new, attempts))
+            proven = self._prove_batch(leaves, list(answer.indexes), new, attempts)
+            return (yield from _reading(answer.indexes, proven))
 
         return self._retried(once)
 
@@ -304,7 +308,7 @@ class Logic:
             new = yield from self._grown(max(indexes), attempts.seconds, attempts)
             return (yield from self._prove_batch(leaves, indexes, new, attempts))
 
-        return (yield from self._retried(once))
+        return (yield from _reading(indexes, self._retried(once)))
 
     def _prove_batch(
         self, leaves: list[Hash], indexes: list[int], new: TrustedHead, attempts: Attempts
@@ -329,6 +333,15 @@ class Logic:
             source = SingleProofs({index: each.proof for index, each in zip(indexes, found, strict=True)})
         yield from self._learn(new, before, attempts)
         return BatchReceipt(source, indexes, leaves, new.size, new.note)
+
+
+def _reading(indexes: Sequence[int], steps: Steps[Result]) -> Steps[Result]:
+    """The proof of what was appended; says what is missing to a caller who may append and not read."""
+    try:
+        return (yield from steps)
+    except (ForbiddenError, UnauthenticatedError) as error:
+        text = f"stored from index {indexes[0]} on and not proven, which takes the scope read: {error}"
+        raise type(error)(text) from error
 
 
 def new_key() -> bytes:

@@ -62,10 +62,11 @@ def create(path: Path) -> tuple[VerifierKey, ...]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("front", ["grpcio", "native"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
-def test_a_server_that_dies_under_load(how: signal.Signals, tmp_path: Path) -> None:
+def test_a_server_that_dies_under_load(how: signal.Signals, front: str, tmp_path: Path) -> None:
     keys = create(tmp_path / "log")
-    server = Mortal(tmp_path / "log")
+    server = Mortal(tmp_path / "log", "--front", front)
     ended = threading.Event()
     told: dict[bytes, merklelog.Receipt] = {}
 
