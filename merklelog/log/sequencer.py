@@ -41,8 +41,8 @@ from .request import Request, tell
 from .world import Limits, World
 
 IN_FLIGHT = 4
-# Small enough that what waits makes more than one commit, so that one is hashed while another is synced: with all of
-# it in one, four callers of 1,000 each would go in lockstep with the disk (a fifth fewer entries a second).
+# Small enough that what waits makes more than one commit, so that one is hashed while another is synced: with all
+# of it in one, four callers of 1,000 each would go in lockstep with the disk (a fifth fewer entries a second).
 MAX_COMMIT_ENTRIES = 2_048
 MAX_COMMIT_BYTES = 8 << 20
 KEEP_INTERVAL = 1.0  # seconds from the first commit after a kept checkpoint to the next kept one
