@@ -204,16 +204,23 @@ class Delivery:
                 await self._to_check.wait()
                 continue
             try:
-                receipts = await self._checker.check(group)
+                await self._check_group(group)
             except TEMPORARY as error:
                 self._trouble = error
                 await asyncio.sleep(attempts.pause(_as_temporary(error)))
                 group = self._unexpired(group)
-                continue
-            for (batch, _), receipt in zip(group, receipts, strict=True):
-                self._buffer.settle(batch, receipt)
-            group = []
-            attempts = Attempts(self._retry)
+            else:
+                group = []
+                attempts = Attempts(self._retry)
+
+    async def _check_group(self, group: list[Answered]) -> None:
+        try:
+            async with asyncio.timeout_at(group[0].batch.created + self._options.deadline_seconds):
+                receipts = await self._checker.check(group)
+        except TimeoutError as error:
+            raise UnavailableError("no proof came in time") from error
+        for (batch, _), receipt in zip(group, receipts, strict=True):
+            self._buffer.settle(batch, receipt)
 
     def _unexpired(self, group: list[Answered]) -> list[Answered]:
         """Those whose deadline has not passed; the others fail."""

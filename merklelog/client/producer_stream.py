@@ -155,7 +155,7 @@ class _Stream:
         for appended in response.appended:
             if not self._waiting:
                 raise FormatError("the server answered an append that was not sent")
-            count, answer = self._waiting.popleft()
+            count, answer = self._waiting[0]
             indexes: Sequence[int] = appended.indexes
             if not indexes:
                 indexes = range(appended.first_index, appended.first_index + appended.count)
@@ -163,5 +163,6 @@ class _Stream:
                 raise FormatError(
                     f"answer: got {appended.count} entries, {len(indexes)} indexes, want {count}"
                 )
+            self._waiting.popleft()  # not before: what is left here is told of the error
             if not answer.done():
                 answer.set_result(Answer(indexes, response.tree_size, response.signed_note))

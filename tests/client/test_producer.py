@@ -658,6 +658,27 @@ def test_it_waits_in_peace_for_a_log_that_is_away(door: Door, monkeypatch: pytes
     assert len(pauses) < 60
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_what_is_stored_and_never_proven_fails_at_its_deadline(log: Log, hangs: bool) -> None:
+    door = Door(log)
+    log.append(b"another's")
+    proof = door.range_proof
+
+    async def none(start: int, end: int, size: int, root: Hash, seconds: float) -> Sequence[Hash]:
+        if hangs:
+            await asyncio.sleep(3_600)
+        raise UnavailableError("no proofs today")
+
+    door.range_proof = none  # type: ignore[method-assign]
+    with producer(door, replace(QUICK, deadline_seconds=0.4)) as to:
+        with pytest.raises(UnavailableError, match=r"stored it but did not prove it within 0\.4 s"):
+            to.send(b"a").result(SECONDS)
+        with pytest.raises(UnavailableError):
+            to.flush(SECONDS)
+        door.range_proof = proof  # type: ignore[method-assign]
+        assert to.send(b"b").result(SECONDS).index == 2
+
+
 def test_overload_that_lasts_is_said_as_such(door: Door) -> None:
     door.faults = [OverloadedError("full", 0.01)] * 10_000
     to = producer(door, replace(QUICK, deadline_seconds=0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import logging.config
@@ -25,10 +26,12 @@ from hypothesis import strategies as st
 
 import merklelog
 from merklelog.client import producer_stream
+from merklelog.client.grpc_wire import Place
 from merklelog.client.logging_handler import MerklelogHandler
 from merklelog.client.producer import ProducerOptions
 from merklelog.client.producer_stream import append_request
 from merklelog.client.producer_targets import open_producer
+from merklelog.client.producer_transport import Answer
 from merklelog.errors import (
     ClosedError,
     KeyFormatError,
@@ -287,6 +290,56 @@ def test_requests_are_framed_as_protobuf_would(
         detail=pb.DETAIL_CHECKPOINT,
     )
     assert pb.AppendStreamRequest.FromString(append_request(origin, data, key)) == want
+
+
+class Call:
+    """A call whose answers are these."""
+
+    def __init__(self, answers: list[bytes]) -> None:
+        self.answers = iter(answers)
+
+    def __aiter__(self) -> Call:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return next(self.answers)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+
+NUMBERS = st.one_of(st.integers(0, 4), st.sampled_from([2**31, 2**32 - 1, 2**63, 2**64 - 1]))
+APPENDED = st.builds(
+    pb.StreamedAppend,
+    first_index=NUMBERS,
+    count=st.one_of(st.just(1), NUMBERS.map(lambda number: number % 2**32)),
+    indexes=st.lists(NUMBERS, max_size=3),
+)
+SAID = st.builds(
+    pb.AppendStreamResponse,
+    appended=st.lists(APPENDED, max_size=4),
+    tree_size=NUMBERS,
+    signed_note=st.binary(max_size=30),
+)
+
+
+@given(answers=st.lists(st.one_of(st.binary(max_size=60), SAID.map(lambda said: said.SerializeToString()))))
+def test_whatever_a_server_answers_is_an_answer_or_an_error_of_ours(answers: list[bytes]) -> None:
+    async def main() -> list[Any]:
+        place = Place("grpc://somewhere", "somewhere:1", None, ())
+        stream = producer_stream._Stream(lambda *_, **__: Call(answers), place)
+        sent = [stream.send(b"", 1) for _ in range(3)]
+        await stream._reader
+        return await asyncio.gather(*sent, return_exceptions=True)
+
+    for outcome in asyncio.run(main()):
+        if isinstance(outcome, Answer):
+            assert len(outcome.indexes) == 1
+        else:
+            assert isinstance(outcome, MerklelogError)
 
 
 # --- logging -----------------------------------------------------------------------------------------------------
