@@ -1,4 +1,4 @@
-"""What a client concludes: proofs out of range proofs, the tree before an append, nothing from a changed answer."""
+"""What a client concludes: proofs out of range proofs, the tree before an append, nothing from a wrong answer."""
 
 from __future__ import annotations
 
