@@ -80,7 +80,7 @@ def test_what_the_server_promises_is_what_the_unit_counts_on() -> None:
     drain = load_settings(None, {}).drain_seconds
     assert int(unit["TimeoutStopSec"][0]) > drain + 10
     assert unit["Type"] == ["notify"]
-    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert unit["ExecReload"] == ["/bin/sh -c 'kill -HUP \"$MAINPID\"'"]
     assert unit["LoadCredential"] == [
         f"{name}:/etc/merklelog/%i/keys/{name}" for name in ("ed25519.key", "mldsa44.key")
     ]
