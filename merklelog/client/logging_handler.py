@@ -20,7 +20,7 @@ from merklelog.errors import ClosedError, MerklelogError, UsageError
 
 from .logging_format import JsonFormatter, entry_of, gap_entry
 from .producer import LOGGER, Producer
-from .producer_batch import Sent
+from .producer_batch import Sent, fresh
 from .producer_buffer import ProducerOptions
 from .producer_targets import Connection, producer_maker
 
@@ -28,6 +28,10 @@ DEFAULTS: Final = ProducerOptions(
     linger_seconds=0.1, max_pending_bytes=16 << 20, block_seconds=0, deadline_seconds=600
 )
 _SAY_SECONDS: Final = 60.0
+_FORKED: Final = (
+    "this process was forked off one that had logged before, and gRPC does not work in such a process: "
+    "fork first, then log"
+)
 
 
 class MerklelogHandler(logging.Handler):
@@ -38,7 +42,8 @@ class MerklelogHandler(logging.Handler):
     dropped rather than waited for (`block_seconds=0`). `flush` and `close` wait for `close_seconds` at most, each.
 
     Records are made into JSON unless another formatter is set. The connection is made with the first record, in a
-    thread of the handler's own; in a forked child, with the child's first. What is lost is counted, written into
+    thread of the handler's own; in a forked child with the child's first, but a child of a process that had logged
+    before can send nothing (gRPC has threads that a fork leaves behind). What is lost is counted, written into
     the log once there is room, and said on stderr at most once a minute unless `logging.raiseExceptions` is false.
 
     Raises at once what `open_producer` raises for arguments that can not be meant.
@@ -59,16 +64,16 @@ class MerklelogHandler(logging.Handler):
             options = _options(options)
         self._make = producer_maker(target, trust, options, close_at_exit=False, **connection)
         self._close_seconds = close_seconds
-        self._begin()
+        self._begin(None)
         self.setFormatter(JsonFormatter())
 
-    def _begin(self) -> None:
-        """Everything that belongs to one process."""
+    def _begin(self, ended: ClosedError | None) -> None:
+        """Everything that belongs to one process; `ended` is why it can send nothing."""
         self._pid = os.getpid()
         self._mutex = threading.Lock()
         self._here = threading.local()
         self._producer: Producer | None = None
-        self._closed = False
+        self._ended = ended
         self._stored = 0
         self._lost = 0
         self._unsaid = 0  # of those lost, how many no entry tells of yet
@@ -100,8 +105,7 @@ class MerklelogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record."""
-        if os.getpid() != self._pid:
-            self._begin()
+        self._follow_fork()
         if getattr(self._here, "busy", False) or self._is_own(record):
             return
         self._here.busy = True
@@ -117,8 +121,9 @@ class MerklelogHandler(logging.Handler):
 
     def flush(self) -> None:
         """Wait until all records so far have an outcome, but no longer than `close_seconds`."""
+        self._follow_fork()
         producer = self._producer
-        if producer is None or os.getpid() != self._pid:
+        if producer is None:
             return
         try:
             producer.flush(self._close_seconds)
@@ -129,10 +134,11 @@ class MerklelogHandler(logging.Handler):
 
     def close(self) -> None:
         """Flush and end; what is not stored after `close_seconds` is lost."""
+        self._follow_fork()
         with self._mutex:
             producer, self._producer = self._producer, None
-            self._closed = True
-        if producer is not None and os.getpid() == self._pid:
+            self._ended = ClosedError("the handler was closed")
+        if producer is not None:
             self._tell(producer)
             try:
                 producer.close(self._close_seconds)
@@ -142,6 +148,11 @@ class MerklelogHandler(logging.Handler):
 
     # --- its own --------------------------------------------------------------------------------------------
 
+    def _follow_fork(self) -> None:
+        """In a forked child: begin anew; the parent's thread and whatever was locked are not here."""
+        if os.getpid() != self._pid:
+            self._begin(None if self._producer is None else ClosedError(_FORKED))
+
     def _is_own(self, record: logging.LogRecord) -> bool:
         """Whether it is about this delivery: sending it would make the next one."""
         producer = self._producer
@@ -149,8 +160,8 @@ class MerklelogHandler(logging.Handler):
 
     def _current(self) -> Producer:
         with self._mutex:
-            if self._closed:
-                raise ClosedError("the handler was closed")
+            if self._ended is not None:
+                raise fresh(self._ended)
             if self._producer is None:
                 self._producer = self._make()
             return self._producer

@@ -597,3 +597,31 @@ def test_a_child_process_logs_too(server: Server, vkeys: list[str]) -> None:
         "child two",
         "parent [0, 0]",
     ]
+
+
+def test_a_child_of_a_process_that_logged_before_says_that_it_can_not(
+    server: Server, vkeys: list[str]
+) -> None:
+    done = run(
+        """
+        import logging, os, sys
+        from merklelog.client.logging_handler import MerklelogHandler
+
+        handler = MerklelogHandler(sys.argv[1], sys.argv[2:])
+        logging.getLogger().addHandler(handler)
+        logging.warning("before")
+        handler.flush()
+        child = os.fork()
+        if child == 0:
+            logging.warning("in the child")
+            logging.shutdown()
+            os._exit(handler.lost)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        logging.warning("status %d", status)
+        """,
+        server.target,
+        *vkeys,
+    )
+    assert done.returncode == 0
+    assert "fork first, then log" in done.stderr
+    assert [record["message"] for record in records(server)] == ["before", "status 1"]
