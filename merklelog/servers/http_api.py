@@ -107,7 +107,7 @@ class HttpApi:
             if log is not None:
                 return await self._add(log, scope, receive, send)
         request = _request(scope)
-        found = self._find_stream(request)
+        found = self._find_stream(request) if http_events.FOLDER in request.path else None
         if found is not None:
             return await self._stream(*found, request, receive, send)
         return await _send(self.answer(request), send)

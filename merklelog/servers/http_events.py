@@ -137,6 +137,7 @@ def _entry(index: int, entry: bytes) -> bytes:
     return b"event: entry\nid: %d\ndata: %b\n\n" % (index, binascii.b2a_base64(entry, newline=False))
 
 
+FOLDER: Final = "events/"
 STREAMS: Final[dict[str, Events]] = {"events/checkpoints": checkpoints, "events/entries": entries}
 
 

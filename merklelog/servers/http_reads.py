@@ -18,8 +18,9 @@ from merklelog.errors import FieldError, NotFoundError
 from merklelog.formats.wire import quote
 from merklelog.log import Log
 from merklelog.publish.encoding import compress
-from merklelog.tree import BUNDLE_LEVEL, Hash, parse_path
+from merklelog.tree import BUNDLE_LEVEL, TILE_WIDTH, Hash, parse_path
 
+from .hot_tiles import HotTiles
 from .http_values import (
     BYTES,
     IMMUTABLE,
@@ -99,6 +100,8 @@ def tile(log: Log, path: str, request: Request) -> Response:
     Each width of a partial tile is a path of its own whose bytes never change, so all of them are immutable.
     """
     wanted = _parsed(f"tile/{path}")
+    if wanted.level != BUNDLE_LEVEL and wanted.width == TILE_WIDTH:
+        return _hot.get(log, wanted.level, wanted.index)
     if wanted.level != BUNDLE_LEVEL:
         return answer(log.tile(wanted.level, wanted.index, wanted.width), BYTES, IMMUTABLE)
     bundle = log.bundle(wanted.index, wanted.width)
@@ -106,6 +109,13 @@ def tile(log: Log, path: str, request: Request) -> Response:
         return _varying(answer(bundle, BYTES, IMMUTABLE))
     packed = answer(compress(bundle), BYTES, IMMUTABLE, entity_tag(bundle, "-gzip"))
     return _varying(packed, (b"content-encoding", b"gzip"))
+
+
+def _full_tile(log: Log, level: int, index: int) -> Response:
+    return answer(log.tile(level, index), BYTES, IMMUTABLE)
+
+
+_hot: Final = HotTiles(_full_tile)
 
 
 def _varying(response: Response, *extra: tuple[bytes, bytes]) -> Response:
