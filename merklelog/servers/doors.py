@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 
-from merklelog.errors import StorageError
+from merklelog.errors import ConfigError, StorageError
 
 from .grpcio_front import GrpcioFront
 from .native import Application, Draining, FrontLimits, serve
@@ -64,7 +64,11 @@ class GrpcioDoor:
             self._front.bind(self._address)
             await self._front.start()
             return self._address
-        port = self._front.bind(self._address, self._credentials)
+        try:
+            port = self._front.bind(self._address, self._credentials)
+        except ConfigError:
+            _listen(self._address).close()  # says why not, which grpcio does not
+            raise
         await self._front.start()
         return f"{self._address.rpartition(':')[0]}:{port}"
 

@@ -318,7 +318,6 @@ def serve(
 ) -> None:
     """Run a server until SIGTERM or SIGINT. Raises as `Server.run` does, and ConfigError."""
     server = Server(places, dict(environment), options)
-    os.environ.pop(
-        "NOTIFY_SOCKET", None
-    )  # else h2corn says READY for itself, before the other doors are open
+    # Else h2corn says READY for itself, before the other doors are open.
+    os.environ.pop("NOTIFY_SOCKET", None)
     loops.run(server.run(ready))
