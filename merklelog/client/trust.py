@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Final
 
 from merklelog.client.heads import VerifiedHead
 from merklelog.client.state import StateFile
@@ -24,8 +25,9 @@ from merklelog.formats.keys import VerifierKey, parse_vkey
 from merklelog.formats.policy import MAX_POLICY_BYTES, Policy, parse_policy, single_log_policy
 from merklelog.protocol.advance import TrustedHead
 from merklelog.protocol.verdict import evaluate_policy
-from merklelog.tree.hashing import EMPTY_ROOT
+from merklelog.tree.hashing import EMPTY_ROOT, Hash
 
+_REMEMBERED: Final = 4_096
 # A policy; verifier keys of one log, of which any is enough; or the path of a file with one or the other.
 Trusted = Policy | VerifierKey | str | os.PathLike[str] | Iterable[VerifierKey | str]
 
@@ -86,8 +88,9 @@ class Trust:
         self._state = state
         self._lock = threading.Lock()
         self._head: TrustedHead | None = None
-        if state is not None:
-            self._head = self._stored()
+        self._past: dict[tuple[int, Hash], None] = {}
+        if (stored := self._stored()) is not None:
+            self._move(stored)
 
     @property
     def head(self) -> TrustedHead | None:
@@ -127,27 +130,47 @@ class Trust:
 
         None: done, and the newest of all is trusted and kept. Else a head that `new` was not compared with yet, as
         another thread or process may have been quicker: prove it against that one and call again, with both in
-        `proven`. Raises StorageError, and as the constructor does.
+        `proven`. A head that moves nothing waits for no disk. Raises StorageError, and as the constructor does.
         """
         with self._lock:
-            if self._head is not None and not _same_history(self._head, new, proven):
+            if self._head is not None and not self._is_proven(self._head, new, proven):
                 return self._head
-            if self._state is None:
-                self._head = _newest(new, self._head)
+            if self._head is not None and new.size <= self._head.size:
+                if new.size == self._head.size:
+                    self._head = new  # its note may have more cosigners
                 return None
-            with self._state.locked():
-                stored = self._stored()
-                if stored is not None and not _same_history(stored, new, proven):
-                    return stored
-                newest = _newest(new, self._head, stored)
-                if stored is None or newest.size > stored.size:
-                    self._state.write(newest.note)
-            self._head = newest
+            newest = new
+            if self._state is not None:
+                with self._state.locked():
+                    stored = self._stored()
+                    if stored is not None and not self._is_proven(stored, new, proven):
+                        return stored
+                    newest = new if stored is None or stored.size < new.size else stored
+                    if newest is not stored:
+                        self._state.write(newest.note)
+            self._move(new)
+            self._move(newest)
             return None
+
+    def _is_proven(self, known: TrustedHead, new: TrustedHead, proven: Collection[TrustedHead]) -> bool:
+        if (known.size, known.root) == (new.size, new.root) or not known.size or known in proven:
+            return True
+        if known is not self._head:
+            return False
+        # All that was trusted here is one history: what begins one of those heads begins those after it too.
+        return any(head.size >= new.size and (head.size, head.root) in self._past for head in proven)
+
+    def _move(self, head: TrustedHead) -> None:
+        self._head = head
+        self._past[head.size, head.root] = None
+        if len(self._past) > _REMEMBERED:
+            del self._past[next(iter(self._past))]
 
     def _stored(self) -> TrustedHead | None:
         if self._state is None or (note := self._state.read()) is None:
             return None
+        if self._head is not None and note == self._head.note:
+            return self._head  # what was verified once is not verified at each answer
         name = f"state file {self._state.path}"
         try:
             return trusted_head(self.verify(note))
@@ -161,12 +184,3 @@ def trusted_head(head: VerifiedHead) -> TrustedHead:
     """A verified checkpoint as one that others are held against."""
     checkpoint = head.checkpoint
     return TrustedHead(checkpoint.origin, checkpoint.size, checkpoint.root, head.note)
-
-
-def _same_history(known: TrustedHead, new: TrustedHead, proven: Collection[TrustedHead]) -> bool:
-    return (known.size, known.root) == (new.size, new.root) or not known.size or known in proven
-
-
-def _newest(new: TrustedHead, *others: TrustedHead | None) -> TrustedHead:
-    """The largest; of equal ones the new one, whose note may have more cosigners."""
-    return max((new, *(head for head in others if head is not None)), key=lambda head: head.size)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from merklelog.errors import (
     UsageError,
 )
 from merklelog.formats import format_policy, format_vkey, single_log_policy
+from merklelog.tree import Hash
 
 ORIGIN = "trust.example/log"
 
@@ -114,10 +117,26 @@ def test_a_head_settles_when_it_is_proven_against_all_there_is(made: Made, tmp_p
     assert beside.head is None
     assert beside.settle(heads[4], [heads[3]]) is None
     assert beside.head == heads[4]
-    assert trust.settle(heads[3], ()) == heads[4]
-    assert trust.settle(heads[3], [heads[4]]) is None
-    assert trust.head == heads[4]
     assert Trust(policy, state).head == heads[4]
+    # What moves nothing here asks no file; what moves something hears of what others wrote there.
+    assert trust.settle(heads[3], ()) is None
+    assert trust.head == heads[3]
+    assert trust.settle(heads[4], [heads[3]]) is None
+    assert trust.head == heads[4]
+
+
+def test_a_head_that_begins_one_of_the_past_begins_the_newest_too(made: Made) -> None:
+    trust = Trust(policy_of(made.vkeys))
+    heads = [trusted_head(trust.verify(note)) for note in made.notes]
+    for before, head in pairwise([None, *heads[2:]]):
+        assert trust.settle(head, [before] if before else []) is None
+    assert trust.settle(heads[1], ()) == heads[4]
+    assert trust.settle(heads[1], [heads[2]]) is None
+    # But one that was never trusted here proves nothing of what is.
+    forked = replace(heads[3], root=Hash(b"x" * 32))
+    assert trust.settle(heads[1], [forked]) == heads[4]
+    assert trust.settle(forked, [heads[2]]) == heads[4]
+    assert trust.head == heads[4]
 
 
 def test_a_state_file_that_was_set_back_does_not_set_back_what_runs(made: Made, tmp_path: Path) -> None:
@@ -126,10 +145,18 @@ def test_a_state_file_that_was_set_back_does_not_set_back_what_runs(made: Made, 
     heads = [trusted_head(trust.verify(note)) for note in made.notes]
     assert trust.settle(heads[3], ()) is None
     (tmp_path / "state").write_bytes(made.notes[1])
-    assert trust.settle(heads[3], ()) == heads[1]
-    assert trust.settle(heads[3], [heads[1]]) is None
+    assert trust.settle(heads[4], [heads[3]]) == heads[1]
     assert trust.head == heads[3]
-    assert state.read() == made.notes[3]
+    assert trust.settle(heads[4], [heads[3], heads[1]]) is None
+    assert trust.head == heads[4]
+    assert state.read() == made.notes[4]
+
+
+def test_a_state_file_that_is_gone_is_written_anew(made: Made, tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "state")
+    trust = Trust(policy_of(made.vkeys), state)
+    heads = [trusted_head(trust.verify(note)) for note in made.notes]
+    assert trust.settle(heads[3], ()) is None
     (tmp_path / "state").unlink()
     assert trust.settle(heads[4], [heads[3]]) is None
     assert state.read() == made.notes[4]
