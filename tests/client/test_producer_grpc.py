@@ -144,10 +144,15 @@ def test_alone_with_its_log_it_asks_for_no_proof(
     assert asked == []
 
 
-def test_a_killed_server_loses_nothing_and_stores_nothing_twice(server: Server, vkeys: list[str]) -> None:
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+def test_a_killed_server_loses_nothing_and_stores_nothing_twice(
+    server: Server, vkeys: list[str], front: str
+) -> None:
     """kill -9 three times under load; every entry is acknowledged, and stands there once and in order."""
     options = ProducerOptions(linger_seconds=0, max_batch_entries=50)
     count = 0
+    server.end()
+    server.start("--front", front)
     with open_producer(server.target, vkeys, options) as producer:
         for _ in range(3):
             for _ in range(3_000):
@@ -156,19 +161,24 @@ def test_a_killed_server_loses_nothing_and_stores_nothing_twice(server: Server, 
             while producer.head is None or producer.head.size < count - 2_500:
                 time.sleep(0.001)
             server.end(signal.SIGKILL)
-            server.start()
+            server.start("--front", front)
         last = producer.send(b"%d" % count)
         assert last.result(SECONDS).index == count
     assert server.entries() == [b"%d" % i for i in range(count + 1)]
 
 
-def test_a_server_that_stops_in_good_order_loses_nothing(server: Server, vkeys: list[str]) -> None:
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+def test_a_server_that_stops_in_good_order_loses_nothing(
+    server: Server, vkeys: list[str], front: str
+) -> None:
+    server.end()
+    server.start("--front", front)
     options = ProducerOptions(linger_seconds=0, max_batch_entries=20)
     with open_producer(server.target, vkeys, options) as producer:
         for i in range(4_000):
             producer.send(b"%d" % i)
         server.end(signal.SIGTERM)
-        server.start()
+        server.start("--front", front)
     assert server.entries() == [b"%d" % i for i in range(4_000)]
 
 
