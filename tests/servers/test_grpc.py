@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -437,6 +438,38 @@ def test_an_error_of_our_own_says_nothing(caplog: pytest.LogCaptureFixture) -> N
     (record,) = caplog.records
     assert "secret of the server" in record.getMessage()
     assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("kind", [grpc.Compression.Gzip, grpc.Compression.NoCompression])
+def test_compressed_messages_are_taken(shared: Server, kind: grpc.Compression) -> None:
+    request = pb.AppendRequest(origin=ORIGIN, entry=pb.NewEntry(data=b"again and " * 1_000))
+    call = shared.raw(f"/{handlers.SERVICE}/Append")
+    answer = call(request.SerializeToString(), timeout=SECONDS, compression=kind)
+    index = pb.AppendResponse.FromString(answer).entry.index
+    (read,) = shared.call("GetEntries", pb.GetEntriesRequest(origin=ORIGIN, start=index, end=index + 1))
+    assert list(read.entries) == [b"again and " * 1_000]
+
+
+def test_a_compressed_message_too_large_is_refused(start: Start) -> None:
+    server = start("--max-message-bytes", 100_000)
+    request = pb.AppendBatchRequest(entries=news(*[bytes(60_000)] * 2)).SerializeToString()
+    call = server.raw(f"/{handlers.SERVICE}/AppendBatch")
+    error, _, _ = refused(lambda: call(request, timeout=SECONDS, compression=grpc.Compression.Gzip))
+    assert error.code() == Code.RESOURCE_EXHAUSTED
+
+
+def test_http_on_the_same_port(template: Path, tmp_path: Path) -> None:
+    server = Server("native", shutil.copytree(template, tmp_path / "log"))
+    try:
+        assert server.call("Append", pb.AppendRequest(entry=pb.NewEntry(data=b"by gRPC"))).tree_size == 1
+        add = urllib.request.Request(f"http://{server.address}/add", data=b"by HTTP")
+        with urllib.request.urlopen(add, timeout=SECONDS) as answer:
+            assert answer.read() == b"1\n"
+        with urllib.request.urlopen(f"http://{server.address}/checkpoint", timeout=SECONDS) as answer:
+            assert answer.read() == server.call("GetCheckpoint", pb.GetCheckpointRequest()).checkpoint
+        assert server.end() == (0, "drained 0\n", "")
+    finally:
+        server.close()
 
 
 def test_a_message_too_large_is_refused(start: Start) -> None:
