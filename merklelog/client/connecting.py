@@ -73,8 +73,9 @@ def connect(
     what opening a directory raises, and what a state file does that can not be believed.
     """
     access = Access(token, ca, cert, key, token_in_clear, retry or Retry())
-    transport, trusted = _open(os.fspath(target), trust, state, Connection(access, origin, poll, cache))
-    return Client(transport, trusted, access.retry)
+    name = os.fspath(target)
+    transport, trusted = _open(name, trust, state, Connection(access, origin, poll, cache))
+    return Client(transport, trusted, access.retry, name)
 
 
 def connect_with(
@@ -87,7 +88,7 @@ def connect_with(
 ) -> Client:
     """`connect` for who has the access together already."""
     transport, trusted = _open(target, trust, state, Connection(access, poll=poll))
-    return Client(transport, trusted, access.retry)
+    return Client(transport, trusted, access.retry, target)
 
 
 async def connect_async(
@@ -114,11 +115,11 @@ async def connect_async(
 
         place = place_of(name, access)
         trusted = _trust(name, _policy(trust), state)
-        return AsyncClient(GrpcAioTransport(place, _origin(origin, trusted)), trusted, access.retry)
+        return AsyncClient(GrpcAioTransport(place, _origin(origin, trusted)), trusted, access.retry, name)
     from merklelog.client.threaded import ThreadedTransport
 
     transport, trusted = _open(name, trust, state, Connection(access, origin, poll, cache))
-    return AsyncClient(ThreadedTransport(transport), trusted, access.retry)
+    return AsyncClient(ThreadedTransport(transport), trusted, access.retry, name)
 
 
 def unverified_checkpoint(target: str, size: int | None = None, access: Access | None = None) -> bytes:

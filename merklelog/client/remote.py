@@ -39,10 +39,10 @@ class Client:
     UnauthenticatedError, ForbiddenError; StorageError for the state file.
     """
 
-    def __init__(self, transport: Transport, trust: Trust, retry: Retry) -> None:
+    def __init__(self, transport: Transport, trust: Trust, retry: Retry, target: str = "") -> None:
         self._transport = transport
         self._trust = trust
-        self._logic = Logic(trust, retry)
+        self._logic = Logic(trust, retry, target)
 
     def __enter__(self) -> Self:
         return self
@@ -145,10 +145,10 @@ class Client:
 class AsyncClient:
     """The same for tasks, as `merklelog.connect_async` gives it: see Client. For the event loop it was made in."""
 
-    def __init__(self, transport: AsyncTransport, trust: Trust, retry: Retry) -> None:
+    def __init__(self, transport: AsyncTransport, trust: Trust, retry: Retry, target: str = "") -> None:
         self._transport = transport
         self._trust = trust
-        self._logic = Logic(trust, retry)
+        self._logic = Logic(trust, retry, target)
 
     async def __aenter__(self) -> Self:
         return self

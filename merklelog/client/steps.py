@@ -23,6 +23,7 @@ from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import (
     ForbiddenError,
     ForkError,
+    FormatError,
     MerklelogError,
     NotFoundError,
     ProofError,
@@ -73,9 +74,11 @@ Once = Callable[[Attempts], Steps[Result]]
 class Logic:
     """The steps of every operation of a client that believes `trust`."""
 
-    def __init__(self, trust: Trust, retry: Retry) -> None:
+    def __init__(self, trust: Trust, retry: Retry, target: str = "") -> None:
+        """`target` is how messages call the log."""
         self.trust = trust
         self._retry = retry
+        self._where = f"{target}: " if target else ""
 
     def _retried(self, once: Once[Result]) -> Steps[Result]:
         attempts = Attempts(self._retry)
@@ -85,6 +88,13 @@ class Logic:
             except MerklelogError as error:
                 pause = attempts.pause(error)
             yield Sleep(pause)
+
+    def _verified(self, note: bytes) -> VerifiedHead:
+        """See Trust.verify; the errors say where the note is from."""
+        try:
+            return self.trust.verify(note)
+        except (FormatError, VerificationError) as error:
+            raise type(error)(f"{self._where}{error}") from error
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
@@ -103,7 +113,7 @@ class Logic:
     def _checkpoint(self, size: int | None, attempts: Attempts) -> Steps[VerifiedHead]:
         before = self.trust.head
         note: bytes = yield Ask("checkpoint", (size,), attempts.seconds)
-        head = self.trust.verify(note)
+        head = self._verified(note)
         if size is not None and head.checkpoint.size != size:
             raise ProofError(f"checkpoint of size {size}: got one of size {head.checkpoint.size}")
         if size is None:
@@ -114,7 +124,7 @@ class Logic:
     def _grown(self, size: int, wait: float, attempts: Attempts) -> Steps[TrustedHead]:
         before = self.trust.head
         note: bytes = yield Ask("grown", (size,), wait)
-        head = self.trust.verify(note)
+        head = self._verified(note)
         _refuse_older(head, before)
         new = trusted_head(head)
         yield from self._learn(new, (), attempts)
@@ -271,7 +281,7 @@ class Logic:
     def _prove_append(self, leaf: Hash, answer: Appended, attempts: Attempts) -> Steps[Receipt]:
         index = answer.indexes[0]
         if answer.note:
-            new = trusted_head(self.trust.verify(answer.note))
+            new = trusted_head(self._verified(answer.note))
             proof = answer.proof or ()
         else:
             new = yield from self._grown(index, attempts.seconds, attempts)
@@ -289,7 +299,7 @@ class Logic:
 
         def once(attempts: Attempts) -> Steps[BatchReceipt]:
             answer = yield from _appended(batch, attempts)
-            new = trusted_head(self.trust.verify(answer.note))
+            new = trusted_head(self._verified(answer.note))
             proven = self._prove_batch(leaves, list(answer.indexes), new, attempts)
             return (yield from _reading(answer.indexes, proven))
 
