@@ -423,3 +423,29 @@ def test_several_logs_of_one_server(tmp_path: Path, start_grpc: Callable[..., An
         pytest.raises(NotFoundError),
     ):
         client.checkpoint()
+
+
+def test_a_task_that_is_cancelled_leaves_the_client_whole(
+    tmp_path: Path, start_grpc: Callable[..., Any], start_http: Callable[..., Any]
+) -> None:
+    async def cancel(url: str, keys: tuple[VerifierKey, ...]) -> None:
+        async with await merklelog.connect_async(url, keys, retry=QUICK) as client:
+            follower = client.follow(0)
+            waiting = asyncio.ensure_future(anext(follower))
+            await asyncio.sleep(0.2)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            append = asyncio.ensure_future(client.append(b"one"))
+            await asyncio.sleep(0)
+            append.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await append
+            receipt = await client.append(b"two")
+            assert receipt.proof is not None
+            assert await client.entry(receipt.index) == b"two"
+
+    for name, start in (("grpc", start_grpc), ("http", start_http)):
+        path = tmp_path / name
+        keys = create(path, "cancel.example/log", [])
+        asyncio.run(cancel(start(path).url, keys))
