@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -112,6 +113,7 @@ def caddy(folder: Path, port: int, certificate: Certificate, grpc_port: int, htt
     text = put(
         (DEPLOY / "caddy" / "Caddyfile").read_text("utf-8"),
         ("\tservers {", "\tadmin off\n\tauto_https disable_redirects\n\tservers {"),
+        ("grace_period 30s", "grace_period 5s"),
         ("log.example.com {", f"https://localhost:{port} {{\n\ttls {certificate.pem} {certificate.key}"),
         ("127.0.0.1:7080", f"127.0.0.1:{http_port}"),
         ("127.0.0.1:7070", f"127.0.0.1:{grpc_port}"),
@@ -235,6 +237,23 @@ def test_events_come_while_they_happen(front: Front) -> None:
         connection.close()
 
 
+def in_flight(server: Served) -> float:
+    """How many calls that watch the server has under way."""
+    found = re.findall(
+        r'(?m)^merklelog_requests_in_flight\{[^}]*method="[^"]*/Watch\w+"[^}]*\} (\S+)$',
+        server.get("/metrics", server.admin).decode(),
+    )
+    return sum(map(float, found))
+
+
+def wait_for_none_in_flight(server: Served) -> None:
+    """A client that went away is not served on behind the front."""
+    end = time.monotonic() + SECONDS
+    while in_flight(server):
+        assert time.monotonic() < end, "the stream behind goes on without its client"
+        time.sleep(0.1)
+
+
 def test_grpc_comes_through(front: Front) -> None:
     with front.channel() as channel:
         request = pb.AppendRequest(entry=pb.NewEntry(data=b"unary"))
@@ -276,7 +295,9 @@ def test_checkpoints_are_watched(front: Front) -> None:
         assert next(notes).checkpoint.splitlines()[1] == b"10"
         front.behind.get("/add", body=b"news")
         assert next(notes).checkpoint.splitlines()[1] == b"11"
+        assert in_flight(front.behind) >= 1
         notes.cancel()
+        wait_for_none_in_flight(front.behind)
 
 
 def test_a_server_that_is_away_is_unavailable(front: Front) -> None:
