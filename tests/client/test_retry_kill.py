@@ -94,11 +94,11 @@ def test_a_server_that_dies_under_load(how: signal.Signals, front: str, tmp_path
     try:
         for thread in threads:
             thread.start()
-        for _ in range(3):
+        for _ in range(2):
             before = len(told)
             for _ in range(600):
                 time.sleep(0.05)
-                if len(told) >= before + 60:
+                if len(told) >= before + 40:
                     break
             server.restart(how)
     finally:
@@ -110,7 +110,7 @@ def test_a_server_that_dies_under_load(how: signal.Signals, front: str, tmp_path
     with merklelog.open_reader(tmp_path / "log") as reader:
         stored = list(reader.entries(0, reader.size))
     assert len(stored) == len(set(stored)), "a retry was stored twice"
-    assert len(told) > 100
+    assert len(told) > 60
     for entry, receipt in told.items():
         assert stored[receipt.index] == entry
         verify_proof_file(parse_proof(receipt.to_bytes()), leaf_hash(entry), policy)
