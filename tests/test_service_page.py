@@ -42,11 +42,11 @@ def free_ports(count: int) -> list[str]:
             each.close()
 
 
-def script(folder: Path) -> str:
-    """Every block that runs, as one script, on free ports; a line with its number before the output of each."""
+def script(folder: Path, page: str) -> str:
+    """Every block of a page that runs, as one script on free ports; a line with its number before each output."""
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     lines = ["set -euo pipefail", "SERVER=0", STOP]
-    for number, (language, text) in enumerate(BLOCK.findall(PAGE)):
+    for number, (language, text) in enumerate(BLOCK.findall(page)):
         for old, new in ports.items():
             text = text.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
         if language == "python":
@@ -63,12 +63,10 @@ def script(folder: Path) -> str:
     return "\n".join(lines)
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The folder after the whole session, and what each block printed, in order."""
+def run(folder: Path, page: str) -> list[str]:
+    """Run a page's session in a folder; gives what each block printed, in order."""
     if shutil.which("curl") is None:
         pytest.skip("the page's session needs curl")
-    folder = tmp_path_factory.mktemp("session")
     tools = folder / "bin"
     tools.mkdir()
     for name, words in (("merklelog", "-m merklelog"), ("python", "")):
@@ -82,7 +80,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     }
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         running = subprocess.Popen(
-            ["bash", "-c", script(folder)],
+            ["bash", "-c", script(folder, page)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -96,7 +94,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
             end_group(running.pid)
     told = (folder / "out").read_text()
     assert status == 0, f"{told}\n{(folder / 'err').read_text()}"
-    return folder, re.split(r"\n<<\d+>>\n", told)[1:]
+    return re.split(r"\n<<\d+>>\n", told)[1:]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder after the whole session, and what each block printed, in order."""
+    folder = tmp_path_factory.mktemp("session")
+    return folder, run(folder, PAGE)
 
 
 def end_group(group: int) -> None:
@@ -128,6 +133,19 @@ def test_the_session_prints_what_it_says(session: tuple[Path, list[str]]) -> Non
     assert "rollback protection: none" in printed[11]
     assert int(printed[11].splitlines()[-1]) > 20
     assert "Traceback" not in whole + (folder / "err").read_text()
+
+
+def test_the_service_of_the_readme(tmp_path: Path) -> None:
+    before = (
+        "```sh\nmerklelog init trail --origin example.com/trail\nmerklelog vkey trail > trail.vkeys\n```\n"
+    )
+    after = '```sh\nkill "$SERVER" && wait "$SERVER"\n```\n'
+    section = (ROOT / "README.md").read_text("utf-8").partition("## As a service")[2].partition("\n## ")[0]
+    _, shell, python, _ = run(tmp_path, before + section + after)
+    assert shell == "ok\n0\norder 17"
+    assert python == ""
+    assert parse_proof((tmp_path / "first.tlog-proof").read_bytes()).index == 0
+    assert parse_proof((tmp_path / "logout.tlog-proof").read_bytes()).index == 1
 
 
 def test_its_token_is_in_the_admin_log_and_nowhere_in_clear(session: tuple[Path, list[str]]) -> None:
