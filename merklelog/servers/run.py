@@ -56,6 +56,7 @@ class Server:
         self._notifier = Notifier(environment)
         self._logs = ServedLogs()
         self._doors: list[Door] = []
+        self._stale: list[Door] = []  # doors that still show an old certificate
 
     async def run(self, ready: Ready = lambda _addresses: None) -> None:
         """Serve until SIGTERM or SIGINT, then drain and close. A second one cuts the drain short.
@@ -230,9 +231,13 @@ class Server:
 
     async def _reload_certificates(self) -> int:
         if await asyncio.to_thread(self._guard.renew, [served.log for served in self._logs]):
-            for door in self._doors:
-                await door.renew()
-            event(_log, logging.INFO, "new connections get the new certificate")
+            self._stale = list(self._doors)
+        if not self._stale:
+            return 0
+        while self._stale:  # a door that could not is asked again at the next reload
+            await self._stale[0].renew()
+            del self._stale[0]
+        event(_log, logging.INFO, "new connections get the new certificate")
         return 0
 
     async def _reload_logs(self) -> int:

@@ -189,7 +189,8 @@ def test_a_new_certificate_is_shown_from_the_reload_on(
     assert reload(server) == 0
     assert shown(server, "http") == shown(server, "grpc") == second
     done.set()
-    worker.join(60)
+    worker.join(120)
+    assert not worker.is_alive(), "an append was neither answered nor cut off"
     assert wrong == []
     issue(tmp_path, days=-1)
     assert reload(server, 2) == 1
