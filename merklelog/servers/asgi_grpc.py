@@ -129,7 +129,7 @@ class GrpcApplication:
                 code = await self._unary(route, wanted, scope, receive, send)
         except (GoneError, asyncio.CancelledError):
             # The caller has gone, or the server gave it up. The task ends here in any case, and a server that saw
-            # it end by an exception would log one for everybody who breaks off.
+            # it end by an exception would log a trace for everybody who breaks off.
             return None
         finally:
             tally.end(began, code)
