@@ -51,7 +51,7 @@ table each, here and in the program.
 |---|---|
 | `PATH` | a log's data directory, beside its writer or without one |
 | `dir:PATH` | a published copy (c2sp.org/tlog-tiles), as `merklelog publish` makes it |
-| `http://HOST[:PORT]/PREFIX`, `https://...` | a tlog-tiles prefix on a server: this project's or any other, a copy on a web server too |
+| `http://HOST[:PORT]/PREFIX`, `https://...` | a tlog-tiles prefix on any server, static copies too |
 | `grpc://HOST[:PORT]`, `grpcs://...` | a server of this project, at port 7070 where none is given |
 
 Every command takes a data directory; those that read (`checkpoint get follow prove consistency audit`) take every

@@ -66,6 +66,9 @@ def _family(cache: Cache, *, block: int, buffer: int, zstd: int = 0) -> Options:
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(buffer)
+    options.set_max_write_buffer_number(
+        4
+    )  # with two, a flush that takes a second stops the log for that second
     options.set_compression_type(DBCompressionType.zstd() if zstd else DBCompressionType.none())
     if zstd:
         options.set_compression_options(-14, zstd, 0, 0)

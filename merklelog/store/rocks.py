@@ -24,6 +24,7 @@ from . import layout, options
 from .beside import PINNING, LookAlike, file_names, sync_logs
 from .journal import check_journals
 from .problems import translate
+from .room import await_room
 from .scan import Scans
 
 DIARY = "diary"  # where RocksDB writes its own log of what it did, beside the database
@@ -167,8 +168,10 @@ class RocksStore:
                 batch.delete(layout.remembered_time_key(layout.remembered_time(old), key), rows)
 
     def _write(self, batch: WriteBatch) -> None:
+        database = self._open()
         try:
-            self._open().write(batch)
+            await_room(database)
+            database.write(batch)
         except Exception as error:  # rocksdict raises no narrower class
             raise self._problem(error, "writing a commit") from error
 
