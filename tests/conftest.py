@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,11 @@ settings.register_profile("ci", max_examples=100, derandomize=True, database=Non
 settings.register_profile("dev", max_examples=100, **COMMON)
 settings.register_profile("soak", max_examples=10_000, **COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "dev"))
+
+# A shell that starts this in the background has SIGINT ignored, and every program started from here would inherit
+# that: those that are to end on an interrupt never would.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
