@@ -154,9 +154,14 @@ class MerklelogHandler(logging.Handler):
             self._begin(None if self._producer is None else ClosedError(_FORKED))
 
     def _is_own(self, record: logging.LogRecord) -> bool:
-        """Whether it is about this delivery: sending it would make the next one."""
+        """Whether it is about this delivery: sending it would make the next one.
+
+        What gRPC says of itself counts as such, from whatever thread: it shares its machinery between channels.
+        """
         producer = self._producer
-        return record.name == LOGGER.name or (producer is not None and producer.owns(record.thread))
+        if record.name == LOGGER.name or record.name.startswith("grpc."):
+            return True
+        return producer is not None and producer.owns(record.thread)
 
     def _current(self) -> Producer:
         with self._mutex:
