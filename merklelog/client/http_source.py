@@ -14,12 +14,10 @@ from typing import Final
 from merklelog.client.access import Access, split_url
 from merklelog.client.http_wire import Answer, Connections
 from merklelog.client.retry import Attempts
+from merklelog.client.shown import ShownCheckpoints
 from merklelog.client.statuses import HTTP, REASONS, error_for
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotFoundError, UnreachableError
-from merklelog.formats.checkpoint import parse_checkpoint
-from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.formats.wire import parse_decimal
-from merklelog.publish.layout import CHECKPOINT_KEY, checkpoint_key
 from merklelog.publish.objects import MAX_OBJECT_BYTES, StoredObject
 from merklelog.publish.stored import StoredTiles, read_manifest
 from merklelog.tree.tiles import TILE_WIDTH
@@ -136,23 +134,16 @@ class HttpSource:
 
     def __init__(self, objects: HttpObjects) -> None:
         self._objects = objects
+        self._checkpoints = ShownCheckpoints(objects)
         self._tiles: StoredTiles | None = None
 
     def checkpoint(self, size: int | None = None) -> bytes:
         """The newest checkpoint, or the one stored for `size`. Raises NotFoundError, and as `HttpObjects.get`."""
-        if size is None:
-            return self._get(CHECKPOINT_KEY)
-        try:
-            return self._get(checkpoint_key(size))
-        except NotFoundError:
-            newest = self._get(CHECKPOINT_KEY)
-            if self._size_of(newest) != size:
-                raise
-            return newest
+        return self._checkpoints.get(size)
 
     def stored_sizes(self) -> Iterator[int]:
         """The newest checkpoint's size."""
-        yield self._size_of(self._get(CHECKPOINT_KEY))
+        yield self._checkpoints.newest_size()
 
     def tile(self, level: int, index: int, width: int = TILE_WIDTH) -> bytes:
         """`width` hashes of a tile. Raises NotFoundError, DamagedError, and as `HttpObjects.get`."""
@@ -171,15 +162,6 @@ class HttpSource:
             manifest = read_manifest(self._objects)
             self._tiles = StoredTiles(self._objects, manifest.bundles if manifest else None)
         return self._tiles
-
-    def _get(self, key: str) -> bytes:
-        return self._objects.get(key, limit=MAX_NOTE_BYTES).data
-
-    def _size_of(self, note: bytes) -> int:
-        try:
-            return parse_checkpoint(note).checkpoint.size
-        except FormatError as error:
-            raise DamagedError(f"{self._objects.location}/{CHECKPOINT_KEY}: {error}") from error
 
 
 def open_http(target: str, access: Access) -> HttpSource:

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from merklelog.errors import DamagedError, FormatError, NotALogError, NotFoundError
-from merklelog.formats.checkpoint import parse_checkpoint
-from merklelog.formats.note import MAX_NOTE_BYTES
-from merklelog.publish.layout import CHECKPOINT_KEY, checkpoint_key, stored_checkpoint_sizes
+from merklelog.client.shown import ShownCheckpoints
+from merklelog.errors import NotALogError
+from merklelog.publish.layout import CHECKPOINT_KEY, stored_checkpoint_sizes
 from merklelog.publish.objects import ObjectStore
 from merklelog.publish.stored import StoredTiles, read_manifest
 from merklelog.tree.tiles import TILE_WIDTH
@@ -32,26 +31,19 @@ class PublishedSource:
         if manifest is None and store.stat(CHECKPOINT_KEY) is None:
             raise NotALogError(f"{store.location}: no published copy: it has no {CHECKPOINT_KEY}")
         self._store = store
+        self._checkpoints = ShownCheckpoints(store)
         self._tiles = StoredTiles(store, manifest.bundles if manifest else None)
 
     def checkpoint(self, size: int | None = None) -> bytes:
         """The checkpoint that the copy shows, or the one it keeps for `size`. Raises NotFoundError."""
-        if size is None:
-            return self._get(CHECKPOINT_KEY)
-        try:
-            return self._get(checkpoint_key(size))
-        except NotFoundError:
-            newest = self._get(CHECKPOINT_KEY)
-            if self._size_of(newest) != size:
-                raise
-            return newest
+        return self._checkpoints.get(size)
 
     def stored_sizes(self) -> Iterator[int]:
         """The sizes that `checkpoint(size)` has, the newest first, up to the one that is shown.
 
         A larger one under `checkpoints/` belongs to a publication that has not shown it yet.
         """
-        newest = self._size_of(self._get(CHECKPOINT_KEY))
+        newest = self._checkpoints.newest_size()
         yield newest
         yield from sorted(
             (size for size in stored_checkpoint_sizes(self._store) if size < newest), reverse=True
@@ -67,12 +59,3 @@ class PublishedSource:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def _get(self, key: str) -> bytes:
-        return self._store.get(key, limit=MAX_NOTE_BYTES).data
-
-    def _size_of(self, note: bytes) -> int:
-        try:
-            return parse_checkpoint(note).checkpoint.size
-        except FormatError as error:
-            raise DamagedError(f"{self._store.location}/{CHECKPOINT_KEY}: {error}") from error
