@@ -104,7 +104,7 @@ class VerificationError(MerklelogError):
 
 
 class ProofError(VerificationError):
-    """An inclusion or consistency proof that does not lead to the root."""
+    """An inclusion, range or consistency proof that does not lead to the root."""
 
 
 class SignatureError(VerificationError):
