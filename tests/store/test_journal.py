@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from merklelog.errors import DamagedError
 from merklelog.store import RocksStore
-from merklelog.store.journal import _TABLE, BLOCK, check_journals
+from merklelog.store.journal import _TABLE, BLOCK, _check, check_journals
 from tests.support.commits import Maker
 
 HEADER = 7
@@ -142,6 +142,23 @@ def test_a_file_read_in_parts_is_read_the_same(tmp_path: Path) -> None:
     bent = bytearray(data)
     bent[40 * BLOCK + 4] ^= 16
     assert f"byte {40 * BLOCK:,} " in judge(tmp_path, bytes(bent))
+
+
+@pytest.mark.parametrize("cut", [16_384, 16_390, BLOCK, BLOCK + 100])
+def test_a_file_that_grows_while_it_is_read_is_read_to_where_it_ended(cut: int) -> None:
+    """A writer adds to it: after an end that is inside a block, what comes next does not begin a block."""
+    whole = b"".join(record(bytes([n]) * (BLOCK // 8 - HEADER)) for n in range(100))  # eight a block
+    at = 0
+    ends = iter([cut, cut, len(whole)])
+
+    def read(count: int) -> bytes:
+        nonlocal at
+        end = next(ends, len(whole))
+        part = whole[at : min(end, at + count)]
+        at += len(part)
+        return part
+
+    _check(Path("000007.log"), read)
 
 
 def test_a_file_that_vanishes_is_passed_over(tmp_path: Path) -> None:
