@@ -14,6 +14,7 @@ from merklelog.errors import FormatError, MerklelogError
 from merklelog.formats import bundle, checkpoint, checkpoint_text, keys, note, policy, proof, wire
 from merklelog.formats.keys import SignatureType, SigningKey
 from merklelog.protocol.verdict import verify_proof_file
+from merklelog.publish import encoding, manifest
 from merklelog.tree.hashing import Hash, TreeSize, leaf_hash
 from merklelog.tree.tiles import BUNDLE_LEVEL, bundle_path, parse_path, tile_path
 
@@ -145,6 +146,17 @@ def tile(data: bytes) -> None:
     assert (bundle_path(index, width) if level == BUNDLE_LEVEL else tile_path(level, index, width)) == text
 
 
+def gzip_member(data: bytes) -> None:
+    content = encoding.decompress(data, 5_000)
+    assert len(content) <= 5_000
+    assert encoding.decompress(encoding.compress(content), 5_000) == content
+
+
+def copy_manifest(data: bytes) -> None:
+    parsed = manifest.parse_manifest(data)
+    assert manifest.parse_manifest(manifest.format_manifest(parsed)) == parsed
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "decimal": decimal,
     "base64": base64,
@@ -161,6 +173,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "trust_policy": trust_policy,
     "entry_bundle": entry_bundle,
     "tile": tile,
+    "gzip_member": gzip_member,
+    "copy_manifest": copy_manifest,
 }
 
 _LINES = NOTE.split(b"\n\n")[1]
@@ -179,6 +193,8 @@ SEEDS: dict[str, list[bytes]] = {
     "verified_proof": [SHORT_PROOF, PROOF],
     "trust_policy": [SHORT_POLICY, POLICY, b"quorum none\n"],
     "entry_bundle": [bundle.format_bundle([b"", b"a", b"bc" * 200]), bundle.format_bundle([b""] * 256)],
+    "gzip_member": [encoding.compress(each) for each in (b"", b"a", b"entry " * 800, bytes(range(256)))],
+    "copy_manifest": [manifest.format_manifest(manifest.Manifest(each)) for each in encoding.BundleEncoding],
     "tile": [b"tile/0/x001/234", b"tile/8/001.p/17", b"tile/entries/x001/x234/067.p/255"],
 }
 
