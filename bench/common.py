@@ -58,6 +58,11 @@ class Row:
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
+# A process rests when it took less than a twentieth of a core for this long, so often in a row.
+_REST_SECONDS = 0.1
+_REST_ENOUGH = 3
+_REST_CHECKS = 1_200
+
 
 def print_environment(command: Sequence[str]) -> None:
     """What a reader needs to judge the figures."""
@@ -158,10 +163,23 @@ def interleave(
     listed = list(cells)
     for _ in range(runs):
         for row, measure in listed:
+            await_rest()
             row.floors.append(reference())
             gc.collect()
             row.values.append(measure())
             print(row.line(), flush=True)
+
+
+def await_rest() -> None:
+    """Wait until this process has nothing to do, or what it compacts would slow the reference and flatter a ratio."""
+    resting = 0
+    for _ in range(_REST_CHECKS):
+        begun = time.process_time()
+        time.sleep(_REST_SECONDS)
+        resting = resting + 1 if time.process_time() - begun < _REST_SECONDS / 20 else 0
+        if resting == _REST_ENOUGH:
+            return
+    raise SystemExit("bench: this process does not come to rest, so nothing can be measured beside it")
 
 
 def resident_mb(pid: int | str = "self") -> float:

@@ -82,6 +82,7 @@ class Server:
             event(_log, logging.WARNING, f"{which.name} again: what is under way is cut off")
             self._hurry.set()
         else:
+            self._assembly.readiness.phase = Phase.DRAINING  # before it is said: who hears it may ask at once
             event(_log, logging.INFO, f"{which.name}: draining", seconds=self._settings.drain_seconds)
             self._stop.set()
 
@@ -99,7 +100,8 @@ class Server:
             event(_log, logging.WARNING, "no log is served: SIGHUP takes in new ones", root=self._places.root)
         self._assembly.refresh()
         await self._open(self._assembly.doors(), addresses)
-        self._assembly.readiness.phase = Phase.SERVING
+        if not self._stop.is_set():
+            self._assembly.readiness.phase = Phase.SERVING
         self._tell_start(addresses)
         ready(addresses)
         self._notifier.ready(self._status())
