@@ -217,6 +217,13 @@ class DirectoryStore:
             while (path := path.parent) != self._root:
                 path.rmdir()
 
+    def delete_many(self, keys: Iterable[str], *, superseded: Iterable[str] = ()) -> None:
+        """Remove many; a directory keeps nothing of what was superseded."""
+        for key in superseded:
+            validate_key(key)
+        for key in keys:
+            self.delete(key)
+
     def _replace(self, key: str, data: bytes) -> str:
         path = self._path(key)
         handle, temporary = files.open_temporary(self._temporary())

@@ -32,13 +32,17 @@ class ObjectKind:
     """What a store has to know about an object besides its bytes.
 
     `content_encoding` is None or "gzip"; `retain` asks for a retention lock where the store has one;
-    `same(there, new)` says whether an immutable object found under its key is the one to be written.
+    `same(there, new)` says whether an immutable object found under its key is the one to be written;
+    `cache_control` is what a web server tells caches of it ("" for nothing); `cold` says that it is large and
+    seldom read, so that a store with storage classes may put it into a cheaper one.
     """
 
     content_type: str = "application/octet-stream"
     content_encoding: str | None = None
     retain: bool = False
     same: Equality = same_bytes
+    cache_control: str = ""
+    cold: bool = False
 
 
 PLAIN: Final = ObjectKind()
@@ -175,6 +179,14 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; fine when it is not there."""
+
+    def delete_many(self, keys: Iterable[str], *, superseded: Iterable[str] = ()) -> None:
+        """`delete` for many at a lower price each; after an error an unknown part is gone.
+
+        Of the keys in `superseded`, whose objects stay as they are, it removes what the store keeps of earlier
+        `put` and `put_if_version`: their older versions, where a store has any. S3: one DeleteObjects for
+        up to 1,000 of both, by version id.
+        """
 
     def list_keys(self, prefix: str = "") -> Iterator[str]:
         """Every key that begins with `prefix` (a plain string prefix), in the order of the keys' bytes.
