@@ -138,6 +138,20 @@ class BehindError(VerificationError):
     """
 
 
+class FencedError(VerificationError):
+    """Another writer moved the publish target's `head`: this one stops, having signed and locked nothing since.
+
+    Fatal to the open log. Two processes have one log's keys, or a copy of its disk was started beside it.
+    """
+
+
+class LostError(VerificationError):
+    """A receipt of an epoch that is over, whose entry is not in the tree: a disk was lost before it was published.
+
+    No fork: the log never called it a checkpoint. Send the entry again.
+    """
+
+
 class DamagedError(VerificationError):
     """Stored or published data is not what was written: names the index or the file."""
 

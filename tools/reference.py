@@ -162,13 +162,15 @@ def _key_table(keys: Sequence[Key]) -> list[str]:
 def _default(key: Key) -> str:
     if isinstance(key.default, bool):
         return "`true`" if key.default else "`false`"
-    return f"`{key.default}`" if key.default != "" else "none"
+    return f"`{key.default}`" if key.default not in ("", ()) else "none"
 
 
 def _bounds(key: Key) -> str:
     if key.choices:
         return ", ".join(key.choices)
-    is_number = isinstance(key.default, int) and not isinstance(key.default, bool)
+    if isinstance(key.default, tuple):
+        return f"a list, each {key.form}"
+    is_number = isinstance(key.default, int | float) and not isinstance(key.default, bool)
     return f"{key.low} to {'2^63 - 1' if key.high == 2**63 - 1 else key.high}" if is_number else ""
 
 

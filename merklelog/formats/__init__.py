@@ -15,6 +15,7 @@ are".
     checkpoint       a signed note whose text is a checkpoint
     proof            `.tlog-proof` files                    (tlog-proof)
     policy           trust policies                         (tlog-policy)
+    receipt          what a log with publish targets signs in each commit; this project's own
     bundle           entry bundles                          (tlog-tiles, "Log entries")
 
 Specifications are cited at revision 5ba5ee83 of the C2SP repository.
@@ -43,6 +44,7 @@ from .names import validate_key_name, validate_origin
 from .note import Note, NoteSignature, VerifiedSignature, format_note, parse_note, verify_note
 from .policy import Group, Policy, PolicyLog, PolicyWitness, format_policy, parse_policy, single_log_policy
 from .proof import ProofFile, format_proof, parse_proof
+from .receipt import ReceiptNote, is_receipt, parse_receipt, receipt_key_name, sign_receipt, verify_receipt
 
 __all__ = [
     "BUNDLE_WIDTH",
@@ -56,6 +58,7 @@ __all__ = [
     "PolicyLog",
     "PolicyWitness",
     "ProofFile",
+    "ReceiptNote",
     "SignatureType",
     "SignedCheckpoint",
     "SigningKey",
@@ -69,6 +72,7 @@ __all__ = [
     "format_signing_key",
     "format_vkey",
     "generate_signing_key",
+    "is_receipt",
     "load_signing_key",
     "parse_bundle",
     "parse_checkpoint",
@@ -76,12 +80,16 @@ __all__ = [
     "parse_note",
     "parse_policy",
     "parse_proof",
+    "parse_receipt",
     "parse_signing_key",
     "parse_vkey",
+    "receipt_key_name",
     "sign_checkpoint",
+    "sign_receipt",
     "single_log_policy",
     "validate_key_name",
     "validate_origin",
     "verify_note",
+    "verify_receipt",
     "write_signing_key",
 ]

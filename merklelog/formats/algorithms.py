@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, M
 from merklelog.errors import KeyFormatError, LocalError
 
 SEED_SIZE: Final = 32
+RECEIPT_PURPOSE: Final = "merklelog/receipt/v1"
+RECEIPT_LABEL: Final = b"\xff" + RECEIPT_PURPOSE.encode()
 
 PrivateKey = Ed25519PrivateKey | MLDSA44PrivateKey
 PublicKey = Ed25519PublicKey | MLDSA44PublicKey
@@ -31,6 +33,15 @@ class SignatureType(Enum):
     ED25519 = 0x01
     COSIGNATURE_ED25519 = 0x04
     COSIGNATURE_MLDSA44 = 0x06
+    RECEIPT = 0xFF
+
+    @property
+    def label(self) -> bytes:
+        """What stands before the key in an encoded key: the type byte, and what 0xff has to be told apart by.
+
+        Source: signed-note, "Signature types", for 0xff.
+        """
+        return RECEIPT_LABEL if self is SignatureType.RECEIPT else bytes((self.value,))
 
     @property
     def is_mldsa(self) -> bool:
@@ -40,7 +51,7 @@ class SignatureType(Enum):
     @property
     def is_timestamped(self) -> bool:
         """Whether the signature begins with a timestamp, which makes it a cosignature."""
-        return self is not SignatureType.ED25519
+        return self in (SignatureType.COSIGNATURE_ED25519, SignatureType.COSIGNATURE_MLDSA44)
 
     @property
     def public_size(self) -> int:
@@ -53,17 +64,25 @@ class SignatureType(Enum):
         return 2420 if self.is_mldsa else 64
 
 
-_KNOWN_ELSEWHERE: Final = {0x02: "ECDSA", 0x03: "reserved", 0x05: "RFC 6962 tree head", 0xFF: "unassigned"}
+_KNOWN_ELSEWHERE: Final = {0x02: "ECDSA", 0x03: "reserved", 0x05: "RFC 6962 tree head"}
 
 
-def signature_type(byte: int) -> SignatureType:
-    """The type of that byte. Raises KeyFormatError naming the byte when this project does not verify it."""
+def split_type(material: bytes) -> tuple[SignatureType, bytes]:
+    """The type of an encoded key, which is not empty, and what follows its label.
+
+    Raises KeyFormatError naming the type byte when this project does not verify it; it shows nothing else, since
+    the rest may be a seed.
+    """
+    byte = material[0]
     try:
-        return SignatureType(byte)
+        kind = SignatureType(byte)
     except ValueError:
         known = _KNOWN_ELSEWHERE.get(byte)
         label = f" ({known})" if known else ""
-        raise KeyFormatError(f"signature type 0x{byte:02x}{label}: want 0x01, 0x04 or 0x06") from None
+        raise KeyFormatError(f"signature type 0x{byte:02x}{label}: want 0x01, 0x04, 0x06 or 0xff") from None
+    if not material.startswith(kind.label):
+        raise KeyFormatError(f"signature type 0xff: want one followed by {RECEIPT_PURPOSE!r}")
+    return kind, material[len(kind.label) :]
 
 
 # Points of order 1, 2, 4 and 8: anyone can write signatures that such a "key" verifies. The y coordinates

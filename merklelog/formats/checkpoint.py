@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from merklelog.errors import FormatError
-from merklelog.formats.algorithms import SignatureType
 from merklelog.formats.checkpoint_text import Checkpoint, format_checkpoint_text, parse_checkpoint_text
 from merklelog.formats.cosignature import encode_timestamped, signed_message
 from merklelog.formats.keys import SigningKey
@@ -51,7 +50,7 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey, timestamp: int = 0)
     Source: signed-note, "Ed25519 signatures"; tlog-cosignature.
     """
     message = signed_message(key.type, key.name, timestamp, checkpoint)
-    if key.type is not SignatureType.ED25519:
+    if key.type.is_timestamped:
         blob = encode_timestamped(timestamp, key.sign(message))
     elif timestamp:
         raise FormatError(f"timestamp: got {timestamp}, want 0: a signature of type 0x01 carries none")

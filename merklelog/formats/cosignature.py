@@ -1,7 +1,8 @@
 """What each signature type signs, and the timestamp in front of a cosignature.
 
-A 0x01 key signs the note text. A 0x04 key signs a header, a time and the note text. A 0x06 key signs a binary
-structure made of the checkpoint's first three lines, so it says nothing about extension lines.
+A 0x01 key signs the note text, and so does a receipt key (0xff), of receipts alone. A 0x04 key signs a header, a
+time and the note text. A 0x06 key signs a binary structure made of the checkpoint's first three lines, so it says
+nothing about extension lines.
 Everything is bound to one purpose by its first bytes: no message of one type is a message of another.
 """
 
@@ -54,6 +55,8 @@ def signed_message(
 
     Raises FormatError when the type can not sign it.
     """
+    if kind is SignatureType.RECEIPT:
+        raise FormatError(f"checkpoint of {quote(checkpoint.origin)}: a receipt key signs receipts alone")
     if kind.is_mldsa:
         return subtree_message(name, timestamp, checkpoint)
     text = format_checkpoint_text(checkpoint) if text is None else text

@@ -17,7 +17,7 @@ from typing import Final
 
 from merklelog.errors import KeyFileError, KeyFormatError
 from merklelog.formats import algorithms
-from merklelog.formats.algorithms import SEED_SIZE, SignatureType, signature_type
+from merklelog.formats.algorithms import SEED_SIZE, SignatureType, split_type
 from merklelog.formats.names import key_name_fault, validate_key_name, validate_origin
 from merklelog.formats.wire import encode_base64, quote, try_base64
 
@@ -49,7 +49,7 @@ def key_id(name: str, kind: SignatureType, public: bytes) -> bytes:
 
     Source: signed-note, "Signatures"; tlog-cosignature, "Format" (a MUST for types 0x04 and 0x06).
     """
-    return hashlib.sha256(b"%s\n%c%s" % (name.encode("utf-8"), kind.value, public)).digest()[:KEY_ID_SIZE]
+    return hashlib.sha256(b"%s\n%s%s" % (name.encode("utf-8"), kind.label, public)).digest()[:KEY_ID_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,12 @@ def parse_vkey(text: str) -> VerifierKey:
     Source: signed-note, "Verifier keys".
     """
     name, identifier, material = _split_key(text, "verifier key", secret=False)
-    return VerifierKey(name, identifier, signature_type(material[0]), material[1:])
+    return VerifierKey(name, identifier, *split_type(material))
 
 
 def format_vkey(key: VerifierKey) -> str:
     """The verifier key as one word of text. Source: signed-note, "Verifier keys"."""
-    encoded = encode_base64(bytes([key.type.value]) + key.public).decode("ascii")
+    encoded = encode_base64(key.type.label + key.public).decode("ascii")
     return f"{key.name}+{key.key_id.hex()}+{encoded}"
 
 
@@ -157,9 +157,10 @@ def parse_signing_key(text: str) -> SigningKey:
     if not text.startswith(_PRIVATE):
         raise KeyFormatError(f"signing key: it does not begin with {_PRIVATE}")
     name, identifier, material = _split_key(text[len(_PRIVATE) :], "signing key", secret=True)
-    if len(material) != 1 + SEED_SIZE:
+    kind, seed = split_type(material)
+    if len(seed) != SEED_SIZE:
         raise KeyFormatError(f"signing key: got {len(material)} bytes, want a type and a seed of {SEED_SIZE}")
-    key = SigningKey(name, signature_type(material[0]), material[1:])
+    key = SigningKey(name, kind, seed)
     if key.verifier.key_id != identifier:
         raise KeyFormatError(
             f"signing key {quote(name)}: got key ID {identifier.hex()}, want {key.verifier.key_id.hex()}"
@@ -169,7 +170,7 @@ def parse_signing_key(text: str) -> SigningKey:
 
 def format_signing_key(key: SigningKey) -> str:
     """The signing key as one word of text: a secret."""
-    encoded = encode_base64(bytes([key.type.value]) + key.seed).decode("ascii")
+    encoded = encode_base64(key.type.label + key.seed).decode("ascii")
     return f"{_PRIVATE}{key.name}+{key.verifier.key_id.hex()}+{encoded}"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from merklelog.errors import FormatError, SignatureError
-from merklelog.formats.algorithms import SignatureType
+from merklelog.formats.algorithms import RECEIPT_PURPOSE, SignatureType
 from merklelog.formats.checkpoint_text import parse_checkpoint_text
 from merklelog.formats.cosignature import decode_timestamped, signed_message
 from merklelog.formats.keys import KEY_ID_SIZE, VerifierKey
@@ -141,7 +141,9 @@ def verify_note(note: Note, keys: Iterable[VerifierKey]) -> tuple[VerifiedSignat
 def _verify(text: bytes, signature: NoteSignature, key: VerifierKey) -> int | None:
     """The signature's timestamp, once it verified."""
     timestamp, bare, message = None, signature.blob, text
-    if key.type is not SignatureType.ED25519:
+    if key.type is SignatureType.RECEIPT and not text.startswith(b"%s\n" % RECEIPT_PURPOSE.encode()):
+        raise SignatureError(f"{_shown(signature)}: a receipt key signs receipts alone, and this is none")
+    if key.type.is_timestamped:
         try:
             timestamp, bare = decode_timestamped(key.type, signature.blob)
             message = signed_message(key.type, key.name, timestamp, parse_checkpoint_text(text), text)

@@ -86,11 +86,13 @@ def parse_policy(data: bytes) -> Policy:
 def single_log_policy(keys: Iterable[VerifierKey]) -> Policy:
     """The policy of a log known by any one of `keys`, with `quorum none`: what `--vkey` means.
 
+    The log's receipt key, which `merklelog vkey` prints with the others, signs no checkpoint and is passed over.
     Raises PolicyError for a key that can not be a log's, or one key twice.
     """
     reader = _Reader()
     for key in keys:
-        reader.add_log(key, None)
+        if key.type is not SignatureType.RECEIPT:
+            reader.add_log(key, None)
     reader.quorum = QUORUM_NONE
     return reader.policy()
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from merklelog.errors import ConfigError, OriginError
 from merklelog.formats import validate_origin
 
+from .publish_config import PUBLISH_KEYS, PublishConfig, publish_config
 from .table import Key, TomlFile, Value, format_settings, settle
 
 FILE: Final = "merklelog.toml"
@@ -52,6 +53,7 @@ KEYS: Final = (
     ),
     Key("store", "min_free_bytes", 1024 * MIB, "free bytes on the disk under which appends are refused"),
     Key("idempotency", "days", 30, "days an idempotency key is remembered", low=1, high=36_500),
+    *PUBLISH_KEYS,
     Key(
         "http",
         "path",
@@ -77,6 +79,7 @@ class LogConfig:
     idempotency_days: int
     read: str = "auto"
     http_path: str = ""
+    publish: PublishConfig = field(default_factory=PublishConfig)
 
     def keys_path(self, directory: Path) -> Path:
         """Where the private keys are."""
@@ -102,6 +105,7 @@ def load_config(directory: Path, environment: Mapping[str, str] | None = None) -
         idempotency_days=got.number("idempotency.days"),
         read=got.text("log.read"),
         http_path=got.text("http.path"),
+        publish=publish_config(got),
     )
 
 
@@ -125,6 +129,7 @@ __all__ = [
     "SERVER_SECTIONS",
     "Key",
     "LogConfig",
+    "PublishConfig",
     "format_config",
     "is_http_path",
     "load_config",

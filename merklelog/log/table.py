@@ -15,7 +15,7 @@ from typing import Final
 
 from merklelog.errors import ConfigError
 
-Value = str | int | bool
+Value = str | int | bool | float | tuple[str, ...]
 ENVIRONMENT: Final = "MERKLELOG_"
 
 
@@ -23,16 +23,17 @@ ENVIRONMENT: Final = "MERKLELOG_"
 class Key:
     """One key of a configuration: its section and name, its default, what it may be and what it means.
 
-    A number is from `low` to `high`; a string is one of `choices` where there are any, and all of it matches
-    `pattern`, which `form` says in words.
+    A number is from `low` to `high`, whole unless the default has a fraction; a string is one of `choices` where
+    there are any, and all of it matches `pattern`, which `form` says in words. A list is of strings, each of
+    which matches `pattern`.
     """
 
     section: str
     name: str
     default: Value
     meaning: str
-    low: int = 0
-    high: int = 2**63 - 1
+    low: float = 0
+    high: float = 2**63 - 1
     choices: tuple[str, ...] = ()
     pattern: str = ""
     form: str = "a string"
@@ -45,7 +46,7 @@ class Key:
     @property
     def variable(self) -> str:
         """The environment variable that overrides it."""
-        return f"{ENVIRONMENT}{self.section.upper()}__{self.name.upper()}"
+        return f"{ENVIRONMENT}{self.section.upper().replace('.', '__')}__{self.name.upper()}"
 
 
 class Settings:
@@ -73,9 +74,20 @@ class Settings:
         """The value of a key that is a string."""
         return str(self._values[dotted])
 
+    def texts(self, dotted: str) -> tuple[str, ...]:
+        """The value of a key that is a list."""
+        value = self._values[dotted]
+        return value if isinstance(value, tuple) else ()
+
+    def fraction(self, dotted: str) -> float:
+        """The value of a key that is a number which may have a fraction."""
+        value = self._values[dotted]
+        return float(value) if isinstance(value, int | float) else 0.0
+
     def number(self, dotted: str) -> int:
-        """The value of a key that is a number."""
-        return int(self._values[dotted])
+        """The value of a key that is a whole number."""
+        value = self._values[dotted]
+        return value if isinstance(value, int) else 0
 
     def flag(self, dotted: str) -> bool:
         """The value of a key that is true or false."""
@@ -129,15 +141,22 @@ class TomlFile:
         if not isinstance(content, dict):
             raise ConfigError(f"{self.place(section)}: {section} is a section, not a value")
         names = [key.name for key in keys if key.section == section]
-        for name in content:
-            if name not in names:
+        inner = {key.section for key in keys}
+        for name, value in content.items():
+            if f"{section}.{name}" in inner:
+                self._check_section(keys, f"{section}.{name}", value)
+            elif name not in names:
                 listed = ", ".join(names)
                 raise ConfigError(f"{self.place(section, name)}: no key {section}.{name}; there is {listed}")
 
     def value(self, key: Key) -> object:
         """The value that is written down for this key, else its default."""
-        section = self.sections.get(key.section, {})
-        return section.get(key.name, key.default) if isinstance(section, dict) else key.default
+        at: object = self.sections
+        for name in (*key.section.split("."), key.name):
+            if not isinstance(at, dict) or name not in at:
+                return key.default
+            at = at[name]
+        return at
 
 
 def settle(file: TomlFile | None, keys: Sequence[Key], environment: Mapping[str, str]) -> Settings:
@@ -156,7 +175,11 @@ def settle(file: TomlFile | None, keys: Sequence[Key], environment: Mapping[str,
 
 def checked(place: str, key: Key, value: object) -> Value:
     """The value, if it is one that this key takes. Raises ConfigError naming the place."""
-    if type(value) is not type(key.default) or not isinstance(value, str | int):
+    if isinstance(key.default, tuple):
+        return _checked_list(place, key, value)
+    if isinstance(key.default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(key.default) or not isinstance(value, str | int | float):
         raise ConfigError(f"{place} is {value!r}: want {_kind(key)}")
     if isinstance(value, str):
         if (key.choices and value not in key.choices) or (
@@ -168,8 +191,22 @@ def checked(place: str, key: Key, value: object) -> Value:
     return value
 
 
+def _checked_list(place: str, key: Key, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{place} is {value!r}: want {_kind(key)}")
+    for item in value:
+        if not item or (key.pattern and not re.fullmatch(key.pattern, item)):
+            raise ConfigError(f"{place} has {item!r}: want {_kind(key)}")
+    if len(set(value)) != len(value):
+        raise ConfigError(f"{place} is {list(value)!r}: one of them stands there twice")
+    return tuple(value)
+
+
 def parse_value(place: str, key: Key, text: str) -> Value:
-    """The value that a text gives this key, bounds not looked at. Raises ConfigError naming the place."""
+    """The value that a text gives this key, bounds not looked at. Raises ConfigError naming the place.
+
+    A list is written as in TOML, or is its one item without brackets and quotes; an empty text is an empty list.
+    """
     if isinstance(key.default, bool):
         if text not in ("true", "false"):
             raise ConfigError(f"{place} is {text!r}: want {_kind(key)}")
@@ -178,7 +215,22 @@ def parse_value(place: str, key: Key, text: str) -> Value:
         if not re.fullmatch("[0-9]{1,19}", text, re.ASCII):
             raise ConfigError(f"{place} is {text!r}: want {_kind(key)}")
         return int(text)
+    if isinstance(key.default, float):
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text, re.ASCII):
+            raise ConfigError(f"{place} is {text!r}: want {_kind(key)}")
+        return float(text)
+    if isinstance(key.default, tuple):
+        return _parse_list(place, key, text)
     return text
+
+
+def _parse_list(place: str, key: Key, text: str) -> tuple[str, ...]:
+    if not text.startswith("["):
+        return (text,) if text else ()
+    try:
+        return _checked_list(place, key, tomllib.loads(f"x = {text}").get("x"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{place} is {text!r}: want {_kind(key)}") from error
 
 
 def _kind(key: Key) -> str:
@@ -186,6 +238,10 @@ def _kind(key: Key) -> str:
         return "true or false"
     if isinstance(key.default, int):
         return f"a whole number from {key.low} to {key.high}"
+    if isinstance(key.default, float):
+        return f"a number from {key.low} to {key.high}"
+    if isinstance(key.default, tuple):
+        return f"a list of strings, each {key.form}"
     return f"one of {', '.join(key.choices)}" if key.choices else key.form
 
 
@@ -212,8 +268,10 @@ def format_settings(keys: Sequence[Key], settings: Mapping[str, Value]) -> str:
 def _toml(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     # TOML's basic strings take no control characters, and a path may have some.
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\u{ord(match[0]):04X}", escaped) + '"'

@@ -31,7 +31,7 @@ SEED = bytes(range(32))
 
 def make_vkey(name: str, kind: int, public: bytes) -> str:
     """A verifier key by the formula alone, so that it can be one the product refuses."""
-    material = bytes([kind]) + public
+    material = bytes([kind]) + (b"merklelog/receipt/v1" if kind == 0xFF else b"") + public
     identifier = hashlib.sha256(name.encode("utf-8", "surrogatepass") + b"\n" + material).digest()[:4].hex()
     return f"{name}+{identifier}+{base64.b64encode(material).decode()}"
 

@@ -30,6 +30,7 @@ from merklelog.formats.note import (
     parse_signature_line,
     verify_note,
 )
+from merklelog.formats.receipt import ReceiptNote, sign_receipt
 from merklelog.tree.hashing import Hash, TreeSize
 
 KEY = SigningKey("example.com/log", SignatureType.ED25519, bytes([1]) * 32)
@@ -298,9 +299,14 @@ def test_two_times_of_one_key_are_two_statements() -> None:
 @pytest.mark.parametrize("kind", list(SignatureType))
 def test_every_changed_byte(kind: SignatureType) -> None:
     """A changed byte is refused by the parser or by the verifier: nothing in a note of one signature is free."""
-    key = SigningKey("example.com/log", kind, bytes([4]) * 32)
-    head = Checkpoint("example.com/log", TreeSize(20852163), Hash(bytes(range(32))))
-    data = format_note(Note(format_checkpoint_text(head), (sign_checkpoint(head, key),)))
+    size, root = TreeSize(20852163), Hash(bytes(range(32)))
+    if kind is SignatureType.RECEIPT:
+        key = SigningKey("example.com/log/receipt", kind, bytes([4]) * 32)
+        data = sign_receipt(ReceiptNote("example.com/log", 1, size, root, 1_700_000_000), key)
+    else:
+        key = SigningKey("example.com/log", kind, bytes([4]) * 32)
+        head = Checkpoint("example.com/log", size, root)
+        data = format_note(Note(format_checkpoint_text(head), (sign_checkpoint(head, key),)))
     assert verify_note(parse_note(data), [key.verifier])
     refused = {FormatError: 0, SignatureError: 0}
     for at, old in enumerate(data):

@@ -15,7 +15,7 @@ from merklelog.formats.proof import ProofFile, format_proof, parse_proof
 from merklelog.protocol.verdict import PolicyVerdict, evaluate_policy, verify_proof_file
 from merklelog.tree.hashing import EMPTY_ROOT, Hash, TreeSize, leaf_hash, node_hash
 
-ED, COSIGNER, MLDSA = SignatureType
+ED, COSIGNER, MLDSA, _ = SignatureType
 ORIGIN = "example.com/log"
 VECTORS = Path(__file__).parents[1] / "vectors" / "proof"
 
