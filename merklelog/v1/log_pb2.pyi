@@ -66,16 +66,18 @@ class AppendRequest(_message.Message):
     def __init__(self, origin: _Optional[str] = ..., entry: _Optional[_Union[NewEntry, _Mapping]] = ..., wait: _Optional[_Union[Level, str]] = ..., detail: _Optional[_Union[Detail, str]] = ...) -> None: ...
 
 class AppendResponse(_message.Message):
-    __slots__ = ("entry", "tree_size", "signed_note", "level")
+    __slots__ = ("entry", "tree_size", "signed_note", "level", "epoch")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
     SIGNED_NOTE_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     entry: Inclusion
     tree_size: int
     signed_note: bytes
     level: Level
-    def __init__(self, entry: _Optional[_Union[Inclusion, _Mapping]] = ..., tree_size: _Optional[int] = ..., signed_note: _Optional[bytes] = ..., level: _Optional[_Union[Level, str]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, entry: _Optional[_Union[Inclusion, _Mapping]] = ..., tree_size: _Optional[int] = ..., signed_note: _Optional[bytes] = ..., level: _Optional[_Union[Level, str]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class AppendBatchRequest(_message.Message):
     __slots__ = ("origin", "entries", "idempotency_key", "wait", "detail")
@@ -92,20 +94,22 @@ class AppendBatchRequest(_message.Message):
     def __init__(self, origin: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[NewEntry, _Mapping]]] = ..., idempotency_key: _Optional[bytes] = ..., wait: _Optional[_Union[Level, str]] = ..., detail: _Optional[_Union[Detail, str]] = ...) -> None: ...
 
 class AppendBatchResponse(_message.Message):
-    __slots__ = ("first_index", "count", "entries", "tree_size", "signed_note", "level")
+    __slots__ = ("first_index", "count", "entries", "tree_size", "signed_note", "level", "epoch")
     FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
     SIGNED_NOTE_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     first_index: int
     count: int
     entries: _containers.RepeatedCompositeFieldContainer[Inclusion]
     tree_size: int
     signed_note: bytes
     level: Level
-    def __init__(self, first_index: _Optional[int] = ..., count: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Inclusion, _Mapping]]] = ..., tree_size: _Optional[int] = ..., signed_note: _Optional[bytes] = ..., level: _Optional[_Union[Level, str]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, first_index: _Optional[int] = ..., count: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Inclusion, _Mapping]]] = ..., tree_size: _Optional[int] = ..., signed_note: _Optional[bytes] = ..., level: _Optional[_Union[Level, str]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class AppendStreamRequest(_message.Message):
     __slots__ = ("origin", "entries", "idempotency_key", "wait", "detail")
@@ -122,16 +126,18 @@ class AppendStreamRequest(_message.Message):
     def __init__(self, origin: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[NewEntry, _Mapping]]] = ..., idempotency_key: _Optional[bytes] = ..., wait: _Optional[_Union[Level, str]] = ..., detail: _Optional[_Union[Detail, str]] = ...) -> None: ...
 
 class AppendStreamResponse(_message.Message):
-    __slots__ = ("appended", "tree_size", "signed_note", "level")
+    __slots__ = ("appended", "tree_size", "signed_note", "level", "epoch")
     APPENDED_FIELD_NUMBER: _ClassVar[int]
     TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
     SIGNED_NOTE_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     appended: _containers.RepeatedCompositeFieldContainer[StreamedAppend]
     tree_size: int
     signed_note: bytes
     level: Level
-    def __init__(self, appended: _Optional[_Iterable[_Union[StreamedAppend, _Mapping]]] = ..., tree_size: _Optional[int] = ..., signed_note: _Optional[bytes] = ..., level: _Optional[_Union[Level, str]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, appended: _Optional[_Iterable[_Union[StreamedAppend, _Mapping]]] = ..., tree_size: _Optional[int] = ..., signed_note: _Optional[bytes] = ..., level: _Optional[_Union[Level, str]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class StreamedAppend(_message.Message):
     __slots__ = ("first_index", "count", "indexes")
@@ -284,7 +290,7 @@ class GetLogRequest(_message.Message):
     def __init__(self, origin: _Optional[str] = ...) -> None: ...
 
 class GetLogResponse(_message.Message):
-    __slots__ = ("origin", "verifier_keys", "sizes", "limits", "http_prefix", "dedupe", "lookup")
+    __slots__ = ("origin", "verifier_keys", "sizes", "limits", "http_prefix", "dedupe", "lookup", "receipt_key", "epoch")
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_KEYS_FIELD_NUMBER: _ClassVar[int]
     SIZES_FIELD_NUMBER: _ClassVar[int]
@@ -292,6 +298,8 @@ class GetLogResponse(_message.Message):
     HTTP_PREFIX_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_FIELD_NUMBER: _ClassVar[int]
     LOOKUP_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_KEY_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     origin: str
     verifier_keys: _containers.RepeatedScalarFieldContainer[str]
     sizes: _containers.RepeatedCompositeFieldContainer[LevelSize]
@@ -299,7 +307,9 @@ class GetLogResponse(_message.Message):
     http_prefix: str
     dedupe: bool
     lookup: bool
-    def __init__(self, origin: _Optional[str] = ..., verifier_keys: _Optional[_Iterable[str]] = ..., sizes: _Optional[_Iterable[_Union[LevelSize, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., http_prefix: _Optional[str] = ..., dedupe: _Optional[bool] = ..., lookup: _Optional[bool] = ...) -> None: ...
+    receipt_key: str
+    epoch: int
+    def __init__(self, origin: _Optional[str] = ..., verifier_keys: _Optional[_Iterable[str]] = ..., sizes: _Optional[_Iterable[_Union[LevelSize, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., http_prefix: _Optional[str] = ..., dedupe: _Optional[bool] = ..., lookup: _Optional[bool] = ..., receipt_key: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class LevelSize(_message.Message):
     __slots__ = ("level", "tree_size")
@@ -310,11 +320,13 @@ class LevelSize(_message.Message):
     def __init__(self, level: _Optional[_Union[Level, str]] = ..., tree_size: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_entry_bytes", "max_batch_entries", "max_message_bytes")
+    __slots__ = ("max_entry_bytes", "max_batch_entries", "max_message_bytes", "max_wait_seconds")
     MAX_ENTRY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     max_entry_bytes: int
     max_batch_entries: int
     max_message_bytes: int
-    def __init__(self, max_entry_bytes: _Optional[int] = ..., max_batch_entries: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    max_wait_seconds: int
+    def __init__(self, max_entry_bytes: _Optional[int] = ..., max_batch_entries: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_wait_seconds: _Optional[int] = ...) -> None: ...
