@@ -16,7 +16,7 @@ from merklelog.errors import UsageError
 MAX_OBJECT_BYTES: Final = 64 << 20
 MAX_KEY_BYTES: Final = 1024  # Amazon S3, "Object key naming guidelines"
 
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._=-]{0,254}")
 _SHOWN: Final = 80
 
 Equality = Callable[[bytes, bytes], bool]
@@ -84,7 +84,7 @@ def is_key(key: str) -> bool:
 
 
 def validate_key(key: str) -> str:
-    """An object key: segments of `A-Za-z0-9._-`, none beginning with a dot, slashes between, 1,024 bytes.
+    """An object key: segments of `A-Za-z0-9._=-`, none beginning with a dot, slashes between, 1,024 bytes.
 
     So no key leaves the store (no `..`, no leading slash), none names a hidden file, and each means the same
     on a file system, on S3 and in a URL. Raises UsageError naming the key; gives the key back.
@@ -92,7 +92,7 @@ def validate_key(key: str) -> str:
     if not is_key(key):
         shown = ascii(key[:_SHOWN]) + ("..." if len(key) > _SHOWN else "")
         raise UsageError(
-            f"object key {shown}: want segments of A-Z a-z 0-9 . _ - between slashes, none hidden"
+            f"object key {shown}: want segments of A-Z a-z 0-9 . _ = - between slashes, none hidden"
         )
     return key
 
