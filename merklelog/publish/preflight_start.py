@@ -1,0 +1,121 @@
+"""What a server asks of its bucket at each start: nothing that writes, and the dated record of a preflight."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from merklelog.errors import UnreachableError
+from merklelog.publish.preflight import Bucket
+from merklelog.publish.preflight_look import Look, Looker
+from merklelog.publish.preflight_record import PreflightRecord, missing_probes
+from merklelog.publish.preflight_report import Finding, Need, Outcome
+from merklelog.publish.s3_options import Retention
+
+OLD_DAYS: Final = 90
+_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class StartCheck:
+    """What was found, in sentences.
+
+    `refusals`: a log must not publish there; the sentence says what to do. `fallbacks`: it may, and this is not
+    protected. `warnings`: worth a line in the server's log. `unknown`: the bucket did not answer, or would not
+    say; nothing is known, and it may be asked again.
+    """
+
+    refusals: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def check_start(
+    store: Bucket, retention: Retention | None, record: PreflightRecord | None, now: float
+) -> StartCheck:
+    """Judge a target before a log publishes to it, by what can be read and by the record of a preflight.
+
+    `retention` is what the log locks with, None for no locks; `now` POSIX seconds. Asks a few questions and
+    writes nothing; a bucket that does not answer, or that can not be used now, is `unknown`. Raises ConfigError
+    for a bucket that is not there.
+    """
+    place = store.location
+    command = f"merklelog preflight {place} --log DIR"
+    refusals, fallbacks, warnings = _of_record(place, command, retention, record, now)
+    prefix = f"{store.prefix.removesuffix('/')}/" if store.prefix else ""
+    try:
+        looked = Looker(store.client, store.bucket, prefix, place, time.time).look()
+    except UnreachableError as error:
+        return StartCheck(tuple(refusals), tuple(fallbacks), tuple(warnings), (str(error),))
+    unknown = []
+    for finding in looked.findings:
+        need = finding.about.need_for(retention)
+        if finding.outcome is Outcome.FAIL and need is Need.REQUIRED:
+            refusals.append(f"{place}: {_wrong(finding)}")
+        elif finding.outcome is Outcome.FAIL:
+            warnings.append(f"{place}: {_wrong(finding)}")
+        elif finding.outcome is Outcome.UNKNOWN and not _was_tried(record, finding):
+            unknown.append(f"{place}: {finding.probe}: {finding.seen}")
+    refusals += _changed(place, command, looked, record)
+    return StartCheck(tuple(refusals), tuple(fallbacks), tuple(warnings), tuple(unknown))
+
+
+def _of_record(
+    place: str, command: str, retention: Retention | None, record: PreflightRecord | None, now: float
+) -> tuple[list[str], list[str], list[str]]:
+    """What the record refuses, falls back from and warns of."""
+    if record is None:
+        return [f"{place}: nobody has tried out what this bucket enforces: run `{command}`"], [], []
+    report = record.report
+    date = time.strftime("%Y-%m-%d", time.gmtime(report.time))
+    missing = missing_probes(record)
+    if missing or not report.whole:
+        what = f"lacks {', '.join(missing)}" if missing else "tried nothing out"
+        return (
+            [f"{place}: the preflight of {date} (version {record.version}) {what}: run `{command}`"],
+            [],
+            [],
+        )
+    bad = [each for each in report.findings if each.outcome is not Outcome.PASS]
+    by_need = {need: [each for each in bad if each.about.need_for(retention) is need] for need in Need}
+    refusals = [
+        f"{place}: the preflight of {date}: {_wrong(each)}; when that is mended, run `{command}`"
+        for each in by_need[Need.REQUIRED]
+    ]
+    fallbacks = [f"{place}: {_wrong(each)}; {each.about.fallback}" for each in by_need[Need.FALLBACK]]
+    if retention is None:
+        fallbacks.append(
+            f"{place}: nothing is locked (publish.s3.retention_mode is none): that does not protect what was "
+            "published from who holds the bucket's keys"
+        )
+    warnings = []
+    if (age := int((now - report.time) // _DAY)) > OLD_DAYS:
+        warnings.append(f"{place}: the preflight is {age} days old: run `{command}` again")
+    if report.left:
+        warnings.append(f"{place}: the preflight of {date} left {report.left} objects below preflight/")
+    return refusals, fallbacks, warnings
+
+
+def _wrong(finding: Finding) -> str:
+    return f"not so: {finding.about.asks} ({finding.seen}). The cost: {finding.about.cost}"
+
+
+def _was_tried(record: PreflightRecord | None, finding: Finding) -> bool:
+    """Whether the record knows what this identity may not ask."""
+    return record is not None and any(
+        each.probe == finding.probe and each.outcome is Outcome.PASS for each in record.report.findings
+    )
+
+
+def _changed(place: str, command: str, looked: Look, record: PreflightRecord | None) -> list[str]:
+    """A default retention that came or went since: what is not to be locked is then written otherwise."""
+    if record is None or "unknown" in (looked.default.mode, record.report.default.mode):
+        return []
+    if (looked.default.mode is None) == (record.report.default.mode is None):
+        return []
+    was, now = record.report.default, looked.default
+    return [
+        f"{place}: the bucket's default retention was {was} at its preflight and is {now}: run `{command}`"
+    ]
