@@ -9,6 +9,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Fixtures that any test may use.
+from tests.support.s3_servers import s3_bucket, s3_credentials, s3_server, seaweedfs, versitygw
+
+__all__ = ["need", "s3_bucket", "s3_credentials", "s3_server", "seaweedfs", "versitygw"]
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 # The cores are shared and no test passes or fails by time, so neither does a property. In CI the examples are

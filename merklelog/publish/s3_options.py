@@ -135,12 +135,12 @@ def parse_s3_url(url: str) -> S3Location:
     if "@" in bucket:
         raise UsageError("target s3://...: it names a user; want credentials where boto3 looks for them")
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise UsageError(f"target {shown}: bucket {ascii(bucket[:_SHOWN])}: want 3 to 63 of a-z 0-9 . -")
+        raise UsageError(f"target {shown}: bucket {bucket[:_SHOWN]!a}: want 3 to 63 of a-z 0-9 . -")
     prefix = prefix.removesuffix("/")
     # Room is left for the longest key that a copy has below its prefix.
     if prefix and (not is_key(prefix) or len(prefix) > 800):
         raise UsageError(
-            f"target {shown}: prefix {ascii(prefix[:_SHOWN])}: want at most 800 of A-Z a-z 0-9 . _ - in "
+            f"target {shown}: prefix {prefix[:_SHOWN]!a}: want at most 800 of A-Z a-z 0-9 . _ = - in "
             "segments between single slashes, none empty and none beginning with a dot"
         )
     return S3Location(bucket, prefix)

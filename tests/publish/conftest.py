@@ -6,12 +6,16 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from merklelog.publish import DirectoryStore, ObjectStore
+from merklelog.publish.memory import MemoryStore
+from merklelog.publish.s3 import S3Store, parse_s3_url
+from tests.support.s3_servers import MakeBucket, S3Server
 
 
 def load(name: str) -> ModuleType:
@@ -50,18 +54,37 @@ def copy(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path / "copy")
 
 
-def directory_store(tmp_path: Path) -> Callable[[], ObjectStore]:
-    return lambda: DirectoryStore(tmp_path / "store")
-
-
-# A new kind of store joins the contract tests here: from a scratch folder to a function that opens one and the
-# same store, empty at first, each time it is called, as another process would.
-STORES = {"directory": directory_store}
+# A new kind of store joins the contract tests here.
+STORES = ("directory", "memory", "seaweedfs", "versitygw")
 
 
 @pytest.fixture(params=STORES)
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], ObjectStore]:
-    return STORES[request.param](tmp_path)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], ObjectStore]]:
+    """A function that opens one and the same store, empty at first, each time as another process would."""
+    if request.param == "directory":
+        yield lambda: DirectoryStore(tmp_path / "store")
+    elif request.param == "memory":
+        store = MemoryStore()
+        yield lambda: store
+    else:
+        with closing_stores(
+            request.getfixturevalue(request.param), request.getfixturevalue("s3_bucket")
+        ) as open_one:
+            yield open_one
+
+
+@contextmanager
+def closing_stores(server: S3Server, s3_bucket: MakeBucket) -> Iterator[Callable[[], ObjectStore]]:
+    """Stores that know nothing of each other over one client, in a bucket with Object Lock."""
+    bucket = s3_bucket(server)
+    with ExitStack() as stack:
+
+        def open_one() -> ObjectStore:
+            store = S3Store(bucket.client, parse_s3_url(bucket.url()), server.options(parallel=8))
+            stack.callback(store.close)
+            return store
+
+        yield open_one
 
 
 @pytest.fixture

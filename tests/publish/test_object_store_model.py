@@ -16,7 +16,7 @@ from merklelog.publish.objects import validate_key, validate_prefix
 
 KEYS = st.sampled_from(["a", "b/a", "b/c", "b.p/1", "c/d/e", "c/d/f"])
 DATA = st.sampled_from([b"", b"1", b"22", bytes(700)])
-SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}"
+SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._=-]{0,254}"
 
 
 class StoreAsDictionary(RuleBasedStateMachine):
@@ -82,7 +82,7 @@ TestStoreAsDictionary = StoreAsDictionary.TestCase
 TestStoreAsDictionary.settings = settings(max_examples=25, stateful_step_count=15)
 
 
-@given(st.one_of(st.text(max_size=30), st.text(alphabet="ab./-_ \\\x00é", max_size=12)))
+@given(st.one_of(st.text(max_size=30), st.text(alphabet="ab./=-_ \\\x00é", max_size=12)))
 def test_a_key_is_segments_between_slashes(text: str) -> None:
     def fits(key: str) -> bool:
         return re.fullmatch(f"{SEGMENT}(/{SEGMENT})*", key) is not None

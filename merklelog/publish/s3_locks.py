@@ -1,0 +1,126 @@
+"""Object Lock: what the bucket does by itself, what each new object asks for, and what it really got."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from merklelog.errors import ConfigError, DamagedError
+from merklelog.publish.objects import ObjectKind
+from merklelog.publish.s3_client import Requests
+from merklelog.publish.s3_options import Lock, Retention
+from merklelog.publish.s3_problems import Kind
+
+# A lock that lapses at once: S3 takes any time to come, clocks and answers are good to a second each.
+SHORTEST: Final = timedelta(seconds=3)
+SAMPLE: Final = 64  # every so many retained objects one is read back, the first one of each run included
+_DAYS_A_YEAR: Final = 365
+_EXPECTED: Final = frozenset((Kind.ABSENT, Kind.REFUSED))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLock:
+    """What a bucket says of its Object Lock: whether it is on, and the default retention, None without one."""
+
+    enabled: bool
+    default: Retention | None
+
+
+def read_bucket_lock(requests: Requests, bucket: str, location: str) -> BucketLock:
+    """Asks the bucket. Raises ConfigError for no such bucket, UnreachableError when it does not tell."""
+    answer = requests.send(
+        lambda: requests.client.get_object_lock_configuration(Bucket=bucket),
+        "GetObjectLockConfiguration",
+        location,
+        _EXPECTED,
+    )
+    if answer.problem is not None:
+        return BucketLock(False, None)
+    found = answer.value.get("ObjectLockConfiguration", {})
+    rule = found.get("Rule", {}).get("DefaultRetention", {})
+    days = rule.get("Days") or rule.get("Years", 0) * _DAYS_A_YEAR
+    default = Retention(rule["Mode"], days) if rule.get("Mode") and days else None
+    return BucketLock(found.get("ObjectLockEnabled") == "Enabled", default)
+
+
+def lock_of(response: dict[str, Any]) -> Lock | None:
+    """What HeadObject or GetObject says that holds a version."""
+    mode = response.get("ObjectLockMode")
+    hold = response.get("ObjectLockLegalHoldStatus") == "ON"
+    if not mode and not hold:
+        return None
+    return Lock(mode or None, response.get("ObjectLockRetainUntilDate") if mode else None, hold)
+
+
+class Locks:
+    """The retention that a store's objects are written with.
+
+    Retained kinds carry what is configured. Under a bucket's default retention every other object carries
+    one too, of seconds: else the default would keep it for years, and it could never be collected.
+    """
+
+    def __init__(self, requests: Requests, bucket: str, location: str, wanted: Retention | None) -> None:
+        self._requests = requests
+        self._bucket = bucket
+        self._location = location
+        self._wanted = wanted
+        self._asking = threading.Lock()
+        self._found: BucketLock | None = None
+        self._counting = threading.Lock()
+        self._retained = 0
+
+    def bucket_lock(self) -> BucketLock:
+        """What the bucket says, asked once. Raises ConfigError when it does not lock what is to be locked."""
+        with self._asking:
+            if self._found is None:
+                found = read_bucket_lock(self._requests, self._bucket, self._location)
+                if self._wanted is not None and not found.enabled:
+                    raise ConfigError(
+                        f"{self._location}: the bucket has no Object Lock, and publish.s3.retention_mode is "
+                        f"{self._wanted.mode}: create a bucket with Object Lock (`merklelog preflight "
+                        "--print-setup` says how), or set the mode to none"
+                    )
+                self._found = found
+            return self._found
+
+    def until(self, kind: ObjectKind) -> tuple[str, datetime] | None:
+        """The mode and end of the lock that a new object of that kind asks for, to a second; None for none."""
+        found = self.bucket_lock()
+        if kind.retain and self._wanted is not None:
+            return self._wanted.mode, self._from_now(timedelta(days=self._wanted.days))
+        if found.default is not None and not kind.retain:
+            return "GOVERNANCE", self._from_now(SHORTEST)
+        return None
+
+    def _from_now(self, span: timedelta) -> datetime:
+        return (self._requests.now() + span).replace(microsecond=0)
+
+    def is_sample(self) -> bool:
+        """Whether the retained object that was just written is one to be read back; counts it."""
+        with self._counting:
+            self._retained += 1
+            return self._retained % SAMPLE == 1
+
+    def check(
+        self, response: dict[str, Any], name: str, asked: tuple[str, datetime], version_id: str
+    ) -> None:
+        """Compares what HeadObject says of a version with what was asked for. Raises DamagedError."""
+        lock = lock_of(response)
+        mode, until = asked
+        if lock is None or lock.mode is None or lock.until is None:
+            raise DamagedError(
+                f"{name}: version {version_id} was to be locked ({mode} until {until:%Y-%m-%dT%H:%M:%SZ}), and "
+                "the store shows no lock on it: either it did not lock it, or this identity lacks "
+                "s3:GetObjectRetention"
+            )
+        if lock.mode != mode or lock.until < until:
+            raise DamagedError(
+                f"{name}: version {version_id} is locked otherwise than asked: got {lock.mode} until "
+                f"{lock.until:%Y-%m-%dT%H:%M:%SZ}, want {mode} until {until:%Y-%m-%dT%H:%M:%SZ}"
+            )
+        if response.get("VersionId", version_id) != version_id:
+            raise DamagedError(
+                f"{name}: the store answered version {response['VersionId']}, want {version_id}"
+            )

@@ -1,0 +1,72 @@
+"""Many writes at a time, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Final
+
+from merklelog.errors import ImmutableError
+from merklelog.publish.objects import NewObject, validate_key
+
+HELD_BYTES: Final = 32 << 20
+_AHEAD: Final = 2  # so many objects wait for each thread
+
+
+class Parallel:
+    """Threads that are kept from call to call; they are started by the first write of more than one object."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def count(self, objects: Iterable[NewObject], write: Callable[[NewObject], bool]) -> int:
+        """How many of `objects` were written, by the count of `write`; raises what a write or `objects` raised.
+
+        When it returns or raises, no write is under way any more. Of several errors an ImmutableError goes first:
+        it is the one that no repetition cures.
+        """
+        pending: dict[Future[bool], int] = {}
+        done_count = held = 0
+        try:
+            for new in objects:
+                validate_key(new.key)
+                while pending and (held >= HELD_BYTES or len(pending) >= self._threads * _AHEAD):
+                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                        held -= pending.pop(future)
+                        done_count += future.result()
+                pending[self._executor().submit(write, new)] = len(new.data)
+                held += len(new.data)
+            for future in list(pending):
+                done_count += future.result()
+                del pending[future]
+            return done_count
+        except BaseException:
+            _raise_worst(pending)
+            raise
+
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="merklelog-s3")
+            return self._pool
+
+    def close(self) -> None:
+        """End the threads; what was asked for goes on to its end."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
+
+
+def _raise_worst(pending: Iterable[Future[bool]]) -> None:
+    """Ends what is not begun, waits for the rest, and raises an ImmutableError among it."""
+    futures = list(pending)
+    for future in futures:
+        future.cancel()
+    for future in wait(futures).done:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, ImmutableError):
+            raise error
