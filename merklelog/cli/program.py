@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "audit": "audit",
     "publish": "copies",
     "backup": "copies",
+    "recover": "recover",
     "token": "token",
     "completion": "completion",
 }
