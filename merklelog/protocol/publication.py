@@ -39,6 +39,11 @@ class TreeHead(NamedTuple):
 EMPTY_TREE: Final = TreeHead(0, EMPTY_ROOT)
 
 
+def size_of(tree: TreeHead | None) -> int:
+    """What trees are compared by; None is before the empty tree."""
+    return -1 if tree is None else tree.size
+
+
 @dataclass(frozen=True, slots=True)
 class EpochHead:
     """What a target's `head` says: in `epoch`, which began at size `start`, the log came to `size` and `root`.
@@ -130,8 +135,7 @@ class TargetState:
     @property
     def tree(self) -> TreeHead:
         """The newest tree it names. That is its head's, but where a copy was made before it was a target."""
-        trees = [tree for tree in (self.head.tree if self.head else None, self.shown) if tree is not None]
-        return max(trees, key=lambda tree: tree.size, default=EMPTY_TREE)
+        return max(self.head.tree if self.head else None, self.shown, key=size_of) or EMPTY_TREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ def plan_start(
     targets: Sequence[TargetState],
     log: TreeHead,
     shown: TreeHead | None,
+    epoch: int,
     root_at: Callable[[int], Hash],
     note_at: Callable[[int], bytes | None],
 ) -> StartPlan:
@@ -153,13 +158,14 @@ def plan_start(
 
     Every tree that a target names must be one that this log had: `root_at(size)` gives the log's root for a
     size up to its own, `note_at` the checkpoint it stored for one. `shown` is what the log showed its own
-    readers last. Raises BehindError when a target has more than the log, ForkError when it has other entries.
+    readers last, `epoch` the newest one it knows of (0: none), so that a target that was emptied does not bring
+    an epoch back. Raises BehindError when a target has more than the log, ForkError when it has other entries.
     """
     for target in targets:
         check_target(target, log, root_at, note_at)
-    newest = [target.tree for target in targets] + ([shown] if shown else [])
-    epochs = [target.head.epoch for target in targets if target.head]
-    return StartPlan(max(epochs, default=0) + 1, max(newest, key=lambda tree: tree.size, default=EMPTY_TREE))
+    known = max([epoch, *(target.head.epoch for target in targets if target.head)])
+    leader = max([shown, *(target.tree for target in targets)], key=size_of) or EMPTY_TREE
+    return StartPlan(known + 1, leader)
 
 
 def check_target(
@@ -194,8 +200,8 @@ def check_target(
 class LostSwap(Enum):
     """What it means that a compare-and-swap of `head` was refused."""
 
-    WON = "an earlier try of ours, which got no answer, had been stored"
-    AGAIN = "what is read is still what was compared with: a late read, or a late write"
+    WON = "it is there: an earlier try of ours, which got no answer, had been stored"
+    AGAIN = "what is read is what was compared with, or older: a late read, or a late write"
     OLDER = "a writer of an earlier epoch came in between"
     FENCED = "a writer of this or a later epoch has it"
 
@@ -209,8 +215,8 @@ def judge_lost_swap(wanted: EpochHead, found: EpochHead | None, *, unchanged: bo
     """
     if found == wanted:
         return LostSwap.WON
-    if unchanged:
-        return LostSwap.AGAIN
+    if unchanged or (found is not None and found.writer == wanted.writer):
+        return LostSwap.AGAIN  # nobody else writes our name, so one of ours is not what refused us
     if found is not None and found.epoch < wanted.epoch:
         return LostSwap.OLDER
     return LostSwap.FENCED

@@ -22,7 +22,7 @@ def collect_partials(store: ObjectStore, old: int | None, size: int) -> int:
     reader that comes too late for a partial one takes the first part of the full one.
     """
     collected = 0
-    for key in store.list_keys(TILES) if old is None else _partials_of(store, old):
+    for key in store.list_keys(TILES) if old is None else partials_at(store, old):
         try:
             tile = parse_path(key)
         except FormatError:
@@ -35,7 +35,8 @@ def collect_partials(store: ObjectStore, old: int | None, size: int) -> int:
     return collected
 
 
-def _partials_of(store: ObjectStore, size: int) -> Iterator[str]:
+def partials_at(store: ObjectStore, size: int) -> Iterator[str]:
+    """The keys of partial tiles and bundles that stand where a tree of that size has partial ones."""
     for level in range(BUNDLE_LEVEL, _LEVELS):
         index = size >> (8 * (max(level, 0) + 1))
         if width_at(level, index, size):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from merklelog.errors import BehindError, ConfigError, NotALogError
+from merklelog.errors import BehindError, ConfigError
 from merklelog.formats.keys import VerifierKey
 from merklelog.publish.collect import collect_partials
 from merklelog.publish.encoding import BundleEncoding, parse_bundle_encoding
@@ -29,17 +29,15 @@ from merklelog.publish.layout import (
     MANIFEST_KIND,
     MARK_KIND,
     UNFINISHED_KEY,
-    bundle_kind,
     checkpoint_key,
-    encode_bundle,
-    tile_kind,
 )
 from merklelog.publish.manifest import MANIFEST_KEY, Manifest, format_manifest
 from merklelog.publish.objects import NewObject, ObjectStore
+from merklelog.publish.slices import object_of, tiles_to_put
 from merklelog.publish.source import TileSource
-from merklelog.publish.stored import StoredTiles, read_manifest
+from merklelog.publish.stored import StoredTiles, copy_encoding
 from merklelog.publish.verified import VerifiedTiles
-from merklelog.tree.tiles import TILE_WIDTH, new_bundles, new_tiles, tile_path
+from merklelog.tree.tiles import TILE_WIDTH
 
 # The stages of a publication, in their order; `step` is called with each name when that stage is done.
 STEPS: Final = (
@@ -127,16 +125,12 @@ def publish_copy(
 
 def _copy_encoding(dest: ObjectStore, asked: BundleEncoding | None) -> tuple[BundleEncoding, bool]:
     """How the copy's bundles are stored, and whether the copy is still to be made."""
-    manifest = read_manifest(dest)
-    if manifest is None:
-        if (other := next(dest.list_keys(), None)) is not None:
-            raise NotALogError(
-                f"{dest.location}: it holds {other} and no {MANIFEST_KEY}: want a copy or an empty place"
-            )
+    there = copy_encoding(dest)
+    if there is None:
         return asked or BundleEncoding.IDENTITY, True
-    if asked not in (None, manifest.bundles):
-        raise ConfigError(f"{dest.location}: its bundles are stored as {manifest.bundles}, asked for {asked}")
-    return manifest.bundles, False
+    if asked not in (None, there):
+        raise ConfigError(f"{dest.location}: its bundles are stored as {there}, asked for {asked}")
+    return there, False
 
 
 class _Publication:
@@ -220,17 +214,11 @@ class _Publication:
 
     def _objects(self, old: int, *, partial: bool) -> Iterator[NewObject]:
         new = self._target.size
-        kind = tile_kind(partial=partial)
-        for bundle in new_bundles(old, new):
-            if (bundle.width < TILE_WIDTH) is partial:
-                data = encode_bundle(self._tiles.bundle(bundle.index), self._encoding)
-                yield NewObject(bundle.path, data, bundle_kind(self._encoding, partial=partial))
-                path = tile_path(0, bundle.index, bundle.width)
-                yield NewObject(path, self._tiles.tile(0, bundle.index), kind)
-                self._progress(min(new, (bundle.index + 1) * TILE_WIDTH) - old, new - old)
-        for tile in new_tiles(old, new):
-            if tile.level and (tile.width < TILE_WIDTH) is partial:
-                yield NewObject(tile.path, self._tiles.tile(tile.level, tile.index), kind)
+        for tile in tiles_to_put(old, new):
+            if (tile.width < TILE_WIDTH) is partial:
+                yield object_of(self._tiles, tile, self._encoding)
+                if tile.level == 0:
+                    self._progress(min(new, (tile.index + 1) * TILE_WIDTH) - old, new - old)
 
     def _show(self, shown: Head | None) -> tuple[int, bool]:
         """Move `checkpoint` to the target, never back: the size it shows then, and whether this moved it."""

@@ -34,6 +34,7 @@ CHECKPOINT_KEY: Final = "checkpoint"
 CHECKPOINTS: Final = "checkpoints/"
 HEAD_KEY: Final = "head"
 STAGING: Final = "staging/"
+PREFLIGHT: Final = "preflight/"
 UNFINISHED_KEY: Final = "unfinished"
 TILES: Final = "tile/"
 

@@ -10,7 +10,7 @@ every object of it stands under its own key. Nothing in it is believed: its tile
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,10 +60,12 @@ class Staging:
         return [parse_path(key) for key in self.objects]
 
 
-def format_staging(origin: str, head: TreeHead, objects: Sequence[tuple[str, int]], payload: bytes) -> bytes:
+def format_staging(
+    origin: str, head: TreeHead, objects: Sequence[tuple[str, int]], payload: Iterable[bytes]
+) -> bytes:
     """The object's bytes; `payload` are the bytes of `objects` (key and length), one after the other."""
     header = msgspec.json.encode(_Header(origin, head.size, head.root.hex(), list(objects)))
-    return b"".join((_FIRST_LINE, header, b"\n", payload))
+    return b"".join((_FIRST_LINE, header, b"\n", *payload))
 
 
 def parse_staging(data: bytes) -> Staging:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from merklelog.errors import DamagedError, FormatError, FormatVersionError, NotFoundError
+from merklelog.errors import DamagedError, FormatError, FormatVersionError, NotALogError, NotFoundError
 from merklelog.formats.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from merklelog.publish.ahead import Wanted
 from merklelog.publish.encoding import GZIP_MAGIC, BundleEncoding, decompress
+from merklelog.publish.layout import PREFLIGHT
 from merklelog.publish.manifest import MANIFEST_KEY, MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from merklelog.publish.objects import ObjectReads, StoredObject
+from merklelog.publish.objects import ObjectReads, ObjectStore, StoredObject
 from merklelog.tree.hashing import HASH_SIZE
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, tile_path
 
@@ -30,6 +33,22 @@ def read_manifest(store: ObjectReads) -> Manifest | None:
         raise FormatVersionError(f"{name}: {error}") from None
     except FormatError as error:
         raise DamagedError(f"{name}: {error}") from error
+
+
+def copy_encoding(store: ObjectStore) -> BundleEncoding | None:
+    """How the copy's bundles are stored; None where there is nothing yet (but probes of a preflight).
+
+    Raises NotALogError for a place that holds something else, and what `read_manifest` raises.
+    """
+    manifest = read_manifest(store)
+    if manifest is None:
+        others = (key for key in store.list_keys() if not key.startswith(PREFLIGHT))
+        if (other := next(others, None)) is not None:
+            raise NotALogError(
+                f"{store.location}: it holds {other} and no {MANIFEST_KEY}: want a copy or an empty place"
+            )
+        return None
+    return manifest.bundles
 
 
 class StoredTiles:
@@ -61,6 +80,12 @@ class StoredTiles:
             return data[: sum(2 + len(entry) for entry in parse_bundle(data, stored_width)[:width])]
         except FormatError as error:
             raise DamagedError(f"{name}: {error}") from error
+
+    def wanted(self, first: int, last: int) -> Iterator[Wanted]:
+        """What reading the full bundles [first, last) with their tiles takes, in that order."""
+        for index in range(first, last):
+            yield Wanted(tile_path(BUNDLE_LEVEL, index), _MAX_STORED_BUNDLE)
+            yield Wanted(tile_path(0, index), TILE_WIDTH * HASH_SIZE)
 
     def _get(self, level: int, index: int, width: int, limit: int) -> tuple[StoredObject, int, str]:
         """The object, the width it is stored at, and its name."""

@@ -1,0 +1,370 @@
+"""The publisher of a log with targets: the steps of `protocol.publication`, done in their order.
+
+One thread calls it. After an error that is not final the next call goes on where it stopped, with the same head
+and the same bytes; what was stored without an answer is recognised. Nothing here waits and nothing repeats by
+itself: when to call again is for the caller.
+
+Final are VerificationError (another writer has the targets, other bytes stand where they never change, the log's
+own tree is damaged) and UsageError (the place is no target, the configuration can not be used): the publisher
+refuses everything after one. Any other error of this project means: call again later.
+
+Several targets are written in the configured order, and the first is the authority: a step is done on all before
+the next one begins, so no target's `head` is ever beside the first's. A target that lags behind the others (it is
+new, or was added) is brought up first, in bounded pieces, with `head` and staging but without checkpoints of its
+own: sizes once passed are never signed again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final
+
+from merklelog.errors import (
+    DamagedError,
+    FencedError,
+    ForkError,
+    LocalError,
+    MerklelogError,
+    StoppedError,
+    UnknownError,
+    UnreachableError,
+    UsageError,
+    VerificationError,
+)
+from merklelog.protocol.publication import (
+    EMPTY_TREE,
+    OF_THE_LOG,
+    Cursor,
+    EpochHead,
+    LostSwap,
+    PublicationStep,
+    StartPlan,
+    StepName,
+    TreeHead,
+    check_target,
+    next_step,
+    plan_start,
+    size_of,
+)
+from merklelog.publish.encoding import BundleEncoding
+from merklelog.publish.heads import verify_head
+from merklelog.publish.objects import NewObject, ObjectStore
+from merklelog.publish.publishing import (
+    Beside,
+    Publication,
+    PublicationReport,
+    PublishedLog,
+    no_step,
+    nobody,
+)
+from merklelog.publish.slices import SLICE_BYTES, Slice, cut_slice, new_objects, next_head
+from merklelog.publish.target_writer import ALL_RULES, Rules, TargetWriter
+from merklelog.publish.verified import VerifiedTiles
+from merklelog.tree.hashing import Hash
+from merklelog.tree.prove import root_hash
+from merklelog.tree.tiles import Tile
+
+_ATTEMPTS: Final = 8
+_GROUP: Final = 512  # objects that are put, and then known to be there, at a time
+
+Step = Callable[[PublicationStep], None]
+
+
+class Publisher:
+    """Publishes one log to its targets, one call of `publish` a publication. Not safe for threads.
+
+    `encoding` chooses how a new target's bundles are stored; one that is there says so itself. `now` gives POSIX
+    seconds. `step` is told each step when it is done, from the caller's thread; what it raises comes through.
+    `limit` bounds what one publication takes, in bytes of tiles and uncompressed bundles (one bundle more, at
+    most): that is also what is held in memory. `rules` is for tests alone.
+    """
+
+    def __init__(
+        self,
+        log: PublishedLog,
+        targets: Sequence[ObjectStore],
+        *,
+        encoding: Callable[[ObjectStore], BundleEncoding],
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000_000,
+        step: Step = no_step,
+        beside: Callable[[ObjectStore], Beside | None] = nobody,
+        limit: int = SLICE_BYTES,
+        rules: Rules = ALL_RULES,
+    ) -> None:
+        if not targets:
+            raise UsageError("publisher: no target")
+        self._log = log
+        self._targets = [TargetWriter(store, encoding, log.verifiers, rules) for store in targets]
+        self._beside = [beside(store) for store in targets]
+        self._now = now
+        self._step = step
+        self._limit = limit
+        self._rules = rules
+        self._writer = secrets.token_hex(16)
+        self._plan: StartPlan | None = None
+        self._taken = 0
+        self._started = False
+        self._leader: TreeHead | None = None
+        self._pending: Publication | None = None
+        self._failure: MerklelogError | None = None
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch of this start; None before it has one on every target."""
+        return self._plan.epoch if self._plan and self._started else None
+
+    # --- a start ------------------------------------------------------------------------------------------------
+
+    def start(self) -> int:
+        """Compare the log with every target, take the next epoch on all, and finish what `head` names.
+
+        Gives the epoch. Raises UnreachableError when a target does not answer: call again, and it goes on with
+        the same epoch. Final: BehindError (this log has less than was published of it), ForkError (other entries,
+        with what is known of both), FencedError (another writer started meanwhile), DamagedError, SignatureError,
+        NotALogError. A lagging target is left to `publish`.
+        """
+        with self._final_errors():
+            if self._plan is None:
+                self._plan = self._compare()
+            while self._taken < len(self._targets):
+                self._take(self._targets[self._taken], self._plan)
+                self._taken += 1
+            if not self._started:
+                self._begin(self._plan)
+            if self._pending is not None and self._lagging() is None:
+                self._run(self._pending)
+            return self._plan.epoch
+
+    def _compare(self) -> StartPlan:
+        log = self._log
+        states = [target.look() for target in self._targets]
+        plan = plan_start(states, log.integrated(), log.shown(), log.epoch(), self._roots(), log.signed)
+        return plan if self._rules.takes_epoch else StartPlan(max(1, plan.epoch - 1), plan.leader)
+
+    def _roots(self) -> Callable[[int], Hash]:
+        newest = self._log.integrated()
+        tiles = VerifiedTiles(self._log.tiles(), newest.size, newest.root)
+        return lambda size: root_hash(size, tiles.read)
+
+    def _take(self, target: TargetWriter, plan: StartPlan) -> None:
+        """Move a target's `head` to the new epoch, at the size and root that it has."""
+        for _ in range(_ATTEMPTS):
+            tree = target.tree
+            lost = target.take(EpochHead(plan.epoch, tree.size, tree.size, tree.root, self._writer))
+            if lost is LostSwap.WON:
+                self._emit(StepName.STARTED, target.location, tree)
+                return
+            # Somebody of an earlier epoch wrote in between: what it is now must hold as well.
+            check_target(target.look(), self._log.integrated(), self._roots(), self._log.signed)
+        raise UnreachableError(f"{target.location}: `head` changed {_ATTEMPTS} times while this log started")
+
+    def _begin(self, plan: StartPlan) -> None:
+        """Every target has the epoch: note it, and what there is to finish."""
+        leader = max([plan.leader, *(target.tree for target in self._targets)], key=size_of)
+        for target in self._targets:
+            target.survey(leader.size)
+        self._log.record_epoch(plan.epoch, leader)
+        self._leader = leader
+        if leader.size:
+            shown = [target.pointer for target in self._targets] + [self._log.shown()]
+            done = all(tree is not None and tree.size >= leader.size for tree in shown)
+            self._pending = Publication(leader, Cursor(StepName.COLLECTED if done else StepName.SIGNED))
+            self._pending.moved = not done
+        self._started = True
+
+    # --- publications -------------------------------------------------------------------------------------------
+
+    def publish(self) -> PublicationReport | None:
+        """Publish what is integrated, or a bounded part of it; None: there is nothing to do.
+
+        Costs no request when there is nothing to do. Raises what the targets and the log raise; see the top of
+        this module for what is final.
+        """
+        with self._final_errors():
+            if not self._started:
+                raise UsageError("publisher: start() has to come first")
+            if (lagging := self._lagging()) is not None:
+                return self._level(lagging)
+            if self._pending is None:
+                self._pending = self._next()
+            if self._pending is None:
+                self._tick()
+                return None
+            return self._run(self._pending)
+
+    def _next(self) -> Publication | None:
+        newest, leader = self._log.integrated(), self._leader
+        if leader is None or newest.size <= leader.size:
+            return None
+        aim = next_head(self._log.tiles(), leader, newest, self._limit)
+        return Publication(aim, Cursor(StepName.STAGED))
+
+    def _run(self, pub: Publication) -> PublicationReport:
+        while pub.cursor is not None:
+            target = self._targets[pub.cursor.target]
+            self._do(pub, pub.cursor.step, target)
+            place = "" if pub.cursor.step in OF_THE_LOG else target.location
+            if pub.cursor.step is not StepName.COLLECTED or pub.uncollected is None:
+                self._emit(pub.cursor.step, place, pub.aim)
+            pub.cursor = next_step(pub.cursor, len(self._targets))
+        self._leader, self._pending = pub.aim, None
+        return self._report(pub)
+
+    def _do(self, pub: Publication, step: StepName, target: TargetWriter) -> None:
+        if step is StepName.STAGED:
+            if not self._rules.signs_after_head:
+                pub.note = self._log.sign(pub.aim)
+            new = self._slice(pub, target)
+            target.stage(new)
+            pub.staged += len(new.staging)
+        elif step is StepName.HEADED:
+            target.move(self._head_at(target, pub.aim))
+        elif step is StepName.SIGNED:
+            pub.note = self._sign(pub.aim)
+        elif step is StepName.PUT:
+            self._put(pub, target)
+        elif step is StepName.FILED:
+            target.file(pub.aim.size, pub.note)
+        elif step is StepName.POINTED:
+            target.point(pub.aim, pub.note, self._check_pointer)
+        elif step is StepName.SHOWN:
+            self._log.record_shown(pub.aim, pub.note)
+        else:
+            self._collect(pub, target)
+
+    def _slice(self, pub: Publication, target: TargetWriter) -> Slice:
+        key = target.floor, target.encoding
+        if key not in pub.slices:
+            pub.slices[key] = cut_slice(self._log.tiles(), self._log.origin, key[0], pub.aim, key[1])
+        return pub.slices[key]
+
+    def _head_at(self, target: TargetWriter, tree: TreeHead) -> EpochHead:
+        start = target.head.start if target.head else tree.size
+        return EpochHead(self._plan.epoch if self._plan else 1, start, tree.size, tree.root, self._writer)
+
+    def _sign(self, aim: TreeHead) -> bytes:
+        """The log's checkpoint; what will be locked for years is judged as any reader would."""
+        note = self._log.sign(aim)
+        head = verify_head(note, self._log.verifiers, f"the log's checkpoint of size {aim.size}")
+        if (head.origin, head.size, head.root) != (self._log.origin, *aim):
+            raise DamagedError(
+                f"the log signed size {head.size} and root {head.root.hex()} of {head.origin}, want size "
+                f"{aim.size} and root {aim.root.hex()} of {self._log.origin}"
+            )
+        return note
+
+    def _put(self, pub: Publication, target: TargetWriter) -> None:
+        """Everything up to the head, in groups, so that an error loses no more than one of them."""
+        beside = self._beside[self._targets.index(target)]
+        if beside is not None and target.pointer is not None and not pub.put:
+            beside.run(self._now(), target.pointer, self._log.tiles())
+        self._put_all(pub, target)
+        if target is self._targets[-1]:
+            pub.slices.clear()
+
+    def _put_all(self, pub: Publication, target: TargetWriter) -> None:
+        objects = islice(self._objects(pub, target), pub.put, None)
+        while group := list(islice(objects, _GROUP)):
+            pub.created += target.put(group)
+            pub.put += len(group)
+        pub.put = 0
+        target.floor = max(target.floor, pub.aim.size)
+
+    def _objects(self, pub: Publication, target: TargetWriter) -> Iterator[tuple[Tile, NewObject]]:
+        """From what was staged; after a start from the log's own tiles, which are the same."""
+        if (known := pub.slices.get((target.floor, target.encoding))) is not None:
+            return known.objects()
+        if target.floor >= pub.aim.size:
+            return iter(())
+        tiles = VerifiedTiles(self._log.tiles(), *pub.aim)
+        return new_objects(tiles, target.floor, pub.aim.size, target.encoding)
+
+    def _check_pointer(self, found: TreeHead, note: bytes) -> None:
+        """Judge a checkpoint that somebody else put: it must be of our history."""
+        newest = self._log.integrated()
+        if found.size > newest.size:
+            raise FencedError(
+                f"a target shows size {found.size}, this log has {newest.size} entries: another process "
+                "publishes this log, so this one stops"
+            )
+        if (root := self._roots()(found.size)) != found.root:
+            raise ForkError(
+                f"a target shows size {found.size} with root {found.root.hex()}, this log has {root.hex()} there",
+                note,
+                self._log.signed(found.size) or b"",
+            )
+
+    def _collect(self, pub: Publication, target: TargetWriter) -> None:
+        """Step 8. Its failure stops no publication: what is left is tried with the next one, and told."""
+        try:
+            pub.collected += target.collect()
+        except (UnknownError, LocalError) as error:
+            pub.uncollected = f"{target.location}: {error}"
+
+    # --- a target that lags, and nothing to publish -------------------------------------------------------------
+
+    def _lagging(self) -> TargetWriter | None:
+        """The first target whose `head` is behind what another one has, or this log has shown."""
+        leader = self._leader
+        behind = (t for t in self._targets if leader and t.head and t.head.size < leader.size)
+        return next(behind, None)
+
+    def _level(self, target: TargetWriter) -> PublicationReport:
+        """Bring a lagging target one bounded piece further, without a checkpoint: staged, `head`, put.
+
+        The last piece is put by the publication that follows, as what any `head` names is.
+        """
+        leader = self._leader or EMPTY_TREE
+        floor = TreeHead(target.floor, self._roots()(target.floor))
+        piece = Publication(next_head(self._log.tiles(), floor, leader, self._limit), None, moved=False)
+        if target.head is None or piece.aim.size > target.head.size:
+            new = self._slice(piece, target)
+            target.stage(new)
+            piece.staged = len(new.staging)
+            self._emit(StepName.STAGED, target.location, piece.aim)
+            target.move(self._head_at(target, piece.aim))
+            self._emit(StepName.HEADED, target.location, piece.aim)
+        if piece.aim != leader:
+            self._put_all(piece, target)
+            self._emit(StepName.PUT, target.location, piece.aim)
+            self._collect(piece, target)
+        return self._report(piece)
+
+    def _tick(self) -> None:
+        """Let those write who have something due though nothing is published, once `head` is known to be ours."""
+        for beside, target in zip(self._beside, self._targets, strict=True):
+            shown, head = target.pointer, target.head
+            if beside and shown and head and beside.due(self._now(), shown.size):
+                target.move(head)
+                beside.run(self._now(), shown, self._log.tiles())
+
+    # --- reports and failures -----------------------------------------------------------------------------------
+
+    def _report(self, pub: Publication) -> PublicationReport:
+        shown = [target.pointer for target in self._targets]
+        least = min(shown, key=size_of) if None not in shown else None
+        backlog = self._log.integrated().size - (least.size if least else 0)
+        epoch = self._plan.epoch if self._plan else 0
+        return PublicationReport(
+            epoch, least, pub.moved, pub.created, pub.staged, pub.collected, backlog, pub.uncollected
+        )
+
+    def _emit(self, name: StepName, target: str, tree: TreeHead) -> None:
+        self._step(PublicationStep(name, target, self._plan.epoch if self._plan else 0, *tree))
+
+    @contextmanager
+    def _final_errors(self) -> Iterator[None]:
+        """Remember an error that is final, and refuse after one."""
+        if self._failure is not None:
+            raise StoppedError(f"the publisher stopped after a failure: {self._failure}") from self._failure
+        try:
+            yield
+        except (VerificationError, UsageError) as error:
+            self._failure = error
+            if isinstance(error, FencedError):
+                self._emit(StepName.FENCED, "", self._leader or EMPTY_TREE)
+            raise

@@ -1,0 +1,107 @@
+"""What a publisher asks of a log, what else may write into a target, and what a publication tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from merklelog.formats.keys import VerifierKey
+from merklelog.protocol.publication import Cursor, PublicationStep, TreeHead
+from merklelog.publish.encoding import BundleEncoding
+from merklelog.publish.objects import ObjectStore
+from merklelog.publish.slices import Slice
+from merklelog.publish.source import TileReads
+
+
+class PublishedLog(Protocol):
+    """What a publisher asks of the log it publishes. Called from the publisher's thread alone."""
+
+    @property
+    def origin(self) -> str:
+        """The log's name."""
+
+    @property
+    def verifiers(self) -> tuple[VerifierKey, ...]:
+        """The keys that its checkpoints are signed with."""
+
+    def integrated(self) -> TreeHead:
+        """The newest durable tree."""
+
+    def tiles(self) -> TileReads:
+        """Its tiles and bundles, at any width that is there up to the integrated size."""
+
+    def epoch(self) -> int:
+        """The newest epoch that `record_epoch` was called with; 0: none."""
+
+    def signed(self, size: int) -> bytes | None:
+        """The checkpoint that is stored for that size."""
+
+    def shown(self) -> TreeHead | None:
+        """What `record_shown` was called with last, in this life of the log or an earlier one."""
+
+    def sign(self, head: TreeHead) -> bytes:
+        """The checkpoint of that tree, signed by every key; stored and synced before it is given.
+
+        What is stored for the size already is given as it is. Raises DamagedError when it is not the log's tree.
+        """
+
+    def record_epoch(self, epoch: int, head: TreeHead) -> None:
+        """Note the epoch, durably: every target has it, and began it with `head` or less."""
+
+    def record_shown(self, head: TreeHead, note: bytes) -> None:
+        """Note what every target shows, durably; readers of the log see it from then on."""
+
+
+class Beside(Protocol):
+    """Somebody who writes more into a target, for example the entries as files for analysts."""
+
+    def due(self, now: int, size: int) -> bool:
+        """Whether `run` has something to do though nothing is published; `size` is what the target shows."""
+
+    def run(self, now: int, shown: TreeHead, tiles: TileReads) -> int:
+        """Write what is due of the entries under `shown`; how many objects. Called again after an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationReport:
+    """What one call of `publish` did.
+
+    `head` is what every target shows now, None when nothing yet; `moved` says whether this call moved it.
+    `created` counts new tiles and bundles, `staged` bytes of staging objects, `collected` objects that went, all
+    over all targets. `backlog` counts integrated entries that are not published. `uncollected` says why
+    superseded objects are still there; the next publication tries them again.
+    """
+
+    epoch: int
+    head: TreeHead | None
+    moved: bool
+    created: int
+    staged: int
+    collected: int
+    backlog: int
+    uncollected: str | None = None
+
+
+@dataclass(slots=True)
+class Publication:
+    """A publication that is under way: its head, the step that comes next, and what it made so far."""
+
+    aim: TreeHead
+    cursor: Cursor | None
+    note: bytes = b""
+    slices: dict[tuple[int, BundleEncoding], Slice] = field(default_factory=dict)
+    put: int = 0  # objects that stand on the target of the cursor
+    moved: bool = True
+    created: int = 0
+    staged: int = 0
+    collected: int = 0
+    uncollected: str | None = None
+
+
+def no_step(_step: PublicationStep) -> None:
+    """The step hook that does nothing."""
+
+
+def nobody(_store: ObjectStore) -> Beside | None:
+    """The `beside` where nothing else is written."""
+    return None

@@ -1,0 +1,286 @@
+"""One publish target as its one writer sees it: what it says, and each step of a publication done on it.
+
+Every method may be called again after it raised: what was stored without an answer is recognised then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from merklelog.errors import (
+    DamagedError,
+    FencedError,
+    ForkError,
+    FormatError,
+    NotFoundError,
+    UnreachableError,
+)
+from merklelog.formats.keys import VerifierKey
+from merklelog.protocol.publication import (
+    EMPTY_TREE,
+    EpochHead,
+    LostSwap,
+    TargetState,
+    TreeHead,
+    is_pointer_behind,
+    judge_lost_swap,
+    size_of,
+)
+from merklelog.publish.collect import partials_at
+from merklelog.publish.encoding import BundleEncoding
+from merklelog.publish.heads import Head, read_copy_head
+from merklelog.publish.layout import (
+    CHECKPOINT_KEY,
+    CHECKPOINT_KIND,
+    CHECKPOINT_OF_SIZE_KIND,
+    HEAD_KEY,
+    HEAD_KIND,
+    MANIFEST_KIND,
+    STAGING,
+    STAGING_KIND,
+    checkpoint_key,
+    parse_staging_key,
+    staging_key,
+)
+from merklelog.publish.manifest import MANIFEST_KEY, Manifest, format_manifest
+from merklelog.publish.objects import NewObject, ObjectStore
+from merklelog.publish.pointer import StoredHead, format_head, read_head
+from merklelog.publish.slices import Slice
+from merklelog.publish.staging import MAX_STAGING_BYTES, parse_staging
+from merklelog.publish.stored import copy_encoding
+from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path, width_at
+
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of the protocol that it can not do without. Tests leave out one at a time, and must notice.
+
+    No configuration reaches these.
+    """
+
+    stages: bool = True  # what is new is staged before `head` names it
+    swaps_head: bool = True  # `head` moves by compare-and-swap only
+    signs_after_head: bool = True  # nothing is signed that `head` does not name
+    keeps_pointer: bool = True  # `checkpoint` never moves to a smaller size
+    takes_epoch: bool = True  # every start takes an epoch of its own
+
+
+ALL_RULES: Final = Rules()
+
+
+class TargetWriter:
+    """One target of one log; not safe for threads.
+
+    `head` is what this writer put into the target's `head` or read there, `pointer` the tree that `checkpoint`
+    shows, and every tile and bundle up to size `floor` stands there under its own key.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        choose: Callable[[ObjectStore], BundleEncoding],
+        verifiers: Sequence[VerifierKey],
+        rules: Rules,
+    ) -> None:
+        self.store = store
+        self.encoding = BundleEncoding.IDENTITY
+        self.head: EpochHead | None = None
+        self.pointer: TreeHead | None = None
+        self.floor = 0
+        self._choose = choose
+        self._verifiers = verifiers
+        self._rules = rules
+        self._is_new = False
+        self._head_version: str | None = None
+        self._head_data = b""
+        self._pointer_version: str | None = None
+        self._pointer_note = b""
+        self._staged: dict[str, int] = {}
+        self._partials: set[Tile] = set()
+
+    @property
+    def location(self) -> str:
+        """How a person names the target."""
+        return self.store.location
+
+    # --- a start ------------------------------------------------------------------------------------------------
+
+    def look(self) -> TargetState:
+        """Read what the target says; changes nothing.
+
+        Raises NotALogError for a place that holds something else, FormatVersionError for one by a newer version,
+        DamagedError and SignatureError for a `head` or `checkpoint` that is damaged or another log's.
+        """
+        there = copy_encoding(self.store)
+        self._is_new = there is None
+        self.encoding = self._choose(self.store) if there is None else there
+        self._read_head()
+        self._read_pointer()
+        self.floor = self.pointer.size if self.pointer else 0
+        return TargetState(self.location, self.head, self.pointer, self._pointer_note or self._head_data)
+
+    @property
+    def tree(self) -> TreeHead:
+        """The newest tree that `head` or `checkpoint` names."""
+        return max(self.head.tree if self.head else None, self.pointer, key=size_of) or EMPTY_TREE
+
+    def take(self, wanted: EpochHead) -> LostSwap:
+        """Try once to move `head` to a new epoch: WON, or what else it may be. Raises FencedError."""
+        if self._is_new:
+            self.store.put_immutable(MANIFEST_KEY, format_manifest(Manifest(self.encoding)), MANIFEST_KIND)
+            self._is_new = False
+        return self._swap(wanted)
+
+    def survey(self, size: int) -> None:
+        """Learn which staging objects and partial tiles earlier writers left, once `head` is ours.
+
+        `size` is that of the head that is finished next. Lists a few prefixes.
+        """
+        for key in self.store.list_keys(STAGING):
+            try:
+                self._staged[key] = parse_staging_key(key)[0]
+            except FormatError:
+                continue  # not of this format, so not ours to delete
+        edges = {size, self.floor, *(self._begin(key) for key, at in self._staged.items() if at == size)}
+        for edge in edges:
+            self._partials.update(map(parse_path, partials_at(self.store, edge)))
+
+    def _begin(self, key: str) -> int:
+        """From which size on a staged publication put tiles, rounded down to a bundle; 0 when it does not tell.
+
+        It was killed before it collected, and the partial tiles at that size are those it would have.
+        """
+        try:
+            staged = parse_staging(self.store.get(key, limit=MAX_STAGING_BYTES).data)
+        except (NotFoundError, FormatError, DamagedError):
+            return 0  # it is not locked, so it may be gone or anything; partial tiles left behind harm nobody
+        bundles = (tile.index for tile in staged.tiles() if tile.level == BUNDLE_LEVEL)
+        return min(bundles, default=0) * TILE_WIDTH
+
+    # --- the steps of a publication -----------------------------------------------------------------------------
+
+    def stage(self, new: Slice) -> None:
+        """Step 1: everything new in one object."""
+        key = staging_key(new.head.size, new.head.root)
+        self._staged[key] = new.head.size
+        if self._rules.stages:
+            self.store.put(key, new.staging, STAGING_KIND)
+
+    def move(self, wanted: EpochHead) -> None:
+        """Step 2: `head` moves from what this writer put there to `wanted`. Raises FencedError when it can not."""
+        for _ in range(_ATTEMPTS):
+            lost = self._swap(wanted)
+            if lost is LostSwap.WON:
+                return
+            if lost is LostSwap.OLDER:
+                raise self._fenced(read_head(self.store))
+        raise self._unsettled(HEAD_KEY)
+
+    def put(self, objects: Iterable[tuple[Tile, NewObject]]) -> int:
+        """Step 4: tiles and bundles; how many were new."""
+
+        def noting() -> Iterable[NewObject]:
+            for tile, new in objects:
+                if tile.width < TILE_WIDTH:
+                    self._partials.add(tile)
+                yield new
+
+        return self.store.put_many(noting())
+
+    def file(self, size: int, note: bytes) -> None:
+        """Step 5: the checkpoint under its size."""
+        self.store.put_immutable(checkpoint_key(size), note, CHECKPOINT_OF_SIZE_KIND)
+
+    def point(self, aim: TreeHead, note: bytes, check: Callable[[TreeHead, bytes], None]) -> None:
+        """Step 7: `checkpoint` moves to `aim` unless it shows as much; `check` judges what others put there."""
+        if not self._rules.keeps_pointer:
+            self._pointer_version = self.store.put(CHECKPOINT_KEY, note, CHECKPOINT_KIND)
+            self.pointer = aim
+            return
+        for _ in range(_ATTEMPTS):
+            if not is_pointer_behind(self.pointer, aim):
+                break
+            version = self.store.put_if_version(CHECKPOINT_KEY, note, self._pointer_version, CHECKPOINT_KIND)
+            if version is not None:
+                self.pointer, self._pointer_version, self._pointer_note = aim, version, note
+                return
+            if (found := self._read_pointer()) is not None:
+                check(TreeHead(found.size, found.root), found.note)
+        else:
+            raise self._unsettled(CHECKPOINT_KEY)
+        if self.pointer is not None and self.pointer.size == aim.size and self.pointer.root != aim.root:
+            raise ForkError(
+                f"{self.location}/{CHECKPOINT_KEY}: two roots for size {aim.size}: {self.pointer.root.hex()} is "
+                f"there, and this log has {aim.root.hex()}",
+                self._pointer_note,
+                note,
+            )
+
+    def collect(self) -> int:
+        """Step 8: what nobody needs once everything up to `floor` is there; how many objects went.
+
+        Staging objects of sizes up to `floor`, whoever left them: `head` came to `floor`, and never goes back.
+        Partial tiles whose full ones are there, and older versions of what is replaced. One request on S3.
+        """
+        full = [tile for tile in self._partials if width_at(tile.level, tile.index, self.floor) == TILE_WIDTH]
+        staged = [key for key, size in self._staged.items() if size <= self.floor]
+        keys = [*staged, *(tile.path for tile in full)]
+        if keys:
+            self.store.delete_many(keys, superseded=(HEAD_KEY, CHECKPOINT_KEY))
+        for key in staged:
+            del self._staged[key]
+        self._partials.difference_update(full)
+        return len(keys)
+
+    # --- what is there ------------------------------------------------------------------------------------------
+
+    def _swap(self, wanted: EpochHead) -> LostSwap:
+        data = format_head(wanted)
+        version: str | None
+        if self._rules.swaps_head:
+            version = self.store.put_if_version(HEAD_KEY, data, self._head_version, HEAD_KIND)
+        else:
+            version = self.store.put(HEAD_KEY, data, HEAD_KIND)
+        lost = LostSwap.WON
+        if version is None:
+            found = read_head(self.store)
+            unchanged = (found.version if found else None) == self._head_version
+            lost = judge_lost_swap(wanted, found.head if found else None, unchanged=unchanged)
+            if lost is LostSwap.FENCED:
+                raise self._fenced(found)
+            version = found.version if found else None
+        if lost is LostSwap.WON:
+            self.head, self._head_version, self._head_data = wanted, version, data
+        return lost
+
+    def _read_head(self) -> None:
+        found = read_head(self.store)
+        self.head = found.head if found else None
+        self._head_version = found.version if found else None
+        self._head_data = found.data if found else b""
+
+    def _read_pointer(self) -> Head | None:
+        found = read_copy_head(self.store, self._verifiers)
+        self.pointer = TreeHead(found.size, found.root) if found else None
+        self._pointer_version = found.version if found else None
+        self._pointer_note = found.note if found else b""
+        return found
+
+    def _fenced(self, found: StoredHead | None) -> FencedError:
+        there = f"epoch {found.head.epoch}, size {found.head.size}" if found else "nothing"
+        ours = f"epoch {self.head.epoch}, size {self.head.size}" if self.head else "nothing"
+        return FencedError(
+            f"{self.location}/{HEAD_KEY}: it holds {there}, and this writer knew {ours} there: another process "
+            "publishes this log (a copy of its disk, or a recovered log?), so this one stops; what it had not "
+            "published is in its own database only"
+        )
+
+    def _unsettled(self, key: str) -> UnreachableError:
+        return UnreachableError(
+            f"{self.location}/{key}: {_ATTEMPTS} times it was not replaced though it is what was compared with: "
+            "the store shows an older state than it has"
+        )
