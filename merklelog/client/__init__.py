@@ -14,6 +14,7 @@ producer    many entries a second, in order, each verified; `logging_handler` ma
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from merklelog.client.heads import VerifiedHead
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from merklelog.client.producer_targets import open_producer
     from merklelog.client.remote import AsyncClient, Client
     from merklelog.client.retry import Retry
+
+# Read when grpc is first imported. Its own handlers for forks crash some children of a process with a channel
+# (grpcio 1.83.2: two in six); without them a producer in such a child says that it can not go on.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 __all__ = [
     "Access",
