@@ -150,7 +150,7 @@ class S3Store:
         return self._reads.original(validate_key(key), limit=limit)
 
     def retention_of(self, key: str, version_id: str | None = None) -> Lock | None:
-        """What holds a version (None: the newest); None: nothing does, or this identity may not know."""
+        """What holds a version (None: the newest); None: nothing. Raises NotFoundError, UnreachableError."""
         return self._reads.retention_of(key, version_id)
 
     # --- immutable objects ----------------------------------------------------------------------------------
@@ -174,20 +174,25 @@ class S3Store:
 
     def _is_there(self, key: str, data: bytes, kind: ObjectKind) -> bool:
         """Whether the object is there as wanted. Raises ImmutableError when another one is there."""
-        try:
-            there = self.get(key)
-        except NotFoundError:
-            return False
-        if kind.same(there.data, data):
+        there = self._get_or_none(key)
+        if there is not None and kind.same(there.data, data):
             return True
         original = self.original(key) if kind.retain else None
         if original is not None and kind.same(original[0].data, data):
-            return True  # ours, and somebody put another over it: noted as covered
+            return True  # ours, and somebody put something over it: noted as covered
+        if there is None:
+            return False
         raise ImmutableError(
             f"{self._reads.name(key)}: it must never change, and is there with other bytes: got "
             f"{len(there.data)} bytes with SHA-256 {_digest(there.data).hex()}, want {len(data)} with "
             f"{_digest(data).hex()}"
         )
+
+    def _get_or_none(self, key: str) -> StoredObject | None:
+        try:
+            return self.get(key)
+        except NotFoundError:
+            return None
 
     # --- mutable objects ------------------------------------------------------------------------------------
 
@@ -205,11 +210,8 @@ class S3Store:
         if not answer.doubtful:
             return None
         # An attempt without an answer may be what made the condition fail.
-        try:
-            there = self.get(key)
-        except NotFoundError:
-            return None
-        return there.version if there.data == data else None
+        there = self._get_or_none(key)
+        return there.version if there is not None and there.data == data else None
 
     def put(self, key: str, data: bytes, kind: ObjectKind = PLAIN) -> str:
         """Create or replace the object; gives its version."""
@@ -298,10 +300,13 @@ class S3Store:
             until = None if lock is None else lock[1]
             self._memory.wrote(key, Written(version_id, until), created=created)
         elif lock is not None and self._locks.is_sample():
-            head = self._reads.head(key, version_id)
-            if head.problem is not None:
-                raise DamagedError(f"{name}: version {version_id} was just written and is not there")
-            self._locks.check(head.value, name, lock, version_id)
+            try:
+                found = self._reads.retention_of(key, version_id)
+            except NotFoundError as error:
+                raise DamagedError(
+                    f"{name}: version {version_id} was just written and is not there"
+                ) from error
+            self._locks.check(found, name, lock, version_id)
 
 
 def _digest(data: bytes) -> bytes:

@@ -121,7 +121,8 @@ class Problem:
     """One failed request: what it means, and what may be shown of the answer.
 
     `code` is the service's or the name of what the client could not do; `status` 0 without an answer;
-    `retry_after` in seconds, None when the service did not say; `region` is where the bucket is, if it was said.
+    `retry_after` in seconds, None when the service did not say; `region` is where the bucket is, if it was said;
+    `delete_marker`: what is there is one (not every service says so).
     """
 
     kind: Kind
@@ -131,7 +132,7 @@ class Problem:
     request_id: str = ""
     retry_after: float | None = None
     region: str = ""
-    delete_marker: str = ""
+    delete_marker: bool = False
     detail: str = ""
 
     @property
@@ -157,9 +158,7 @@ def problem_of_answer(response: dict[str, Any], operation: str) -> Problem:
         request_id=safe(str(metadata.get("RequestId") or headers.get("x-amz-request-id", ""))),
         retry_after=_seconds(headers.get("retry-after", "")),
         region=safe(headers.get("x-amz-bucket-region", "")),
-        delete_marker=headers.get("x-amz-version-id", "")
-        if headers.get("x-amz-delete-marker") == "true"
-        else "",
+        delete_marker=headers.get("x-amz-delete-marker") == "true",
     )
 
 

@@ -17,7 +17,7 @@ from merklelog.publish.objects import (
     validate_prefix,
 )
 from merklelog.publish.s3_client import Answer, Requests
-from merklelog.publish.s3_locks import lock_of
+from merklelog.publish.s3_locks import lock_of, read_lock
 from merklelog.publish.s3_options import Lock, ObjectVersion
 from merklelog.publish.s3_problems import Kind
 from merklelog.publish.s3_versions import list_versions
@@ -136,15 +136,19 @@ class S3Reads:
         return None
 
     def retention_of(self, key: str, version_id: str | None = None) -> Lock | None:
-        """What holds a version (None: the newest); None: nothing does. Raises NotFoundError.
+        """What holds a version (None: the newest); None: nothing does.
 
-        A store hides locks from who lacks s3:GetObjectRetention and s3:GetObjectLegalHold: then None, too.
+        Raises NotFoundError for what is not there, UnreachableError for who may not know.
         """
         answer = self.head(validate_key(key), version_id)
         if answer.problem is not None:
-            which = "object" if version_id is None else f"version {version_id}"
-            raise NotFoundError(f"{self.name(key)}: there is no such {which}")
-        return lock_of(answer.value)
+            missing = "object" if version_id is None else f"version {version_id}"
+            raise NotFoundError(f"{self.name(key)}: there is no such {missing}")
+        # A service tells nothing here to who may not know, and some tell nothing of older versions.
+        which = {} if version_id is None else {"VersionId": version_id}
+        return lock_of(answer.value) or read_lock(
+            self._requests, self.name(key), Bucket=self._bucket, Key=self._root + key, **which
+        )
 
     # --- listings -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from merklelog.publish.s3_client import Requests
@@ -121,7 +121,7 @@ def _page(page: dict[str, Any], cut: int) -> Iterator[ObjectVersion]:
                 each.get("VersionId") or NO_VERSION,
                 bool(each.get("IsLatest")),
                 is_marker,
-                each["LastModified"],
+                each["LastModified"].astimezone(UTC),
                 each.get("Size", 0),
             )
 
