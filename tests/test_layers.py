@@ -49,6 +49,8 @@ ALWAYS_THERE = {"errors", "tree", "formats", "protocol", "store", "log", "merkle
 # Where a package from outside may be imported: a room, or one module of it.
 THIRD_PARTY = {
     "blake3": {"store", "publish", "log"},
+    "boto3": {"publish"},
+    "botocore": {"publish"},
     "click": {"cli"},
     "cryptography": {"formats.algorithms", "servers.peer", "servers.tls"},
     "google": {"v1", "client", "servers"},
@@ -67,6 +69,7 @@ THIRD_PARTY = {
 }
 # The packages that an import comes from, where they have another name.
 PACKAGES = {
+    "botocore": ("boto3",),  # boto3 pins its own
     "google": ("protobuf", "googleapis-common-protos"),
     "grpc": ("grpcio",),
     "grpc_health": ("grpcio-health-checking",),

@@ -15,9 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = {
     "requirements.txt": (),
     "requirements-build.txt": ("--only-build-deps", "--build-deps-for", "wheel"),
-    "requirements-serve.txt": ("--extra", "serve", "--extra", "traces", "-c", "requirements.txt"),
+    "requirements-serve.txt": (
+        *("--extra", "serve", "--extra", "s3", "--extra", "traces"),
+        *("-c", "requirements.txt"),
+    ),
     "requirements-dev.txt": (
-        *("--extra", "serve", "--extra", "traces", "--extra", "dev"),
+        *("--extra", "serve", "--extra", "s3", "--extra", "traces", "--extra", "dev"),
         *("-c", "requirements-serve.txt", "-c", "requirements-build.txt"),
     ),
 }
