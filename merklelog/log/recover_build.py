@@ -29,6 +29,7 @@ from merklelog.tree import (
     TILE_WIDTH,
     EdgePiece,
     Frontier,
+    FullTile,
     Growth,
     Hash,
     Tile,
@@ -45,7 +46,7 @@ COMMIT_BUNDLES: Final = 64
 COMMIT_BYTES: Final = 8 << 20
 _REMARKS: Final = 20
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 
 
 class Rebuild:
@@ -120,7 +121,7 @@ class Rebuild:
         while upcoming < len(self._sizes) and self._sizes[upcoming] <= end:
             stops.append(self._sizes[upcoming])
             upcoming += 1
-        full = []
+        full = list[FullTile]()
         for before, after in pairwise(dict.fromkeys([*stops, end])):
             full += self._frontier.extend(leaves[before - start : after - start]).full
             self._take_checkpoints()
