@@ -148,8 +148,12 @@ class FencedError(VerificationError):
 class LostError(VerificationError):
     """A receipt of an epoch that is over, whose entry is not in the tree: a disk was lost before it was published.
 
-    No fork: the log never called it a checkpoint. Send the entry again.
+    No fork: the log never called it a checkpoint. Send the entry again. `note` is the receipt.
     """
+
+    def __init__(self, message: str, note: bytes = b"") -> None:
+        super().__init__(message)
+        self.note = note
 
 
 class DamagedError(VerificationError):

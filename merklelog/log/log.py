@@ -11,7 +11,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merklelog.errors import ClosedError, DamagedError, EntryError, MerklelogError, StoppedError
+from merklelog.errors import (
+    ClosedError,
+    DamagedError,
+    MerklelogError,
+    StoppedError,
+)
+from merklelog.protocol.commit import Commit
 from merklelog.store import Store
 from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex, TreeSize
 
@@ -19,17 +25,21 @@ from .config import LogConfig
 from .create import LogInfo
 from .directory import INDEX, WriterLock
 from .head import Head, Signers
+from .late import LateProofs
 from .planner import Known
-from .reader import LogReader, open_reader
+from .reader import LogReader
 from .receipt import BatchReceipt, Receipt
-from .request import Request, check_identity, many, one, scoped_key
+from .request import Request, Requests, Settled, batch, single
 from .sequencer import Sequencer
+from .waiting import Publication, Unpublished
 from .world import Limits, World
 
 if TYPE_CHECKING:
     from .identities import Identities
+    from .publishing import PublishStatus
+    from .publishing_targets import Targets
 
-Settled = Receipt | BatchReceipt
+PUBLISH_SECONDS = 10.0  # how long a log that is being closed publishes
 _OPEN: weakref.WeakSet[Log] = weakref.WeakSet()
 
 
@@ -37,15 +47,17 @@ class Log(LogReader):
     """A log open for appending: the one writer of its directory.
 
     Appends may come from any number of threads and event loops; each returns when its entry is fsynced and under
-    a signed checkpoint. Entries of one batch are contiguous and all or none; index order is the order in which
-    appends were called.
+    a signed note: a checkpoint, or of a log with publish targets a receipt, which becomes a checkpoint when the
+    entry is published (`wait_published`). Reads show what is published. Entries of one batch are contiguous and
+    all or none; index order is the order in which appends were called.
 
     Every append takes `identity`, 32 bytes by which the entry is told apart where the log dedupes (default: its
     leaf hash), and `idempotency_key`, 1 to 128 bytes that belong to `submitter`: the same key and bytes again
     give the same index, other bytes ConflictError.
 
-    Appends raise EntryError, ConflictError, OverloadedError, StorageFullError (then nothing of them was stored),
-    StoppedError (then they may have been stored), ClosedError.
+    Appends raise EntryError, ConflictError, OverloadedError, StorageFullError, UnavailableError while the log has
+    not heard from its publish targets (then nothing of them was stored), StoppedError (then they may have been
+    stored), ClosedError.
     """
 
     def __init__(
@@ -59,8 +71,12 @@ class Log(LogReader):
         signers: Signers,
         lock: WriterLock,
         world: World,
+        *,
+        published: Head | None = None,
+        targets: Targets | None = None,
     ) -> None:
-        super().__init__(path, config, info, store, head)
+        """`published` is the head that readers see, where it is not `head`. A log with targets has to `begin`."""
+        super().__init__(path, config, info, store, head, published)
         self._lock = lock
         self._store = store
         self._frontier = frontier
@@ -81,19 +97,35 @@ class Log(LogReader):
             store,
             frontier,
             head,
-            signers,
+            signers if targets is None else None,
             known,
             self._identities.add if self._identities else None,
-            _LateProofs(self),
+            LateProofs(self),
             Limits(config.max_pending_bytes, config.min_free_bytes, config.idempotency_days),
             world,
         )
+        self._requests = Requests(dedupes=config.dedupe)
         self._process = os.getpid()
+        self._targets = targets
+        self._publication: Publication = Unpublished(self._sequencer)
+        if targets is not None:
+            self._publication = targets.publishing(self, store, self._sequencer, signers, self._shown, world)
         _OPEN.add(self)
 
     @property
-    def _head(self) -> Head:
+    def integrated(self) -> Head:
+        """See LogReader."""
         return self._sequencer.head
+
+    @property
+    def published(self) -> Head:
+        """See LogReader."""
+        return self._publication.head
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that this writer has begun at its publish targets; None while it has none."""
+        return self._publication.epoch
 
     def _leaf(self, index: int) -> Hash:
         at = HASH_SIZE * (index % TILE_WIDTH)
@@ -118,9 +150,9 @@ class Log(LogReader):
         idempotency_key: bytes | str | None = None,
         submitter: str = "",
     ) -> Receipt:
-        """Append one entry (at most 65,535 bytes) and wait until it is durable and under a signed checkpoint."""
-        request = self._one(entry, identity, idempotency_key, submitter)
-        return _single(self._wait(request))
+        """Append one entry (at most 65,535 bytes) and wait until it is durable and under a signed note."""
+        request = self._requests.one(entry, identity, idempotency_key, submitter)
+        return single(self._wait(request))
 
     def append_batch(
         self,
@@ -132,8 +164,8 @@ class Log(LogReader):
         submitter: str = "",
     ) -> BatchReceipt:
         """Append entries together: all or none, contiguous, in order. A key is for the batch or for each entry."""
-        request = self._many(entries, identities, idempotency_key, idempotency_keys, submitter)
-        return _batch(self._wait(request))
+        request = self._requests.many(entries, identities, idempotency_key, idempotency_keys, submitter)
+        return batch(self._wait(request))
 
     def submit(
         self,
@@ -144,7 +176,7 @@ class Log(LogReader):
         submitter: str = "",
     ) -> Future[Receipt]:
         """`append` without waiting: a future. Its callbacks run in the log's own thread and must be short."""
-        request = self._one(entry, identity, idempotency_key, submitter)
+        request = self._requests.one(entry, identity, idempotency_key, submitter)
         future: Future[Receipt] = Future()
         self._send(request, future)
         return future
@@ -159,7 +191,7 @@ class Log(LogReader):
         submitter: str = "",
     ) -> Future[BatchReceipt]:
         """`append_batch` without waiting: a future."""
-        request = self._many(entries, identities, idempotency_key, idempotency_keys, submitter)
+        request = self._requests.many(entries, identities, idempotency_key, idempotency_keys, submitter)
         future: Future[BatchReceipt] = Future()
         self._send(request, future)
         return future
@@ -173,8 +205,8 @@ class Log(LogReader):
         submitter: str = "",
     ) -> Receipt:
         """`append` for asyncio. A cancelled call may still have stored its entry."""
-        request = self._one(entry, identity, idempotency_key, submitter)
-        return _single(await self._ask(request))
+        request = self._requests.one(entry, identity, idempotency_key, submitter)
+        return single(await self._ask(request))
 
     async def append_batch_async(
         self,
@@ -186,45 +218,8 @@ class Log(LogReader):
         submitter: str = "",
     ) -> BatchReceipt:
         """`append_batch` for asyncio."""
-        request = self._many(entries, identities, idempotency_key, idempotency_keys, submitter)
-        return _batch(await self._ask(request))
-
-    def _one(self, entry: bytes, identity: bytes | None, key: bytes | str | None, submitter: str) -> Request:
-        request = one(entry)
-        if identity is not None:
-            request.identities = self._identities_of([identity], 1)
-        if key is not None:
-            request.key = scoped_key(key, submitter)
-        return request
-
-    def _many(
-        self,
-        entries: Sequence[bytes],
-        identities: Sequence[bytes | None] | None,
-        key: bytes | str | None,
-        keys: Sequence[bytes | str | None] | None,
-        submitter: str,
-    ) -> Request:
-        request = many(entries)
-        count = len(request.entries)
-        if identities is not None:
-            request.identities = self._identities_of(identities, count)
-        if key is not None and keys is not None:
-            raise EntryError("a batch has one idempotency key or one for each entry, not both")
-        if key is not None:
-            request.key = scoped_key(key, submitter)
-        if keys is not None:
-            if len(keys) != count:
-                raise EntryError(f"{len(keys)} idempotency keys for {count} entries")
-            request.keys = [None if each is None else scoped_key(each, submitter) for each in keys]
-        return request
-
-    def _identities_of(self, identities: Sequence[bytes | None], count: int) -> list[bytes | None]:
-        if not self.config.dedupe:
-            raise EntryError("an identity was given, but this log does not dedupe (log.dedupe = false)")
-        if len(identities) != count:
-            raise EntryError(f"{len(identities)} identities for {count} entries")
-        return [check_identity(identity, i) for i, identity in enumerate(identities)]
+        request = self._requests.many(entries, identities, idempotency_key, idempotency_keys, submitter)
+        return batch(await self._ask(request))
 
     def _wait(self, request: Request) -> Settled:
         request.block()
@@ -261,12 +256,51 @@ class Log(LogReader):
         return Hash(hashes[HASH_SIZE * at : HASH_SIZE * (at + 1)])
 
     def listen(self, listener: Callable[[TreeSize], None]) -> Callable[[], None]:
-        """Call `listener` with the size of each new durable checkpoint; gives the function that ends it.
+        """Call `listener` with the size of each new checkpoint that is shown; gives the function that ends it.
 
-        It is called from the log's own thread before the appends of that commit return: it must be quick and
-        must not raise.
+        It is called from the log's own threads (without publish targets, before the appends of that commit
+        return): it must be quick and must not raise.
         """
+        return self._publication.listen(lambda head: listener(head.size))
+
+    def listen_integrated(self, listener: Callable[[TreeSize], None]) -> Callable[[], None]:
+        """`listen` for the size of each new durable head, published or not."""
         return self._sequencer.listen(lambda head: listener(head.size))
+
+    # --- publication -------------------------------------------------------------------------------------------
+
+    def begin(self, wait: float | None) -> None:
+        """Ask the publish targets, and wait so long until appends are let in; None does not wait. For open_log."""
+        self._publication.begin(wait)
+
+    @property
+    def starting(self) -> bool:
+        """Whether appends are refused because a publish target has not answered yet; `publishing` says which."""
+        return self._publication.is_starting
+
+    @property
+    def publishing(self) -> PublishStatus | None:
+        """How the publication stands; None for a log without publish targets."""
+        return self._publication.status
+
+    def publish_now(self) -> Future[Head]:
+        """Publish what is integrated, at once; a future of the published head that has it.
+
+        Raises UsageError for a log without publish targets.
+        """
+        return self._publication.publish_now()
+
+    def wait_published(self, size: int) -> Future[Head]:
+        """A future of the first head with at least `size` entries that readers see: those entries are published.
+
+        Of a log without publish targets, the first durable head. Fails with StoppedError when the log stops
+        before, ClosedError when it is closed. A future that is cancelled is let go of.
+        """
+        return self._publication.wait(size)
+
+    async def wait_published_async(self, size: int) -> Head:
+        """`wait_published` for asyncio; may be cancelled."""
+        return await asyncio.wrap_future(self.wait_published(size))
 
     def refresh(self) -> None:
         """Nothing to do: the writer sees its own commits."""
@@ -289,17 +323,23 @@ class Log(LogReader):
         """Whether a failure stopped this log; appends raise StoppedError until it is opened again."""
         return self.failure is not None
 
-    def close(self) -> None:
+    def close(self, *, publish_seconds: float = PUBLISH_SECONDS) -> None:
         """Commit what waits, store the last checkpoint, and let the next writer in; safe to call twice.
 
-        Raises StoppedError when a failure had stopped the log, after everything was let go of.
+        A log with publish targets publishes what is not published yet, for at most so many seconds; what is left
+        then is published when it is opened again. Raises StoppedError when a failure had stopped the log, after
+        everything was let go of.
         """
         if self._closed:
             return
         self._closed = True
         _OPEN.discard(self)
         try:
+            if self._targets is not None:
+                self._drain()
+                self._publication.close(publish_seconds)
             self._sequencer.close()
+            self._publication.end(ClosedError("the log was closed before that was published"))
             if self._identities is not None:
                 self._identities.close()
             if not self.stopped:
@@ -309,6 +349,15 @@ class Log(LogReader):
         if self.stopped:
             raise StoppedError(f"{self.path}: the log had stopped: {self._sequencer.failure}")
 
+    def _drain(self) -> None:
+        """Take no more appends, and wait until all that were taken are durable."""
+        self._sequencer.refuse()
+        while self.pending[1]:
+            try:
+                self._sequencer.write(Commit).result()
+            except (StoppedError, ClosedError):
+                return
+
     def _let_go(self) -> None:
         try:
             self._store.close()
@@ -317,6 +366,8 @@ class Log(LogReader):
                 raise
         finally:
             self._lock.release()
+            if self._targets is not None:
+                self._targets.close()
 
     def __exit__(self, *exc: object) -> None:
         try:
@@ -326,33 +377,6 @@ class Log(LogReader):
                 raise
 
 
-class _LateProofs:
-    """Proofs for receipts, also when the log was closed meanwhile."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def inclusion_proof(self, index: int, size: int | None = None) -> list[Hash]:
-        """See LogReader.inclusion_proof."""
-        try:
-            return self._log.inclusion_proof(index, size)
-        except ClosedError:
-            with open_reader(self._log.path) as reader:
-                return reader.inclusion_proof(index, size)
-
-
-def _single(settled: Settled) -> Receipt:
-    if not isinstance(settled, Receipt):
-        raise TypeError("a single append was settled as a batch")
-    return settled
-
-
-def _batch(settled: Settled) -> BatchReceipt:
-    if not isinstance(settled, BatchReceipt):
-        raise TypeError("a batch was settled as a single append")
-    return settled
-
-
 @atexit.register
 def _close_all() -> None:
     """Programs that forget to close still get their last checkpoint stored and their files flushed."""
@@ -360,7 +384,7 @@ def _close_all() -> None:
         if log._process != os.getpid():
             continue  # a fork's copy: it has none of the threads, and the database is its parent's
         try:
-            log.close()
+            log.close(publish_seconds=0.0)  # threads can not be started any more, and the next open goes on
         except StoppedError:
             continue  # its appends were told; an exit has nobody else to tell
 

@@ -9,21 +9,31 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from merklelog.errors import DamagedError, KeyFileError, NotALogError
+import msgspec
+
+from merklelog.errors import DamagedError, KeyFileError, MerklelogError, NotALogError, StoppedError
+from merklelog.formats import format_vkey
+from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.store import RocksStore
 from merklelog.store.problems import os_problem
 
 from .acknowledged import Acknowledged, check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
-from .create import LogInfo, load_signers, read_info
+from .create import RECEIPT_FILE, LogInfo, load_signers, read_info, with_receipt_key
 from .directory import DATABASE, INDEX, WriterLock, check_directory, check_stored_format
-from .head import Signers, read_head
+from .head import Head, Signers, read_head, read_published
 from .log import Log
 from .observer import Observer
 from .world import World, unseen
+
+if TYPE_CHECKING:
+    from merklelog.protocol.publication import PublicationStep
+
+    from .publishing_targets import Targets
 
 
 def open_log(
@@ -31,33 +41,69 @@ def open_log(
     *,
     observer: Callable[[str], Observer] | None = None,
     step: Callable[[str], None] | None = None,
+    wait: float | None = 60.0,
+    publication_step: Callable[[PublicationStep], None] | None = None,
 ) -> Log:
     """Open a log's data directory for appending; use as a context manager, or call `close`.
 
     The stored tree is checked against the newest signed checkpoint, and that against what was acknowledged,
     before anything is appended. `observer` makes, from the log's origin, who hears of its commits. `step` is
-    called with the name of each step of a commit; it is for tests.
+    called with the name of each step of a commit, `publication_step` with each of a publication; they are for
+    tests.
+
+    A log with publish targets is compared with them first, for at most `wait` seconds. When they have not answered
+    by then (or at once, with None) the log is open for reading, `starting` is True, and appends raise
+    UnavailableError until they have.
 
     Raises NotALogError, FormatVersionError, ConfigError, KeyFileError, LockedError (naming the process that has
-    it), DamagedError, StorageError; then nothing was changed.
+    it), DamagedError, StorageError; then nothing was changed. Within `wait`, too: BehindError and ForkError for a
+    target that has more than this log or another history, FencedError when another process began at the target.
     """
     directory = Path(path).absolute()
     check_directory(directory)
     config = load_config(directory)
     signers = load_signers(config.keys_path(directory), config.origin)
+    targets = _targets(config, publication_step)
     lock = WriterLock(directory)
     try:
         _inspect(directory, config, signers)
-        return _open(directory, config, signers, lock, step or _no_step, observer)
+        log = _open(directory, config, signers, lock, step or _no_step, observer, targets)
     except BaseException:
         lock.release()
+        raise
+    if targets is not None:
+        _begin(log, wait)
+    return log
+
+
+def _targets(config: LogConfig, step: Callable[[PublicationStep], None] | None) -> Targets | None:
+    if not config.publish.targets:
+        return None
+    from .publishing_targets import (
+        open_targets,
+    )  # brings the publisher, which a log without targets does without
+
+    return open_targets(config.publish, step or _no_publication_step)
+
+
+def _begin(log: Log, wait: float | None) -> None:
+    try:
+        log.begin(wait)
+        failure = log.failure if wait is not None else None
+        if isinstance(failure, MerklelogError):
+            raise failure
+    except BaseException:
+        with suppress(StoppedError):
+            log.close(publish_seconds=0.0)
         raise
 
 
 def _inspect(directory: Path, config: LogConfig, signers: Signers) -> None:
     with closing(RocksStore.open_beside(directory / DATABASE)) as store:
         info = _check_info(directory, store, config, signers)
-        head, _ = read_head(store, info.origin, info.verifiers(), str(directory))
+        keys = info.keys()
+        head, _ = read_head(store, info.origin, keys.verifiers, str(directory), keys.receipt)
+        read_published(store, head, keys, str(directory))
         store.checkpoint(head.size)  # the one row more that appending begins with
         if config.dedupe or config.lookup:
             from .identities import read_uncovered  # brings numpy
@@ -73,6 +119,7 @@ def _open(
     lock: WriterLock,
     step: Callable[[str], None],
     observer: Callable[[str], Observer] | None,
+    targets: Targets | None,
 ) -> Log:
     acknowledged = Acknowledged(directory)
     committed: Callable[[int, Sequence[bytes]], None] = unseen
@@ -83,14 +130,61 @@ def _open(
     store = RocksStore(directory / DATABASE)
     try:
         info = _check_info(directory, store, config, signers)
-        head, frontier = read_head(store, info.origin, info.verifiers(), str(directory))
+        if targets is not None:
+            info, signers = _with_receipts(store, info, signers, config.keys_path(directory))
+        keys = info.keys()
+        head, frontier = read_head(store, info.origin, keys.verifiers, str(directory), keys.receipt)
         acknowledged.note(head.size)
-        log = Log(directory, config, info, store, head, frontier, signers, lock, world)
+        if targets is None:
+            head = _checkpointed(store, head, signers)
+        shown = read_published(store, head, keys, str(directory))
+        log = Log(
+            directory,
+            config,
+            info,
+            store,
+            head,
+            frontier,
+            signers,
+            lock,
+            world,
+            published=shown,
+            targets=targets,
+        )
     except BaseException:
         store.close()
         raise
-    log.listen(acknowledged.note)
+    log.listen_integrated(acknowledged.note)
     return log
+
+
+def _with_receipts(store: RocksStore, info: LogInfo, signers: Signers, keys: Path) -> tuple[LogInfo, Signers]:
+    """A log whose first publish target was just configured gets its receipt key, and says which it is."""
+    if info.receipt_vkey and signers.receipt is None:
+        raise KeyFileError(
+            f"{keys / RECEIPT_FILE} is missing: a log with publish targets signs its receipts with it. Bring it "
+            f"back from where the other keys are kept"
+        )
+    if signers.receipt is None:
+        signers = with_receipt_key(keys, signers)
+    if signers.receipt is not None and not info.receipt_vkey:
+        info = msgspec.structs.replace(info, receipt_vkey=format_vkey(signers.receipt.verifier))
+        store.put_rows("meta", [(b"log", info.row())])
+        store.sync()
+    return info, signers
+
+
+def _checkpointed(store: RocksStore, head: Head, signers: Signers) -> Head:
+    """The newest head under a checkpoint: a log whose last publish target was taken away has receipts above it.
+
+    Its tree was proven to be that of the receipt, and the published checkpoint before it to be of that tree.
+    """
+    if head.epoch is None:
+        return head
+    note = signers.sign(head.size, head.root, both=True)
+    store.write(Commit(checkpoint=Checkpointed(head.size, note, keep=True)))
+    store.sync()
+    return Head(head.size, head.root, note, head.partials)
 
 
 def _check_info(directory: Path, store: RocksStore, config: LogConfig, signers: Signers) -> LogInfo:
@@ -104,7 +198,11 @@ def _check_info(directory: Path, store: RocksStore, config: LogConfig, signers: 
             f"{directory}: the configuration says log.origin = {config.origin!r}, "
             f"the database is of {info.origin!r}"
         )
-    for known, key in zip(info.verifiers(), (signers.ed25519, signers.mldsa44), strict=True):
+    keys = info.keys()
+    pairs = [*zip(keys.verifiers, (signers.ed25519, signers.mldsa44), strict=True)]
+    if keys.receipt is not None and signers.receipt is not None:
+        pairs.append((keys.receipt, signers.receipt))
+    for known, key in pairs:
         if key.verifier != known:
             raise KeyFileError(
                 f"{config.keys_path(directory)}: a key with ID {key.verifier.key_id.hex()}, "
@@ -126,6 +224,10 @@ def _free_bytes(path: Path) -> Callable[[], int]:
 
 def _no_step(_name: str) -> None:
     """Nothing happens between steps, but in tests."""
+
+
+def _no_publication_step(_step: PublicationStep) -> None:
+    """Nothing happens between steps of a publication, but in tests."""
 
 
 def _both(step: Callable[[str], None], observed: Callable[[str], None]) -> Callable[[str], None]:

@@ -1,6 +1,8 @@
 """Reading a log: what `merklelog.open_reader` gives, and the reading half of `Log`.
 
-All reads are bounded by the newest *durable* signed head, so nothing is shown that a power cut could take back.
+All reads are bounded by the head that readers are shown: the newest *durable* one, so that nothing is shown that a
+power cut could take back; of a log with publish targets what is published, so that nothing is shown that a lost
+disk could. Only proofs reach further, where they are asked for at the size that a receipt names.
 Reads may come from any number of threads.
 """
 
@@ -28,6 +30,7 @@ from merklelog.tree import (
     prove_inclusions,
     prove_leaves,
     prove_range,
+    root_hash,
     width_at,
 )
 
@@ -35,20 +38,35 @@ from .acknowledged import check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import LogInfo, read_info
 from .directory import DATABASE, check_directory, check_stored_format
-from .head import Head, check_size, read_head
+from .head import Head, check_size, read_epoch, read_head, read_published, read_tile
 
 
 class LogReader:
-    """A log as it stood when this was opened, beside its writer or without one. Opens no private key."""
+    """A log as it stood when this was opened, beside its writer or without one. Opens no private key.
 
-    def __init__(self, path: Path, config: LogConfig, info: LogInfo, store: StoreReader, head: Head) -> None:
+    `vkeys` are the keys of its checkpoints, `receipt_vkey` that of its receipts, None in a log that has none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: LogConfig,
+        info: LogInfo,
+        store: StoreReader,
+        head: Head,
+        published: Head | None = None,
+    ) -> None:
         self.path = path
         self.config = config
-        self.vkeys: tuple[VerifierKey, ...] = info.verifiers()
+        keys = info.keys()
+        self.vkeys: tuple[VerifierKey, ...] = keys.verifiers
+        self.receipt_vkey: VerifierKey | None = keys.receipt
         self._info = info
         self._reads: StoreReader = store
-        self._shown = head
+        self._newest = head
+        self._shown = published or head
         self._hashes: TileHashes | None = None
+        self._where = str(path)
 
     @property
     def origin(self) -> str:
@@ -56,19 +74,35 @@ class LogReader:
         return self._info.origin
 
     @property
-    def _head(self) -> Head:
-        """The newest durable head."""
+    def integrated(self) -> Head:
+        """The newest durable head; of a log with publish targets its note is a receipt."""
+        return self._newest
+
+    @property
+    def published(self) -> Head:
+        """The head that readers are shown, a checkpoint; in a log without publish targets the integrated one."""
         return self._shown
 
     @property
     def size(self) -> TreeSize:
-        """Entries under the newest signed checkpoint."""
-        return self._head.size
+        """Entries under the newest checkpoint that is shown."""
+        return self.published.size
 
     @property
     def root(self) -> Hash:
-        """The root hash of the newest signed checkpoint."""
-        return self._head.root
+        """The root hash of the newest checkpoint that is shown."""
+        return self.published.root
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """What an append of this log may wait for, by its configuration: integrated, and published."""
+        return ("integrated", "published") if self.config.publish.targets else ("integrated",)
+
+    @property
+    def epoch(self) -> int | None:
+        """The newest epoch that this log began at its publish targets; None when it never had any."""
+        begun = read_epoch(self._reads, self._where)
+        return None if begun is None else begun.number
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +116,9 @@ class LogReader:
 
     def refresh(self) -> None:
         """See what the writer committed since. Not while another thread reads through this object."""
-        store, _, head = _open_head(self.path, self.origin)
-        old, self._reads, self._shown, self._hashes = self._reads, store, head, None
+        store, _, head, published = _open_head(self.path, self.origin)
+        old, self._reads, self._hashes = self._reads, store, None
+        self._newest, self._shown = head, published
         old.close()
 
     # --- checkpoints -------------------------------------------------------------------------------------------
@@ -94,7 +129,7 @@ class LogReader:
         About one a second is stored. Nothing is ever signed on demand: raises NotFoundError when none is stored
         for that size, RangeError for a size the tree never had.
         """
-        head = self._head
+        head = self.published
         if size is None or size == head.size:
             return head.note
         check_size(size, head)
@@ -105,7 +140,7 @@ class LogReader:
 
     def stored_sizes(self) -> Iterator[TreeSize]:
         """Sizes with a stored checkpoint, largest first; the newest checkpoint's is the first."""
-        head = self._head
+        head = self.published
         yield head.size
         for size in self._reads.stored_sizes():
             if size < head.size:
@@ -144,12 +179,14 @@ class LogReader:
 
     def bundle(self, index: int, width: int = TILE_WIDTH) -> bytes:
         """An entry bundle, uncompressed (c2sp.org/tlog-tiles, "Log entries"). Raises RangeError, DamagedError."""
+        return self._bundle(index, width, self._check_tile("bundle", 0, index, width, self.published))
+
+    def _bundle(self, index: int, width: int, size: int) -> bytes:
         start = index << TILE_HEIGHT
-        self._check_tile("bundle", 0, index, width)
         segments = list(self._reads.segments(start, start + width))
         joined = b"".join(framed for _, framed in segments)
         if segments and segments[0][0] == start and segments[-1][0] < start + width:
-            known = width_at(0, index, self.size)
+            known = width_at(0, index, size)
             if width == TILE_WIDTH or (width == known and self._ends(segments[-1], start + width)):
                 return joined
         return b"".join(LENGTHS[len(entry)] + entry for entry in self._entries(start, start + width))
@@ -170,26 +207,23 @@ class LogReader:
 
         Raises RangeError for what the tree does not have, DamagedError.
         """
-        head = self._check_tile("tile", level, index, width)
-        if index == head.size >> (TILE_HEIGHT * (level + 1)):
-            return head.partials[level][: width * HASH_SIZE]
-        hashes = self._reads.tile(level, index)
-        if hashes is None or len(hashes) != TILE_WIDTH * HASH_SIZE:
-            got = "missing" if hashes is None else f"{len(hashes)} bytes long"
-            raise DamagedError(f"{self.path}: full tile {level}/{index} is {got}")
-        return hashes[: width * HASH_SIZE]
+        self._check_tile("tile", level, index, width, self.published)
+        return read_tile(self._reads, self.integrated, level, index, width, self._where)
 
-    def _check_tile(self, what: str, level: int, index: int, width: int) -> Head:
-        head = self._head
+    def integrated_tiles(self) -> IntegratedTiles:
+        """The tiles and bundles up to the integrated head as it is now: what a publication reads."""
+        return IntegratedTiles(self)
+
+    def _check_tile(self, what: str, level: int, index: int, width: int, head: Head) -> int:
         there = width_at(level, index, head.size) if level >= 0 and index >= 0 else 0
         if not 1 <= width <= there:
             raise RangeError(
                 f"{what} {level}/{index} of width {width}: at size {head.size} it has width {there}"
             )
-        return head
+        return head.size
 
     def _fetch(self, tile: Tile) -> bytes:
-        return self.tile(tile.level, tile.index, tile.width)
+        return read_tile(self._reads, self.integrated, tile.level, tile.index, tile.width, self._where)
 
     def _inner(self, level: int, index: int) -> bytes | None:
         return self._reads.nodes(level, index)
@@ -204,19 +238,19 @@ class LogReader:
 
     def inclusion_proof(self, index: int, size: int | None = None) -> list[Hash]:
         """The inclusion proof of an entry in the tree of `size` (RFC 6962 section 2.1.1). Raises RangeError."""
-        at = check_size(size, self._head)
+        at = check_size(size, self.published, self.integrated)
         return prove_inclusion(index, at, self._hashes_at(at))
 
     def inclusion_proofs(self, indexes: list[int], size: int | None = None) -> list[list[Hash]]:
         """Many inclusion proofs with one pass over the tiles they share. Raises RangeError."""
-        at = check_size(size, self._head)
+        at = check_size(size, self.published, self.integrated)
         return prove_inclusions(indexes, at, self._hashes_at(at))
 
     def leaves_and_proofs(
         self, indexes: list[int], size: int | None = None
     ) -> tuple[list[Hash], list[list[Hash]]]:
         """Leaf hashes and what `inclusion_proofs` gives, out of the same tiles. Raises RangeError."""
-        at = check_size(size, self._head)
+        at = check_size(size, self.published, self.integrated)
         return prove_leaves(indexes, at, self._hashes_at(at))
 
     def range_proof(self, start: int, end: int, size: int | None = None) -> list[Hash]:
@@ -225,12 +259,12 @@ class LogReader:
         It is the hashes left and right of the range, at most 126: with its leaf hashes they make the root. Raises
         RangeError.
         """
-        at = check_size(size, self._head)
+        at = check_size(size, self.published, self.integrated)
         return prove_range(start, end, at, self._hashes_at(at))
 
     def consistency_proof(self, old: int, new: int | None = None) -> list[Hash]:
         """The proof that the tree of `new` extends that of `old` (RFC 6962 section 2.1.2). Raises RangeError."""
-        at = check_size(new, self._head)
+        at = check_size(new, self.published, self.integrated)
         return prove_consistency(old, at, self._hashes_at(at))
 
     def prove(self, index: int, size: int | None = None) -> bytes:
@@ -238,7 +272,7 @@ class LogReader:
 
         Raises RangeError, NotFoundError.
         """
-        head = self._head
+        head = self.published
         at = check_size(size, head)
         # A busy log has a newer head by now, and the note of this one may be nowhere else.
         note = head.note if at == head.size else self.checkpoint(at)
@@ -257,6 +291,30 @@ class LogReader:
                     return LeafIndex((number << TILE_HEIGHT) + at // HASH_SIZE)
                 at = hashes.find(leaf, at + 1)
         return None
+
+
+class IntegratedTiles:
+    """Tiles and bundles of the integrated tree of a log, published or not: what a publisher reads."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        self.head = log.integrated
+
+    def tile(self, level: int, index: int, width: int = TILE_WIDTH) -> bytes:
+        """See LogReader.tile."""
+        self._log._check_tile("tile", level, index, width, self.head)
+        return self._log._fetch(Tile(level, index, width))
+
+    def bundle(self, index: int, width: int = TILE_WIDTH) -> bytes:
+        """See LogReader.bundle."""
+        size = self._log._check_tile("bundle", 0, index, width, self.head)
+        return self._log._bundle(index, width, size)
+
+    def root_at(self, size: int) -> Hash:
+        """The root that the tree had at a size. Raises RangeError, DamagedError."""
+        if not 0 <= size <= self.head.size:
+            raise RangeError(f"size {size}: the tree has {self.head.size} entries")
+        return root_hash(size, TileHashes(size, self._log._fetch, nodes=self._log._inner))
 
 
 def open_rows(path: Path) -> tuple[RocksStore, LogInfo]:
@@ -278,7 +336,7 @@ def open_rows(path: Path) -> tuple[RocksStore, LogInfo]:
     return store, info
 
 
-def _open_head(path: Path, origin: str) -> tuple[RocksStore, LogInfo, Head]:
+def _open_head(path: Path, origin: str) -> tuple[RocksStore, LogInfo, Head, Head]:
     acknowledged = read_acknowledged(path)  # before opening: a writer may go on meanwhile
     store, info = open_rows(path)
     try:
@@ -286,12 +344,14 @@ def _open_head(path: Path, origin: str) -> tuple[RocksStore, LogInfo, Head]:
             raise NotALogError(
                 f"{path}: the configuration says log.origin = {origin!r}, the database is of {info.origin!r}"
             )
-        head, _ = read_head(store, info.origin, info.verifiers(), str(path))
+        keys = info.keys()
+        head, _ = read_head(store, info.origin, keys.verifiers, str(path), keys.receipt)
         check_acknowledged(path, acknowledged, head.size)
+        published = read_published(store, head, keys, str(path))
     except BaseException:
         store.close()
         raise
-    return store, info, head
+    return store, info, head, published
 
 
 def open_reader(path: str | os.PathLike[str]) -> LogReader:
@@ -302,8 +362,8 @@ def open_reader(path: str | os.PathLike[str]) -> LogReader:
     directory = Path(path).absolute()
     check_directory(directory)
     config = load_config(directory)
-    store, info, head = _open_head(directory, config.origin)
-    return LogReader(directory, config, info, store, head)
+    store, info, head, published = _open_head(directory, config.origin)
+    return LogReader(directory, config, info, store, head, published)
 
 
-__all__ = ["LogReader", "open_reader", "open_rows"]
+__all__ = ["IntegratedTiles", "LogReader", "open_reader", "open_rows"]

@@ -16,6 +16,7 @@ from merklelog.errors import EntryError, MerklelogError
 from merklelog.formats import MAX_ENTRY
 from merklelog.tree import Hash
 
+from .head import Head
 from .receipt import BatchReceipt, ProofSource, Receipt
 
 IDENTITY_BYTES = 32
@@ -23,6 +24,15 @@ MAX_KEY_BYTES = 128
 # What one waiting entry costs beside its bytes: the objects that carry it. Counted, so that a flood of tiny
 # entries is bounded like one of large ones.
 OVERHEAD_BYTES = 160
+Settled = Receipt | BatchReceipt
+
+
+class Source(ProofSource, Protocol):
+    """The log an append was for: where its receipt gets proofs, and a checkpoint once the entry is published."""
+
+    def upgrade(self, receipt: Receipt) -> Receipt:
+        """See Receipt.upgrade."""
+        ...
 
 
 class Sink(Protocol):
@@ -46,14 +56,13 @@ class Request:
         "first",
         "future",
         "hashes",
+        "head",
         "identities",
         "indexes",
         "key",
         "keys",
         "loop",
-        "note",
         "single",
-        "size",
         "source",
         "waiter",
     )
@@ -68,24 +77,30 @@ class Request:
         self.first = -1
         self.indexes: list[int] | None = None
         self.hashes: list[Hash] = []
-        self.size = 0
-        self.note = b""
+        self.head: Head | None = None
         self.error: MerklelogError | None = None
-        self.source: ProofSource | None = None
+        self.source: Source | None = None
         self.waiter: object = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.future: Future[Receipt | BatchReceipt] | asyncio.Future[Receipt | BatchReceipt] | None = None
 
     def receipt(self) -> Receipt | BatchReceipt:
         """What the caller gets; only after the commit is durable."""
-        source = self.source
-        if source is None:
+        source, head = self.source, self.head
+        if source is None or head is None:
             raise MerklelogError("an append was settled before it was committed")
         if self.single:
-            index = self.first if self.indexes is None else self.indexes[0]
-            return Receipt(source, index, self.hashes[0], self.size, self.note)
+            index, leaf = self.first if self.indexes is None else self.indexes[0], self.hashes[0]
+            if head.epoch is None:
+                return Receipt(source, index, leaf, head.size, head.note)
+            return Receipt(
+                source, index, leaf, head.size, head.note, epoch=head.epoch, upgrade=source.upgrade
+            )
         indexes = range(self.first, self.first + len(self.hashes)) if self.indexes is None else self.indexes
-        return BatchReceipt(source, indexes, self.hashes, self.size, self.note)
+        upgrade = None if head.epoch is None else source.upgrade
+        return BatchReceipt(
+            source, indexes, self.hashes, head.size, head.note, epoch=head.epoch, upgrade=upgrade
+        )
 
     def settle(self) -> None:
         """Tell the caller, in the thread that the caller's kind of future needs."""
@@ -110,6 +125,20 @@ class Request:
         """Prepare for `wait`."""
         self.waiter = allocate_lock()
         self.waiter.acquire()
+
+
+def single(settled: Settled) -> Receipt:
+    """The receipt of a request for one entry."""
+    if not isinstance(settled, Receipt):
+        raise TypeError("a single append was settled as a batch")
+    return settled
+
+
+def batch(settled: Settled) -> BatchReceipt:
+    """The receipts of a batch."""
+    if not isinstance(settled, BatchReceipt):
+        raise TypeError("a batch was settled as a single append")
+    return settled
 
 
 def _settle_all(requests: list[Request]) -> None:
@@ -149,6 +178,52 @@ def as_bytes(entry: object, position: int) -> bytes:
     if isinstance(entry, bytes | bytearray | memoryview):
         return bytes(entry)
     raise EntryError(f"entry {position} is of type {type(entry).__name__}: an entry is bytes")
+
+
+class Requests:
+    """Makes the requests of one log, checked. Raises EntryError."""
+
+    def __init__(self, *, dedupes: bool) -> None:
+        self._dedupes = dedupes
+
+    def one(self, entry: bytes, identity: bytes | None, key: bytes | str | None, submitter: str) -> Request:
+        """For one entry; see Log.append."""
+        request = one(entry)
+        if identity is not None:
+            request.identities = self._identities([identity], 1)
+        if key is not None:
+            request.key = scoped_key(key, submitter)
+        return request
+
+    def many(
+        self,
+        entries: Sequence[bytes],
+        identities: Sequence[bytes | None] | None,
+        key: bytes | str | None,
+        keys: Sequence[bytes | str | None] | None,
+        submitter: str,
+    ) -> Request:
+        """For a batch; see Log.append_batch."""
+        request = many(entries)
+        count = len(request.entries)
+        if identities is not None:
+            request.identities = self._identities(identities, count)
+        if key is not None and keys is not None:
+            raise EntryError("a batch has one idempotency key or one for each entry, not both")
+        if key is not None:
+            request.key = scoped_key(key, submitter)
+        if keys is not None:
+            if len(keys) != count:
+                raise EntryError(f"{len(keys)} idempotency keys for {count} entries")
+            request.keys = [None if each is None else scoped_key(each, submitter) for each in keys]
+        return request
+
+    def _identities(self, identities: Sequence[bytes | None], count: int) -> list[bytes | None]:
+        if not self._dedupes:
+            raise EntryError("an identity was given, but this log does not dedupe (log.dedupe = false)")
+        if len(identities) != count:
+            raise EntryError(f"{len(identities)} identities for {count} entries")
+        return [check_identity(identity, i) for i, identity in enumerate(identities)]
 
 
 def check_identity(identity: bytes | None, position: int) -> bytes | None:

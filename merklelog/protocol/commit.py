@@ -11,8 +11,8 @@ ENTRIES_A_BUNDLE = 256
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """A checkpoint to store: the signed note, and the size it is for. The newest is always kept;
-    `keep` also files it under its size, where it stays.
+    """The note of the newest head to store (a checkpoint, or the receipt of a log with publish targets), and the
+    size it is for. The newest is always kept; `keep` also files it under its size, where it stays.
     """
 
     size: int
@@ -27,6 +27,9 @@ class Commit:
     `segments` are (index of the first entry, entries framed as in an entry bundle); none crosses a bundle.
     `identities` are (index, 32 bytes) of the entries that came with an identity of their own.
     `remember` are rows for idempotency keys, `forget` the keys of rows whose time is over.
+
+    Of a log with publish targets: `filed` is a checkpoint to file under its size and nowhere else, `published` the
+    checkpoint that readers are shown from now on, `epoch` the row of the epoch that begins.
     """
 
     checkpoint: Checkpointed | None = None
@@ -35,6 +38,9 @@ class Commit:
     identities: tuple[tuple[int, bytes], ...] = ()
     remember: tuple[tuple[bytes, bytes], ...] = ()
     forget: tuple[bytes, ...] = ()
+    filed: tuple[int, bytes] | None = None
+    published: bytes | None = None
+    epoch: bytes | None = None
 
 
 def split_segments(first: int, framed: list[bytes]) -> tuple[tuple[int, bytes], ...]:

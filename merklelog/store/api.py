@@ -30,7 +30,15 @@ class StoreReader(Protocol):
         ...
 
     def newest(self) -> bytes | None:
-        """The newest checkpoint note; None in a store that never saw one."""
+        """The note of the newest head, a checkpoint or a receipt; None in a store that never saw one."""
+        ...
+
+    def published(self) -> bytes | None:
+        """The checkpoint that readers are shown, of a log that has or had publish targets; else None."""
+        ...
+
+    def epoch(self) -> bytes | None:
+        """The row of the newest epoch that this log began; None in one that never had a publish target."""
         ...
 
     def checkpoint(self, size: int) -> bytes | None:

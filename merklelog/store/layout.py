@@ -11,6 +11,8 @@ FAMILIES = ("entries", "tiles", "heads", "meta", "idempotency", "identities")
 
 NODES = 0x40  # set in the level byte of a full tile's inner hashes
 NEWEST = b"newest"
+PUBLISHED = b"published"
+EPOCH = b"epoch"
 KEPT = b"s"  # the last rows of `heads`, so that the newest are found from its end
 EDGE = b"e"
 

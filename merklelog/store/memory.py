@@ -59,6 +59,12 @@ class MemoryStore:
                 self._heads[layout.NEWEST] = commit.checkpoint.note
                 if commit.checkpoint.keep:
                     self._heads[layout.kept_key(commit.checkpoint.size)] = commit.checkpoint.note
+            if commit.filed is not None:
+                self._heads[layout.kept_key(commit.filed[0])] = commit.filed[1]
+            if commit.published is not None:
+                self._heads[layout.PUBLISHED] = commit.published
+            if commit.epoch is not None:
+                self._heads[layout.EPOCH] = commit.epoch
 
     def sync(self) -> None:
         """Count all that is written as durable."""
@@ -74,6 +80,14 @@ class MemoryStore:
     def newest(self) -> bytes | None:
         """See StoreReader.newest."""
         return self._heads.get(layout.NEWEST)
+
+    def published(self) -> bytes | None:
+        """See StoreReader.published."""
+        return self._heads.get(layout.PUBLISHED)
+
+    def epoch(self) -> bytes | None:
+        """See StoreReader.epoch."""
+        return self._heads.get(layout.EPOCH)
 
     def checkpoint(self, size: int) -> bytes | None:
         """See StoreReader.checkpoint."""

@@ -139,6 +139,12 @@ class RocksStore:
             put(layout.NEWEST, commit.checkpoint.note, handles["heads"])
             if commit.checkpoint.keep:
                 put(layout.kept_key(commit.checkpoint.size), commit.checkpoint.note, handles["heads"])
+        if commit.filed is not None:
+            put(layout.kept_key(commit.filed[0]), commit.filed[1], handles["heads"])
+        if commit.published is not None:
+            put(layout.PUBLISHED, commit.published, handles["heads"])
+        if commit.epoch is not None:
+            put(layout.EPOCH, commit.epoch, handles["heads"])
         self._write(batch)
 
     def _put_growth(self, batch: WriteBatch, growth: Growth) -> None:
@@ -199,6 +205,14 @@ class RocksStore:
     def newest(self) -> bytes | None:
         """See StoreReader.newest."""
         return self._get("heads", layout.NEWEST)
+
+    def published(self) -> bytes | None:
+        """See StoreReader.published."""
+        return self._get("heads", layout.PUBLISHED)
+
+    def epoch(self) -> bytes | None:
+        """See StoreReader.epoch."""
+        return self._get("heads", layout.EPOCH)
 
     def checkpoint(self, size: int) -> bytes | None:
         """See StoreReader.checkpoint."""
@@ -286,7 +300,7 @@ class RocksStore:
         return self._scan(family, lambda rows: rows.seek(first), long=True)
 
     def put_rows(self, family: str, rows: list[tuple[bytes, bytes]]) -> None:
-        """Write rows as they are: for a backup being made, never into a log in use."""
+        """Write rows as they are: for a backup being made or a log being opened, never into one in use."""
         batch = WriteBatch(raw_mode=True)
         handle = self._batch_handles[family]
         for key, value in rows:

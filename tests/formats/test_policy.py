@@ -19,7 +19,7 @@ from merklelog.formats.policy import (
     single_log_policy,
 )
 
-ED, COSIGNER, MLDSA = SignatureType
+ED, COSIGNER, MLDSA, _ = SignatureType
 ORIGIN = "example.com/log"
 
 

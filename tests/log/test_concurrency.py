@@ -39,7 +39,7 @@ def entry(index: int) -> bytes:
 @pytest.fixture
 def moving(log: Log, monkeypatch: pytest.MonkeyPatch) -> Log:
     """A log that grows by one entry after each look at its head, over every border of a tile."""
-    look = Log._head.fget  # type: ignore[attr-defined]
+    look = Log.integrated.fget  # type: ignore[attr-defined]
     log.append_batch([entry(i) for i in range(200)])
     moves = threading.local()
 
@@ -51,7 +51,8 @@ def moving(log: Log, monkeypatch: pytest.MonkeyPatch) -> Log:
             moves.now = False
         return head
 
-    monkeypatch.setattr(Log, "_head", property(grow_after))
+    monkeypatch.setattr(Log, "integrated", property(grow_after))
+    monkeypatch.setattr(Log, "published", property(grow_after))
     return log
 
 

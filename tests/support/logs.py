@@ -96,7 +96,8 @@ def open_store(
     """Open a log on any store, as `merklelog.open` does on its own."""
     info = read_info(store)
     assert info is not None
-    head, frontier = read_head(store, info.origin, info.verifiers(), str(directory))
+    keys = info.keys()
+    head, frontier = read_head(store, info.origin, keys.verifiers, str(directory), keys.receipt)
     held = cast(WriterLock, lock or NoLock())
     return Log(directory, settings, info, store, head, frontier, signers, held, world.world())
 
