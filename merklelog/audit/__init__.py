@@ -2,7 +2,9 @@
 
 run        an audit from end to end
 report     what it says
-rows       what it reads: `database` rows or `published` files
+rows       what it reads: `database` rows, `published` objects or what is `served`
+versions   what was put over objects of a bucket; locks reads their locks back
+beside     what stands in a copy beside the tree; `pointers` its two pointers, `staged` a publication under way
 trust      which checkpoint, which keys
 scan       a range of bundles hashed; `hashing` is its inner loop, `worker` and `workers` spread it over processes
 judge      which of two is wrong: a tile or what is below it
@@ -12,7 +14,7 @@ upper      the levels above, and the right edge
 
 from __future__ import annotations
 
-from merklelog.audit.report import MAX_FINDINGS, AuditFinding, AuditReport, FindingKind
+from merklelog.audit.report import MAX_FINDINGS, AuditFinding, AuditReport, FindingKind, LockReport
 from merklelog.audit.run import Progress, audit
 
-__all__ = ["MAX_FINDINGS", "AuditFinding", "AuditReport", "FindingKind", "Progress", "audit"]
+__all__ = ["MAX_FINDINGS", "AuditFinding", "AuditReport", "FindingKind", "LockReport", "Progress", "audit"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
+from types import MappingProxyType
 
 from merklelog.audit.report import FindingKind, Findings
+from merklelog.audit.trust import AuditedHead
 from merklelog.errors import DamagedError, MerklelogError, NotFoundError
 from merklelog.formats import VerifierKey
 from merklelog.log.acknowledged import check_acknowledged, read_acknowledged
@@ -27,6 +29,8 @@ class DatabaseRows:
     Every scan asks for its status, so a damaged block is an error and never a shorter log; the rows behind it are
     read all the same.
     """
+
+    pinned: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, path: Path) -> None:
         self._name = f"{path}/db"
@@ -173,12 +177,13 @@ class DatabaseRows:
         except MerklelogError as error:
             findings.fault(FindingKind.DATABASE, self._name, error, (at, end))
 
-    def check_rest(self, size: int, findings: Findings) -> list[str]:
+    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:
         """See AuditRows.check_rest: nothing behind the signed size, and every other row can be read.
 
-        One commit writes entries, tiles and checkpoint together, so a row behind `size` is none that this log
+        One commit writes entries, tiles and checkpoint together, so a row behind that size is none that this log
         wrote, whatever moment this is.
         """
+        size = head.size
         try:
             check_acknowledged(self._path, self._acknowledged, size)
         except DamagedError as error:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import nlargest
+from itertools import chain
 
+from merklelog.audit.beside import Beside, kept_size, tile_of
 from merklelog.audit.hashing import clear_registers
-from merklelog.audit.report import FindingKind, Findings
-from merklelog.errors import DamagedError, FormatError, MerklelogError, NotALogError, NotFoundError
+from merklelog.audit.heads import HeadReader
+from merklelog.audit.locks import LockedStore, LockReader, merged
+from merklelog.audit.partitions import check_partitions
+from merklelog.audit.report import FindingKind, Findings, LockReport
+from merklelog.audit.trust import AuditedHead
+from merklelog.audit.versions import Looked, look_through
+from merklelog.errors import DamagedError, MerklelogError, NotALogError, NotFoundError
 from merklelog.formats import VerifierKey
 from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.publish import BundleEncoding, ObjectStore
+from merklelog.publish.ahead import ReadAhead
 from merklelog.publish.layout import (
     CHECKPOINT_KEY,
     CHECKPOINTS,
+    STAGING,
     TILES,
     UNFINISHED_KEY,
     checkpoint_key,
@@ -22,31 +31,59 @@ from merklelog.publish.layout import (
 )
 from merklelog.publish.manifest import MANIFEST_KEY
 from merklelog.publish.objects import ObjectReads
+from merklelog.publish.partitions_layout import PARTITIONS
+from merklelog.publish.past import PastReads, VersionedStore
 from merklelog.publish.stored import StoredTiles, read_manifest
-from merklelog.tree import BUNDLE_LEVEL, TILE_HEIGHT, TILE_WIDTH, Tile, parse_path, width_at
-
-_PARTIAL = ".p/"
+from merklelog.publish.verified import VerifiedTiles
+from merklelog.tree import TILE_HEIGHT, TILE_WIDTH, Tile, width_at
 
 
 class PublishedRows:
-    """A published copy, of this project or any tlog-tiles one. Says nothing of whose log it is."""
+    """A published copy, of this project or any tlog-tiles one. Says nothing of whose log it is.
+
+    From a store with versions what was put over is read in its first version; `pinned` are those, found when this
+    is opened (and named in `findings`) or told by who opened the same copy before.
+    """
 
     origin: str | None = None
     keys: tuple[VerifierKey, ...] = ()
 
-    def __init__(self, store: ObjectStore, reads: ObjectReads, findings: Findings) -> None:
-        """`reads` reads the same objects as `store`, perhaps faster."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        reads: ObjectReads,
+        findings: Findings,
+        *,
+        pinned: Mapping[str, str] | None = None,
+        parallel: int = 1,
+    ) -> None:
+        """`reads` reads the same objects as `store`, perhaps faster, `parallel` of them at a time."""
         self._store = store
+        self._parallel = parallel
+        self._looked = Looked(dict(pinned or {}))
+        if isinstance(store, VersionedStore):
+            if pinned is None:
+                self._looked = look_through(store, findings)
+            reads = PastReads(store, self._looked.pinned)
+        self._reads = reads
+        self._ahead = ReadAhead(reads, parallel) if parallel > 1 else None
         encoding: BundleEncoding | None = None
+        self._strict = False
         try:
-            manifest = read_manifest(store)
+            manifest = read_manifest(reads)
             if manifest is None and store.stat(CHECKPOINT_KEY) is None:
                 raise NotALogError(f"{store.location}: no published copy: it has no {CHECKPOINT_KEY}")
             encoding = manifest.bundles if manifest else None
+            self._strict = manifest is not None
         except DamagedError as error:
             # The bundles tell by themselves how they are stored, so the audit goes on.
             findings.fault(FindingKind.DATABASE, f"{store.location}/{MANIFEST_KEY}", error)
-        self._tiles = StoredTiles(reads, encoding)
+        self._tiles = StoredTiles(self._ahead or reads, encoding)
+
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """See AuditRows.pinned."""
+        return self._looked.pinned
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
@@ -55,14 +92,15 @@ class PublishedRows:
         try:
             return self._store.get(CHECKPOINT_KEY, limit=MAX_NOTE_BYTES).data
         except NotFoundError as error:
-            started = self._store.stat(UNFINISHED_KEY) is not None
+            staged = next(self._store.list_keys(STAGING), None)
+            started = staged is not None or self._store.stat(UNFINISHED_KEY) is not None
             if started or next(stored_checkpoint_sizes(self._store), None) is None:
                 raise
             raise DamagedError(f"{error}, and there are stored ones of earlier sizes") from error
 
     def kept(self, size: int) -> bytes:
         """See AuditRows.kept."""
-        return self._store.get(checkpoint_key(size), limit=MAX_NOTE_BYTES).data
+        return self._reads.get(checkpoint_key(size), limit=MAX_NOTE_BYTES).data
 
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """See AuditRows.kept_sizes. Holds eight bytes a size: names in a directory are in no order of numbers."""
@@ -71,7 +109,9 @@ class PublishedRows:
             sizes.extend(stored_checkpoint_sizes(self._store))
         except MerklelogError as error:
             findings.fault(FindingKind.CHECKPOINT, f"{self._store.location}/{CHECKPOINTS}", error)
-        yield from array("q", sorted(sizes))
+        hidden = (kept_size(key) for key in self.pinned if key.startswith(CHECKPOINTS))
+        found = sorted(chain(sizes, (size for size in hidden if size is not None)))
+        yield from array("q", dict.fromkeys(found) if self.pinned else found)
 
     def newest_kept(self, limit: int) -> list[int]:
         """See AuditRows.newest_kept."""
@@ -80,7 +120,9 @@ class PublishedRows:
     # --- the tree ----------------------------------------------------------------------------------------------
 
     def bundles(self, first: int, last: int) -> Iterator[bytes | MerklelogError]:
-        """See AuditRows.bundles."""
+        """See AuditRows.bundles. Those of a store that answers many at a time are read ahead, with their tiles."""
+        if self._ahead is not None:
+            self._ahead.expect(self._tiles.wanted(first, last))
         for index in range(first, last):
             found: bytes | MerklelogError
             try:
@@ -107,69 +149,46 @@ class PublishedRows:
     def check_beside(self, first: int, last: int, findings: Findings) -> None:
         """See AuditRows.check_beside: there is nothing beside the tree."""
 
-    def check_rest(self, size: int, findings: Findings) -> list[str]:
-        """See AuditRows.check_rest: partial tiles of earlier sizes that are still there; what stands behind.
+    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:
+        """See AuditRows.check_rest: what the publication keeps, what is left of earlier sizes, what is too much.
 
-        What stands behind the shown size is no finding: a publication puts tiles first and the checkpoint last,
-        so one that runs or was stopped leaves them, and nobody reads them.
+        What stands behind the shown size is no finding as long as a publication runs or was stopped: it puts tiles
+        first and the checkpoint last, and nobody reads them.
         """
-        behind = 0
-        try:
-            if self._check_leftovers(size, findings) != _full_objects(size):
-                behind = sum(self._is_behind(key, size) for key in self._store.list_keys(TILES))
-            behind += sum(kept > size for kept in stored_checkpoint_sizes(self._store))
-        except MerklelogError as error:
-            findings.fault(FindingKind.EXTRA, f"{self._store.location}/{TILES}", error)
-        remarks = []
-        if behind:
-            remarks.append(
-                f"{self._store.location}: {behind} objects stand behind size {size}: "
-                f"a publication that is running or was stopped put them there, and nobody reads them"
-            )
-        if self._store.stat(UNFINISHED_KEY) is not None:
-            remarks.append(
-                f"{self._store.location}/{UNFINISHED_KEY}: a publication is running or was stopped; publish again"
-            )
-        return remarks
+        heads = HeadReader(self, head.origin, head.keys)
+        beside = Beside(self._store, self._tiles, head, heads, findings, strict=self._strict)
+        remarks = [*self._looked.remarks, *self._hidden(head.size, findings), *beside.check()]
+        tree = VerifiedTiles(self._tiles, head.size, head.root)
+        return [*remarks, *check_partitions(self._store, self._reads, tree, head.size, findings)]
 
-    def _check_leftovers(self, size: int, findings: Findings) -> int:
-        """Check the partial objects of earlier sizes; gives the number of objects that are not partial."""
-        full = 0
-        for key in self._store.list_keys(TILES):
-            if _PARTIAL not in key:
-                full += 1
-                continue
-            tile = _tile(key)
-            known = width_at(tile.level, tile.index, size) if tile else 0
-            if tile and tile.width < known:
-                self._check_leftover(tile, known, findings)
-            elif tile and tile.width > known:
-                full += 1  # one too many: look at each
-        return full
+    def _hidden(self, size: int, findings: Findings) -> list[str]:
+        """Partial tiles under a delete marker: one that the tree of `size` needs is a finding."""
+        left = 0
+        for key in self._looked.hidden:
+            tile = tile_of(key)
+            if tile and tile.width == width_at(tile.level, tile.index, size):
+                detail = "a delete marker was put over it, and the checkpoint that is shown needs it"
+                findings.add(FindingKind.VERSION, f"{self._store.location}/{key}", detail)
+            else:
+                left += 1
+        return [f"{self._store.location}: {left} partial tiles are under delete markers"] if left else []
 
-    def _is_behind(self, key: str, size: int) -> bool:
-        tile = _tile(key)
-        return tile is not None and tile.width > width_at(tile.level, tile.index, size)
+    def check_locks(
+        self, size: int, findings: Findings, progress: Callable[[int], None]
+    ) -> LockReport | None:
+        """Read back the lock of every object that a copy of a tree of `size` keeps for good; None: it has none.
 
-    def _check_leftover(self, tile: Tile, known: int, findings: Findings) -> None:
-        """A partial tile or bundle must be the beginning of the wider one, which was checked by its own name."""
-        read = self._read_bundle if tile.level == BUNDLE_LEVEL else self._tiles.tile
-        try:
-            partial = read(tile.level, tile.index, tile.width)
-        except MerklelogError as error:
-            findings.fault(FindingKind.TILE, self.place(tile), error)
-            return
-        try:
-            wider = read(tile.level, tile.index, known)
-        except MerklelogError:
-            return  # the wider one is a finding already, by its own name
-        if not wider.startswith(partial):
-            wide = Tile(tile.level, tile.index, known).path
-            kind = FindingKind.BUNDLE if tile.level == BUNDLE_LEVEL else FindingKind.TILE
-            findings.add(kind, self.place(tile), f"it is not the beginning of {wide}")
+        `progress` is told how many were read.
+        """
+        if not isinstance(self._store, LockedStore):
+            return None
+        reader = LockReader(self._store, self._parallel, findings)
+        pinned = {key: version for key, version in self.pinned.items() if _is_locked(key, size)}
+        return reader.read(merged(self._locked(size), pinned), progress)
 
-    def _read_bundle(self, _level: int, index: int, width: int) -> bytes:
-        return self._tiles.bundle(index, width)
+    def _locked(self, size: int) -> Iterator[str]:
+        for prefix in (CHECKPOINTS, PARTITIONS, TILES):
+            yield from (key for key in self._store.list_keys(prefix) if _is_locked(key, size))
 
     # --- names -------------------------------------------------------------------------------------------------
 
@@ -190,19 +209,24 @@ class PublishedRows:
         return f"{self._store.location}/{CHECKPOINT_KEY if size is None else checkpoint_key(size)}"
 
     def close(self) -> None:
-        """See AuditRows.close: nothing is held."""
+        """See AuditRows.close: what reads ahead, and the store's own threads."""
+        if self._ahead is not None:
+            self._ahead.close()
+        if isinstance(self._store, VersionedStore):
+            self._store.close()
 
 
-def _tile(key: str) -> Tile | None:
-    """The tile or bundle of a key; None when it has another format, so that nobody takes it for one."""
-    try:
-        return parse_path(key)
-    except FormatError:
-        return None
+def _is_locked(key: str, size: int) -> bool:
+    """Whether an object is to be locked: full tiles and bundles of the tree, checkpoints, partitions."""
+    if not key.startswith(TILES):
+        return key.startswith((CHECKPOINTS, PARTITIONS))
+    tile = tile_of(key)
+    full = tile is not None and tile.width == TILE_WIDTH
+    return full and tile is not None and width_at(tile.level, tile.index, size) == TILE_WIDTH
 
 
-def _full_objects(size: int) -> int:
-    """How many full tiles and bundles a tree has."""
+def locked_objects(size: int) -> int:
+    """How many full tiles and bundles a tree has: each has a lock of its own."""
     full = size >> TILE_HEIGHT
     count = full
     while full:

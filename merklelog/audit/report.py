@@ -23,7 +23,11 @@ class FindingKind(StrEnum):
     CHECKPOINT = "checkpoint"
     SIGNATURE = "signature"
     EXTRA = "extra"  # something stands behind the signed size
+    TARGET = "target"  # what a publication keeps beside the tree: its head, what it staged
+    VERSION = "version"  # something was put over an object that must never change, or a pointer was put back
+    LOCK = "lock"  # an object that must never change and that nothing locks
     DATABASE = "database"  # rows that no tree is made of, or the database as a whole
+    PARTITION = "partition"  # the entries once more, as lines by the time of their publication
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,23 @@ class AuditFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class LockReport:
+    """The locks that were read back: of how many `objects`, in which mode, under a legal hold (`held`).
+
+    `unlocked` have none, those of `lapsed` ended; `earliest` is when the first one ends or ended, in UTC
+    (RFC 3339), None when none has an end.
+    """
+
+    objects: int
+    compliance: int
+    governance: int
+    held: int
+    unlocked: int
+    lapsed: int
+    earliest: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReport:
     """What was audited, what was found, and how much was recomputed on the way.
 
@@ -56,7 +77,8 @@ class AuditReport:
     and was hashed; `checkpoints` the checkpoints whose root was compared. `signatures_checked` is False when the
     caller named no key and the target has none of its own: then nothing says who signed. `remarks` are sentences
     about what is no finding and still worth knowing. `origin`, `size` and `root` are None, 0 and None when not
-    even a checkpoint could be read. `seconds` and `processes` are how long it took, and how many hashed.
+    even a checkpoint could be read. `seconds` and `processes` are how long it took, and how many hashed. `locks`
+    is what came of reading the locks back, None when that was not asked for.
     """
 
     target: str
@@ -74,6 +96,7 @@ class AuditReport:
     remarks: tuple[str, ...] = ()
     processes: int = 1
     seconds: float = 0.0
+    locks: LockReport | None = None
 
     @property
     def exit_status(self) -> int:

@@ -6,17 +6,20 @@ which the caller turns into a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from merklelog.audit.report import Findings
-from merklelog.client import open_target, published_directory
+from merklelog.client import open_target
 from merklelog.client.access import Access
-from merklelog.client.targets import HTTP_SCHEMES, scheme_of
+from merklelog.client.targets import HTTP_SCHEMES, S3_SCHEMES, options_of, published_store, scheme_of
 from merklelog.errors import MerklelogError, NotALogError
 from merklelog.formats import VerifierKey
 from merklelog.tree import Tile
+
+if TYPE_CHECKING:
+    from merklelog.audit.trust import AuditedHead
 
 
 class AuditRows(Protocol):
@@ -29,6 +32,10 @@ class AuditRows(Protocol):
     @property
     def keys(self) -> tuple[VerifierKey, ...]:
         """The log's own verifier keys, where the target has them besides its checkpoints."""
+
+    @property
+    def pinned(self) -> Mapping[str, str]:
+        """The versions of objects that are to be read, by key, where others were put over them."""
 
     def newest(self) -> bytes:
         """The newest checkpoint, a signed note."""
@@ -57,8 +64,8 @@ class AuditRows(Protocol):
     def check_beside(self, first: int, last: int, findings: Findings) -> None:
         """Check what is kept of the entries of the bundles [first, last) beside the tree."""
 
-    def check_rest(self, size: int, findings: Findings) -> list[str]:
-        """Check what no entry and no tile of a tree of `size` leaves accounts for; gives remarks."""
+    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:
+        """Check what no entry and no tile of the tree under `head` accounts for; gives remarks."""
 
     def place(self, tile: Tile) -> str:
         """Where a tile or bundle stands, for a finding about its content."""
@@ -76,28 +83,41 @@ class AuditRows(Protocol):
         """Give back what is held."""
 
 
-def open_rows(target: str, findings: Findings, access: Access | None = None) -> AuditRows:
+def open_rows(
+    target: str,
+    findings: Findings,
+    access: Access | None = None,
+    *,
+    pinned: Mapping[str, str] | None = None,
+) -> AuditRows:
     """Open a target as an audit reads it; damage that does not stand in the way becomes a finding.
 
-    `access` is how to get to a server, which is asked nothing yet.
+    `access` is how to get to a server or a bucket; a server is asked nothing yet. `pinned` is what the rows of the
+    same target said of theirs, in another process.
 
     Raises UsageError for a kind of target that this version can not audit, NotALogError, FormatVersionError,
-    DamagedError, UnreachableError, StorageError.
+    ConfigError, DamagedError, UnreachableError, StorageError.
     """
     # Each kind brings in what it needs only when it is asked for.
-    if target.startswith("dir:"):
+    scheme = scheme_of(target)
+    if target.startswith("dir:") or scheme in S3_SCHEMES:
         from merklelog.audit.files import FileReads
         from merklelog.audit.published import PublishedRows
 
-        store = published_directory(target)
+        store = published_store(target, access)
+        if scheme in S3_SCHEMES:
+            parallel = options_of(access).parallel
+            return PublishedRows(store, store, findings, pinned=pinned, parallel=parallel)
         return PublishedRows(store, FileReads(target.removeprefix("dir:"), store.location), findings)
-    if scheme_of(target) in HTTP_SCHEMES:
+    if scheme in HTTP_SCHEMES:
         from merklelog.audit.served import HttpRows
 
         return HttpRows(target, access or Access())
     if not target or "://" in target:
         open_target(target).close()  # says what is wrong with it
-        raise NotALogError(f"target {target[:200]!r}: this version audits a PATH, dir:PATH and servers")
+        raise NotALogError(
+            f"target {target[:200]!r}: this version audits a PATH, dir:PATH, s3:// and servers"
+        )
     from merklelog.audit.database import DatabaseRows
 
     try:

@@ -13,7 +13,7 @@ from merklelog.audit.hashing import partial_rows
 from merklelog.audit.heads import HeadComparison, HeadReader
 from merklelog.audit.judge import TileJudge
 from merklelog.audit.peaks import Peaks, inner_peaks
-from merklelog.audit.report import AuditReport, FindingKind, Findings
+from merklelog.audit.report import AuditReport, FindingKind, Findings, LockReport
 from merklelog.audit.rows import AuditRows, open_rows
 from merklelog.audit.scan import TASK_BUNDLES, Scanned, Task, read_bundle, scan
 from merklelog.audit.trust import AuditedHead, choose_head
@@ -21,8 +21,8 @@ from merklelog.audit.upper import EdgeTile, UpperLevels, settle_edge
 from merklelog.audit.worker import Setup
 from merklelog.audit.workers import Workers, can_start
 from merklelog.client.access import Access
-from merklelog.client.targets import GRPC_SCHEMES, scheme_of
-from merklelog.errors import DamagedError, FormatError, MerklelogError, StorageError
+from merklelog.client.targets import GRPC_SCHEMES, S3_SCHEMES, scheme_of
+from merklelog.errors import DamagedError, FormatError, MerklelogError, StorageError, UsageError
 from merklelog.formats import Policy
 from merklelog.tree import BUNDLE_LEVEL, EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH, Tile, TreeSize, width_at
 
@@ -44,25 +44,33 @@ def audit(
     progress: Progress = _no_progress,
     size: int | None = None,
     access: Access | None = None,
+    retention: bool = False,
 ) -> AuditReport:
     """Recompute a whole log, and say exactly what is wrong with it.
 
-    `target` is a data directory (also beside its writer), `dir:PATH`, a published copy, or on a server an
-    http(s):// prefix or grpc(s)://, to which `access` gets. Audited is the tree of
+    `target` is a data directory (also beside its writer), a published copy, `dir:PATH` or `s3://bucket/prefix`, or
+    on a server an http(s):// prefix or grpc(s)://; `access` gets to a bucket or a server. Audited is the tree of
     the newest checkpoint, or of the stored one of `size`: every entry against its leaf hash, every tile of every
     level, the inner hashes kept beside them, the root that was signed, and every stored checkpoint up to that
     size. Signatures are checked with the log's own keys (a data directory has them) and with those of `policy`,
     which the newest checkpoint, or one shortly before it, must meet; with neither, the report says that they
     were not checked. A finding does not end the audit.
 
+    In a bucket every version of every object is listed too: what was put over an object that must never change is
+    a finding, and read past. With `retention` the lock of each such object is read back, and one that has none, or
+    none any more, is a finding.
+
     `processes` is how many hash (None: as many as there are cores, fewer for a small log); with 1 no other
-    process is started. `progress(done, total)` counts entries. Memory does not grow with the log, but for eight
-    bytes a checkpoint that a published copy keeps.
+    process is started. `progress(done, total)` counts entries; locks are counted anew. Memory does not grow with
+    the log, but for eight bytes a checkpoint that a published copy keeps.
 
     What is wrong with the log is in the report. Raises what keeps an audit from beginning: UsageError for a
-    target that can not be audited, NotALogError, FormatVersionError, NotFoundError when nothing is published
-    yet or no checkpoint of `size` is stored, UnreachableError; and StorageError when an audit process dies.
+    target that can not be audited or has no locks to read back, NotALogError, FormatVersionError, NotFoundError
+    when nothing is published yet or no checkpoint of `size` is stored, UnreachableError; and StorageError when an
+    audit process dies.
     """
+    if retention and scheme_of(target) not in S3_SCHEMES:
+        raise UsageError(f"{target[:200]}: there are no locks to read back; want s3://bucket/prefix")
     begun = time.monotonic()
     findings = Findings()
     report = AuditReport(target, None, TreeSize(0), None)
@@ -79,8 +87,9 @@ def audit(
             head = choose_head(rows, policy, size, findings)
             if head is not None:
                 report = _Run(target, rows, head, findings, progress, reach).report(processes)
-                rest = rows.check_rest(head.size, findings) if size is None else []
-                report = replace(report, remarks=(*report.remarks, *rest))
+                rest = rows.check_rest(head, findings) if size is None else []
+                locks = _read_locks(rows, head.size, findings, progress) if retention else None
+                report = replace(report, remarks=(*report.remarks, *rest), locks=locks)
     return _finished(report, findings, begun)
 
 
@@ -93,6 +102,16 @@ def _finished(report: AuditReport, findings: Findings, begun: float) -> AuditRep
     )
 
 
+def _read_locks(rows: AuditRows, size: int, findings: Findings, progress: Progress) -> LockReport | None:
+    """Read back the locks of a copy; its progress counts full tiles and bundles, then checkpoints."""
+    from merklelog.audit.published import PublishedRows, locked_objects
+
+    if not isinstance(rows, PublishedRows):
+        return None
+    total = locked_objects(size)
+    return rows.check_locks(size, findings, lambda done: progress(min(done, total), max(total, 1)))
+
+
 def _over_grpc(
     target: str,
     policy: Policy | None,
@@ -103,9 +122,10 @@ def _over_grpc(
 ) -> AuditReport:
     """An audit of what gRPC shows. Raises UsageError without a policy: its answers are verified or nothing."""
     from merklelog.audit.service import audit_service
+    from merklelog.client.believed import Believed
     from merklelog.client.connecting import connect_with
 
-    with connect_with(target, policy, access) as client:
+    with connect_with(target, None if policy is None else Believed(policy), access) as client:
         return audit_service(client, target, size, progress, findings)
 
 
@@ -168,7 +188,8 @@ class _Run:
             for task in tasks:
                 yield scan(self._rows, self._head.size, task, self._reader)
             return
-        setup = Setup(self._target, self._head.size, self._head.origin, self._head.keys, self._access)
+        head = self._head
+        setup = Setup(self._target, head.size, head.origin, head.keys, self._access, self._rows.pinned)
         with Workers(setup, count) as workers:
             yield from workers.scan_all(tasks)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from merklelog.audit.hashing import clear_registers
 from merklelog.audit.report import Findings
+from merklelog.audit.trust import AuditedHead
 from merklelog.client.access import Access
 from merklelog.client.http_source import HttpObjects
 from merklelog.errors import MerklelogError
@@ -21,6 +23,7 @@ class HttpRows:
 
     origin: str | None = None
     keys: tuple[VerifierKey, ...] = ()
+    pinned: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, target: str, access: Access) -> None:
         """Nothing is asked yet. Raises UsageError."""
@@ -81,7 +84,7 @@ class HttpRows:
     def check_beside(self, first: int, last: int, findings: Findings) -> None:
         """See AuditRows.check_beside: there is nothing beside the tree."""
 
-    def check_rest(self, size: int, findings: Findings) -> list[str]:  # noqa: ARG002  the seam's signature
+    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:  # noqa: ARG002  the seam's
         """See AuditRows.check_rest: says what an audit over a network can not do."""
         return [
             f"{self._objects.location}: a server lists nothing, so earlier checkpoints were not compared",

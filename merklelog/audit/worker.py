@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ from merklelog.client.retry import Retry
 from merklelog.errors import MerklelogError
 from merklelog.formats import format_vkey, parse_vkey
 from merklelog.formats.keys import VerifierKey
+from merklelog.publish.s3_options import S3Options
 from merklelog.tree import Hash
 
 ERROR: Final = "error"
@@ -39,13 +40,14 @@ class Setup:
     origin: str
     keys: tuple[VerifierKey, ...]
     access: Access = field(default_factory=Access)
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
 
 def format_setup(setup: Setup) -> bytes:
     """One line."""
     keys = [format_vkey(key) for key in setup.keys]
     told = {"target": setup.target, "size": setup.size, "origin": setup.origin, "keys": keys}
-    return _line({**told, "access": _words(setup.access)})
+    return _line({**told, "access": _words(setup.access), "pinned": dict(setup.pinned)})
 
 
 def parse_setup(line: bytes) -> Setup:
@@ -53,23 +55,28 @@ def parse_setup(line: bytes) -> Setup:
     raw = json.loads(line)
     keys = tuple(parse_vkey(text) for text in raw["keys"])
     access = raw["access"]
+    s3 = None if access["s3"] is None else S3Options(**access["s3"])
     return Setup(
         raw["target"],
         raw["size"],
         raw["origin"],
         keys,
-        Access(**{**access, "retry": Retry(**access["retry"])}),
+        Access(**{**access, "retry": Retry(**access["retry"]), "s3": s3}),
+        raw["pinned"],
     )
 
 
 def _words(access: Access) -> dict[str, object]:
     """An access as JSON has it: paths as text, and where this process is at home in them."""
     paths = {name: getattr(access, name) for name in ("ca", "cert", "key")}
+    # Locks are for who writes, and nothing here does.
+    s3 = None if access.s3 is None else asdict(replace(access.s3, retention=None))
     return {
         **{name: None if path is None else str(Path(path).absolute()) for name, path in paths.items()},
         "token": access.token,
         "token_in_clear": access.token_in_clear,
         "retry": asdict(access.retry),
+        "s3": s3,
     }
 
 
@@ -149,7 +156,7 @@ def _answers() -> Iterator[bytes]:
         return
     setup = parse_setup(first)
     # What stands in the way of opening is told by the audit's own process, which opened the same target before.
-    with closing(open_rows(setup.target, Findings(), setup.access)) as rows:
+    with closing(open_rows(setup.target, Findings(), setup.access, pinned=setup.pinned)) as rows:
         heads = HeadReader(rows, setup.origin, setup.keys)
         for line in lines:
             yield format_scanned(scan(rows, setup.size, parse_task(line), heads))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import click
@@ -15,19 +15,36 @@ from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import read_trust
 
 if TYPE_CHECKING:
-    from merklelog.audit import AuditReport
+    from merklelog.audit import AuditReport, LockReport
 
 
 @dataclass(frozen=True, slots=True)
 class FindingResult:
     """One thing that is wrong, or that could not be read."""
 
-    kind: Annotated[str, "entry, bundle, tile, nodes, root, checkpoint, signature, extra or database"]
+    kind: Annotated[
+        str,
+        "entry, bundle, tile, nodes, root, checkpoint, signature, extra, target, version, lock, partition or "
+        "database",
+    ]
     where: Annotated[str, "the file, or the place in a database"]
     detail: Annotated[str, "what is wrong with it"]
     start: Annotated[int | None, "the first entry it is about; null when it is about none in particular"]
     end: Annotated[int | None, "the index after the last one"]
     disproven: Annotated[bool, "false: it could not be read, so nothing is known of it"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocksResult:
+    """The locks that were read back."""
+
+    objects: Annotated[int, "objects whose lock was read"]
+    compliance: Annotated[int, "those with a COMPLIANCE lock"]
+    governance: Annotated[int, "those with a GOVERNANCE lock"]
+    held: Annotated[int, "those under a legal hold"]
+    unlocked: Annotated[int, "those that nothing locks"]
+    lapsed: Annotated[int, "those whose lock ended"]
+    earliest: Annotated[str | None, "when the first lock ends or ended (RFC 3339); null: none has an end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +67,7 @@ class AuditResult:
     remarks: Annotated[list[str], "what is no finding and still worth knowing"]
     processes: Annotated[int, "processes that hashed"]
     seconds: Annotated[float, "how long it took"]
+    locks: Annotated[LocksResult | None, "what came of --retention; null without it"]
 
 
 @command(
@@ -70,6 +88,9 @@ class AuditResult:
     type=click.IntRange(1, 1024),
     help="How many processes hash.  [default: one a core]",
 )
+@click.option(
+    "--retention", is_flag=True, help="Of an s3:// target: read the lock of every locked object back."
+)
 @trust_options
 @server_options(state=False)
 @click.pass_context
@@ -78,6 +99,7 @@ def audit(
     target: str,
     size: int | None,
     processes: int | None,
+    retention: bool,
     policy: str | None,
     vkeys: tuple[str, ...],
     reach: Reach,
@@ -86,9 +108,10 @@ def audit(
 
     Everything stored is recomputed from the entries up, and compared with what is stored and signed. Says
     which entry or file is wrong. Exit status 0: everything leads to the signed root; 1: something does not;
-    3: nothing is wrong in what could be read, but not all could. A published copy, or a server's over HTTP, is
-    compared with its own checkpoint, whose signature is verified when you say by which key. Over gRPC there are
-    no tiles: every entry is hashed, and you have to say by which key.
+    3: nothing is wrong in what could be read, but not all could. A published copy (dir:PATH, s3://), or a server's
+    over HTTP, is compared with its own checkpoint, whose signature is verified when you say by which key. In a
+    bucket, what was put over an object that must never change is named and read past. Over gRPC there are no
+    tiles: every entry is hashed, and you have to say by which key.
     """
     from merklelog.audit import audit as run_audit
 
@@ -96,7 +119,13 @@ def audit(
     trusted = read_trust(policy, vkeys)
     with progress_bar("auditing") as advance:
         report = run_audit(
-            target, trusted, size=size, processes=processes, progress=advance, access=reach.access()
+            target,
+            trusted,
+            size=size,
+            processes=processes,
+            progress=advance,
+            access=reach.access(),
+            retention=retention,
         )
     session.show(_result(report), _lines(report))
     context.exit(report.exit_status)
@@ -113,10 +142,18 @@ def _lines(report: AuditReport) -> Iterator[str]:
         yield f"and {report.unlisted} findings more"
     for remark in report.remarks:
         yield f"remark: {visible(remark)}"
+    if report.locks is not None:
+        yield _locks_line(report.locks)
     signed = "signatures checked" if report.signatures_checked else "signatures not checked"
     what = f"{visible(report.origin or report.target)} at size {report.size}"
     counts = f"entries {report.entries}, tiles {report.tiles}, checkpoints {report.checkpoints}"
     yield f"{_verdict(report)}: {what} ({counts}; {signed})"
+
+
+def _locks_line(locks: LockReport) -> str:
+    counts = f"COMPLIANCE {locks.compliance}, GOVERNANCE {locks.governance}, legal holds {locks.held}"
+    ends = "" if locks.earliest is None else f"; the first one ends {locks.earliest}"
+    return f"locks: objects {locks.objects} ({counts}, none {locks.unlocked}, ended {locks.lapsed}){ends}"
 
 
 def _result(report: AuditReport) -> AuditResult:
@@ -148,4 +185,5 @@ def _result(report: AuditReport) -> AuditResult:
         remarks=list(report.remarks),
         processes=report.processes,
         seconds=report.seconds,
+        locks=None if report.locks is None else LocksResult(**asdict(report.locks)),
     )

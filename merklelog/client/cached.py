@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from merklelog.client.source import TileSource
+from merklelog.client.source import Dated, Expectant, Forgetful, TileSource
 from merklelog.errors import StorageError
 from merklelog.formats.bundle import MAX_BUNDLE_BYTES
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, tile_path
@@ -65,12 +65,37 @@ class CachedSource:
         """As the source's, or kept."""
         return self._find(BUNDLE_LEVEL, index, width, lambda: self._source.bundle(index, width))
 
+    def epoch(self) -> int | None:
+        """As the source's, never kept; None for a source that knows of none."""
+        return self._source.epoch() if isinstance(self._source, Dated) else None
+
+    def expect(self, start: int, end: int, size: int) -> None:
+        """As the source's, from the first bundle on that is not kept."""
+        if isinstance(self._source, Expectant):
+            first = start // TILE_WIDTH
+            while first * TILE_WIDTH < end and self._has(tile_path(BUNDLE_LEVEL, first)):
+                first += 1
+            self._source.expect(max(start, first * TILE_WIDTH), end, size)
+
     def close(self) -> None:
         """Close the source; what is in the directory stays."""
         self._source.close()
 
     def forget_served(self) -> bool:
-        """Let go of everything that came from the cache since this was last asked; whether there was any."""
+        """Let go of everything that came from the cache since this was last asked; whether there was any.
+
+        Where there was none, the source is told, and lets go as it can: then everything in memory is its too.
+        """
+        if self._forget():
+            return True
+        if not isinstance(self._source, Forgetful) or not self._source.forget_served():
+            return False
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+        return True
+
+    def _forget(self) -> bool:
         with self._lock:
             served, self._served = self._served, set()
             for path in served:
@@ -100,6 +125,12 @@ class CachedSource:
         else:
             self._keep(path, data, served=True)
         return data
+
+    def _has(self, path: str) -> bool:
+        with self._lock:
+            if path in self._kept:
+                return True
+        return self._directory is not None and (self._directory / path).is_file()
 
     def _keep(self, path: str, data: bytes, *, served: bool) -> None:
         with self._lock:

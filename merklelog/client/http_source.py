@@ -19,6 +19,7 @@ from merklelog.client.statuses import HTTP, REASONS, error_for
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotFoundError, UnreachableError
 from merklelog.formats.wire import parse_decimal
 from merklelog.publish.objects import MAX_OBJECT_BYTES, StoredObject
+from merklelog.publish.pointer import read_head
 from merklelog.publish.stored import StoredTiles, read_manifest
 from merklelog.tree.tiles import TILE_WIDTH
 
@@ -152,6 +153,11 @@ class HttpSource:
     def bundle(self, index: int, width: int = TILE_WIDTH) -> bytes:
         """`width` framed entries, decompressed. Raises as `tile`."""
         return self._stored().bundle(index, width)
+
+    def epoch(self) -> int | None:
+        """The epoch that `head` names, where what is served are a target's objects; else None."""
+        stored = read_head(self._objects)
+        return None if stored is None else stored.head.epoch
 
     def close(self) -> None:
         """Close the connections."""

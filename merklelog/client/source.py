@@ -2,6 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from merklelog.publish.source import TileReads, TileSource
 
-__all__ = ["TileReads", "TileSource"]
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A source that may have another answer to what it answered before."""
+
+    def forget_served(self) -> bool:
+        """What was given out since the last call is wrong: answer otherwise; False where that can not be."""
+
+
+@runtime_checkable
+class Expectant(Protocol):
+    """A source that reads ahead."""
+
+    def expect(self, start: int, end: int, size: int) -> None:
+        """The entries [start, end) of the tree of `size` will be read in their order, with their tiles."""
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A source of a log with publish targets."""
+
+    def epoch(self) -> int | None:
+        """The epoch that the log is in, so far as it says: None where there is none."""
+
+
+__all__ = ["Dated", "Expectant", "Forgetful", "TileReads", "TileSource"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-from merklelog.client.source import TileSource
-from merklelog.client.transport import Appended, Batch, Included, Stretch
+from merklelog.client.source import Dated, Expectant, Forgetful, TileSource
+from merklelog.client.transport import Appended, Batch, Epoch, Included, Stretch
 from merklelog.errors import DamagedError, UsageError
 from merklelog.formats.checkpoint import parse_checkpoint
 from merklelog.publish.verified import VerifiedTiles
@@ -24,20 +24,15 @@ Found = TypeVar("Found")
 _BUNDLES_A_STRETCH: Final = 4
 _CACHED_TILES: Final = 4_096
 _TREES: Final = 2
-
-
-class Forgetful(Protocol):
-    """A source that keeps what it read, and can let go of what turned out to be wrong."""
-
-    def forget_served(self) -> bool:
-        """Let go of everything that came from the cache since the last call; whether there was any."""
+_ANSWERS: Final = 4  # what is kept, what the source has, what that left behind, and what stood there first
 
 
 class TileTransport:
     """Over `source`; `append` is how to append where that can be done, `refresh` has the source look again.
 
-    `cache` is the source itself where it is one that forgets. Tiles that were verified stay in memory, up to
-    `cached_tiles` of them (8 KiB each, and half as much again for what is between their hashes and the root).
+    A source that can answer otherwise when its answer was wrong, or a `cache` before it, is asked once more. Tiles
+    that were verified stay in memory, up to `cached_tiles` of them (8 KiB each, and half as much again for what is
+    between their hashes and the root).
     """
 
     def __init__(
@@ -53,10 +48,11 @@ class TileTransport:
         self._source = source
         self._append = append
         self._refresh = refresh
-        self._cache = cache
+        self._cache = source if cache is None and isinstance(source, Forgetful) else cache
         self._cached_tiles = cached_tiles
         self._poll = poll
         self._trees: dict[tuple[int, Hash], VerifiedTiles] = {}
+        self._expected = (0, 0)
         self._lock = threading.RLock()  # verified tiles are for one thread
 
     def checkpoint(self, size: int | None, seconds: float) -> bytes:
@@ -104,10 +100,12 @@ class TileTransport:
         stop = min(end, (first + _BUNDLES_A_STRETCH) * TILE_WIDTH)
 
         def made(tiles: VerifiedTiles) -> Stretch:
+            self._expect(start, end, size)
             entries: list[bytes] = []
             for number in range(first, -(-stop // TILE_WIDTH)):
                 entries += tiles.entries(number)
             at = first * TILE_WIDTH
+            self._expected = (stop, end)
             return Stretch(entries[start - at : stop - at], tuple(prove_range(start, stop, size, tiles.read)))
 
         return self._under(size, root, made)
@@ -118,21 +116,38 @@ class TileTransport:
             raise UsageError("this target is for reading only")
         return self._append(batch, seconds)
 
+    def epoch(self, seconds: float) -> Epoch:
+        """See Transport. A source that is not of a log with targets has none."""
+        with self._lock:
+            if self._refresh is not None:
+                self._refresh()
+            return Epoch(self._source.epoch() if isinstance(self._source, Dated) else None)
+
     def close(self) -> None:
         """See Transport."""
         self._source.close()
 
+    def _expect(self, start: int, end: int, size: int) -> None:
+        """Tell a source that reads ahead of a range, once."""
+        if (
+            self._expected != (start, end)
+            and end - start > TILE_WIDTH
+            and isinstance(self._source, Expectant)
+        ):
+            self._source.expect(start, end, size)
+
     def _under(self, size: int, root: Hash, made: Callable[[VerifiedTiles], Found]) -> Found:
-        """What is made of the tiles of one tree; what a cache had wrong is asked for once more."""
+        """What is made of the tiles of one tree; what was answered wrong is asked for otherwise, if it can be."""
         with self._lock:
-            try:
-                found = made(self._tiles(size, root))
-            except DamagedError:
-                self._trees.clear()
-                if self._cache is None or not self._cache.forget_served():
-                    raise
-                found = made(self._tiles(size, root))
-            return found
+            for _ in range(_ANSWERS):
+                try:
+                    return made(self._tiles(size, root))
+                except DamagedError:
+                    self._trees.clear()
+                    self._expected = (0, 0)
+                    if self._cache is None or not self._cache.forget_served():
+                        raise
+            return made(self._tiles(size, root))
 
     def _tiles(self, size: int, root: Hash) -> VerifiedTiles:
         tiles = self._trees.pop((size, root), None)

@@ -41,13 +41,16 @@ def copy_encoding(store: ObjectStore) -> BundleEncoding | None:
     Raises NotALogError for a place that holds something else, and what `read_manifest` raises.
     """
     manifest = read_manifest(store)
-    if manifest is None:
-        others = (key for key in store.list_keys() if not key.startswith(PREFLIGHT))
-        if (other := next(others, None)) is not None:
-            raise NotALogError(
-                f"{store.location}: it holds {other} and no {MANIFEST_KEY}: want a copy or an empty place"
-            )
+    if manifest is not None:
+        return manifest.bundles
+    others = (key for key in store.list_keys() if not key.startswith(PREFLIGHT))
+    if (other := next(others, None)) is None:
         return None
+    # Another writer may have begun it between the two looks: the manifest is always first.
+    if (manifest := read_manifest(store)) is None:
+        raise NotALogError(
+            f"{store.location}: it holds {other} and no {MANIFEST_KEY}: want a copy or an empty place"
+        )
     return manifest.bundles
 
 

@@ -164,7 +164,9 @@ def test_targets_that_can_not_be_audited_are_refused(
     with pytest.raises(NotALogError):
         audit(f"dir:{tmp_path}")
     with pytest.raises(UsageError):
-        audit("s3://example/log")
+        audit("s3://example//log")
+    with pytest.raises(UsageError, match="no locks"):
+        audit(f"dir:{tmp_path}", retention=True)
     with pytest.raises(UsageError):
         audit("")
     assert list(tmp_path.iterdir()) == []
