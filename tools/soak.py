@@ -1,4 +1,5 @@
-"""What CI runs briefly, run for long: `tools/soak.py kills --count 1000`, `publications`, `fuzz` or `service`.
+"""What CI runs briefly, run for long: `tools/soak.py kills --count 1000`, `publications`, `fuzz`, `service`
+or `overload`.
 
 Run it with the Python of the test environment: `.venv/test/bin/python tools/soak.py ...`. It ends with status 1 at
 the first thing that should not be, and says how to see it again.
@@ -109,6 +110,18 @@ def abuse_service(seconds: float, seed: int) -> int:
     return 1 if wrong else 0
 
 
+def overload_service(seconds: float) -> int:
+    """Ten times what a log takes, on each front: bounded memory, honest refusals, nothing acknowledged lost."""
+    sys.path[:0] = [str(ROOT), str(TESTS / "servers" / "abuse")]
+    overload = importlib.import_module("overload")
+    wrong = ""
+    for front in ("grpcio", "native"):
+        with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
+            wrong = wrong or overload.overload(Path(place), seconds, front)
+    print(wrong or "nothing found")
+    return 1 if wrong else 0
+
+
 def main() -> int:
     """Dispatch."""
     parser = argparse.ArgumentParser(
@@ -125,11 +138,15 @@ def main() -> int:
     fuzzing.add_argument("targets", nargs="*", help="only these")
     service = commands.add_parser("service", help="load and abuse of the native front")
     service.add_argument("--seconds", type=float, default=3_600)
+    overload = commands.add_parser("overload", help="ten times what a log takes, on each front")
+    overload.add_argument("--seconds", type=float, default=60)
     args = parser.parse_args()
     if args.what == "kills":
         return kill_often(args.count, args.seed)
     if args.what == "publications":
         return kill_publications(args.count, args.seed)
+    if args.what == "overload":
+        return overload_service(args.seconds)
     if args.what == "service":
         return abuse_service(args.seconds, args.seed)
     return fuzz(args.seconds, args.seed, args.targets)
