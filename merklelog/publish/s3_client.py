@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 4.0
 _SPARE_CONNECTIONS: Final = 4
 _DETAIL: Final = 160
+_AMAZON: Final = re.compile(r"^https?://[^/]*\.amazonaws\.com(\.cn)?(:[0-9]+)?/?$")
 
 Sleep = Callable[[float], None]
 
@@ -45,20 +47,26 @@ def make_client(options: S3Options) -> Any:
         session = boto3.session.Session(
             profile_name=options.profile or None, region_name=options.region or None
         )
-        endpoint = options.endpoint_url or None
         region = session.region_name or "us-east-1"
-        client = session.client(
-            "s3", endpoint_url=endpoint, region_name=region, config=Config(**_settings(options))
-        )
+        client = _client(session, options, region, options.addressing, Config)
+        if options.addressing == "auto" and not _AMAZON.search(client.meta.endpoint_url):
+            # A service of one's own seldom has a name for each bucket.
+            client = _client(session, options, region, "path", Config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigError(f"publish.s3: {safe_text(error)}") from error
     return client
 
 
-def _settings(options: S3Options) -> dict[str, Any]:
-    addressing = options.addressing
-    if addressing == "auto" and options.endpoint_url:
-        addressing = "path"  # a service of one's own seldom has a name for each bucket
+def _client(
+    session: Any, options: S3Options, region: str, addressing: str, config: Callable[..., Any]
+) -> Any:
+    settings = _settings(options, addressing)
+    return session.client(
+        "s3", endpoint_url=options.endpoint_url or None, region_name=region, config=config(**settings)
+    )
+
+
+def _settings(options: S3Options, addressing: str) -> dict[str, Any]:
     return {
         "signature_version": "s3v4",
         "s3": {"addressing_style": addressing},

@@ -1,0 +1,142 @@
+"""An HTTP proxy in front of a real S3 server that spoils chosen requests, as networks and services do.
+
+A fault is one of: "refused" (an error answered, nothing passed on), "stored" (passed on, and an error answered
+all the same), "lost" (passed on, and the connection closed without an answer), "dropped" (closed at once).
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: its method, its path without the query, the query, its headers in lower case, its number."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    number: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a request instead of being served."""
+
+    how: str
+    status: int = 500
+    code: str = "InternalError"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        """The error as S3 writes it."""
+        said = f"<Error><Code>{self.code}</Code><Message>words</Message><RequestId>REQ1</RequestId></Error>"
+        return b'<?xml version="1.0" encoding="UTF-8"?>' + said.encode()
+
+
+SLOW_DOWN = Fault("refused", 503, "SlowDown")
+Judge = Callable[[Asked], Fault | None]
+
+
+@dataclass
+class Proxy:
+    """A running proxy; `judge` may be set at any time, `asked` holds every request in the order it came."""
+
+    endpoint: str
+    judge: Judge = field(default=lambda _: None)
+    change: Callable[[Asked, dict[str, str], bytes], tuple[dict[str, str], bytes]] | None = None
+    asked: list[Asked] = field(default_factory=list)
+
+    def first(self, count: int, fault: Fault, method: str = "PUT") -> None:
+        """Spoil the first `count` requests of a method from now on, and no other."""
+        left = [count]
+
+        def judge(asked: Asked) -> Fault | None:
+            if asked.method != method or not left[0]:
+                return None
+            left[0] -= 1
+            return fault
+
+        self.judge = judge
+
+
+@contextmanager
+def proxied(endpoint: str) -> Iterator[Proxy]:
+    """A proxy in front of the server at `endpoint`, on a port of its own."""
+    target = urlsplit(endpoint).netloc
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            path, _, query = self.path.partition("?")
+            with lock:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                asked = Asked(self.command, path, query, headers, len(proxy.asked))
+                proxy.asked.append(asked)
+                fault = proxy.judge(asked)
+            if fault is None or fault.how in ("stored", "lost"):
+                status, answered, data = self.pass_on(body)
+            if fault is not None and fault.how in ("lost", "dropped"):
+                self.close_connection = True
+                return
+            if fault is not None:
+                status, answered, data = fault.status, dict(fault.headers), fault.body
+            elif proxy.change is not None:
+                answered, data = proxy.change(asked, answered, data)
+            self.answer(status, answered, data)
+
+        def pass_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+            connection = http.client.HTTPConnection(target, timeout=60)
+            try:
+                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    if name.lower() not in ("connection", "expect"):
+                        connection.putheader(name, value)
+                connection.endheaders(body)
+                response = connection.getresponse()
+                return response.status, dict(response.getheaders()), response.read()
+            finally:
+                connection.close()
+
+        def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+            self.send_response_only(status)
+            for name, value in headers.items():
+                if name.lower() not in ("connection", "transfer-encoding", "content-length", "keep-alive"):
+                    self.send_header(name, value)
+            if self.command == "HEAD":
+                self.send_header("Content-Length", headers.get("Content-Length", "0"))
+                data = b""
+            elif status != 204:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
