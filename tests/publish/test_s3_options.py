@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -143,12 +144,14 @@ def asked_of(store: S3Store) -> str:
 
     def catch(request: Any, **_: object) -> AWSResponse:
         urls.append(request.url)
-        return AWSResponse(request.url, 404, {}, HTTPResponse(b"", preload_content=False))
+        return AWSResponse(request.url, 404, {}, HTTPResponse(io.BytesIO(), preload_content=False))
 
     store.client.meta.events.register("before-send.s3.HeadObject", catch)
     store.client.meta.events.register(
         "before-send.s3.HeadBucket",
-        lambda request, **_: AWSResponse(request.url, 200, {}, HTTPResponse(b"", preload_content=False)),
+        lambda request, **_: AWSResponse(
+            request.url, 200, {}, HTTPResponse(io.BytesIO(), preload_content=False)
+        ),
     )
     assert store.stat("k") is None
     return urls[0]
