@@ -14,6 +14,8 @@ from merklelog.errors import UsageError
 if TYPE_CHECKING:
     import ssl  # takes its time, which a command for a directory has no use for
 
+    from merklelog.publish.s3_options import S3Options
+
 # RFC 6750, section 2.1: what a bearer token is made of.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _SHOWN: Final = 200
@@ -21,11 +23,12 @@ _SHOWN: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a server asks of a client, and what the client asks of itself.
+    """What a server or a bucket asks of a client, and what the client asks of itself.
 
     `token` is a bearer token; `ca` the path of the certificates (PEM) that may vouch for the server, None: those
     of the system; `cert` the path of the client's own certificate and `key` that of its key, None: in the same
-    file. A token is not sent in the clear beyond this machine unless `token_in_clear` says so. Raises UsageError.
+    file. A token is not sent in the clear beyond this machine unless `token_in_clear` says so. `s3` is how to get
+    to a bucket, None: as the environment says. Raises UsageError.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -34,6 +37,7 @@ class Access:
     key: str | os.PathLike[str] | None = None
     token_in_clear: bool = False
     retry: Retry = field(default_factory=Retry)
+    s3: S3Options | None = None
 
     def __post_init__(self) -> None:
         if self.token is not None and not _TOKEN.fullmatch(self.token):

@@ -5,10 +5,10 @@ Lengths and places in an answer are looked at here; whether it is true is for `s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import SplitResult
 
 import grpc
@@ -19,7 +19,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from merklelog.client.access import Access, split_url
 from merklelog.client.statuses import GRPC, REASONS, error_for
-from merklelog.client.transport import Appended, Batch, Included
+from merklelog.client.transport import Appended, Batch, Epoch, Included
 from merklelog.errors import (
     DamagedError,
     MerklelogError,
@@ -31,6 +31,7 @@ from merklelog.errors import (
 from merklelog.tree.hashing import Hash
 from merklelog.v1 import log_pb2 as pb
 
+Found = TypeVar("Found")
 SCHEMES: Final = ("grpc", "grpcs")
 SERVICE: Final = "/merklelog.v1.LogService/"
 PORT: Final = 7070
@@ -97,56 +98,135 @@ def _credentials(access: Access) -> grpc.ChannelCredentials:
 # --- messages ---------------------------------------------------------------------------------------------
 
 
-def append_request(origin: str, batch: Batch) -> pb.AppendRequest:
-    """One entry, its proof wanted."""
-    identity = batch.identities[0] if batch.identities else None
-    entry = pb.NewEntry(data=batch.entries[0], identity=identity, idempotency_key=batch.key)
-    return pb.AppendRequest(origin=origin, entry=entry, detail=pb.DETAIL_PROOF)
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Found]):
+    """One call of the service: its name, what is sent, what comes back and how it is read."""
+
+    name: str
+    request: Any
+    answer: Any
+    read: Callable[[Any], Found]
 
 
-def batch_request(origin: str, batch: Batch) -> pb.AppendBatchRequest:
-    """Many entries, their checkpoint wanted."""
-    nothing: Sequence[None] = (None,) * len(batch.entries)
-    rows = zip(batch.entries, batch.identities or nothing, batch.keys or nothing, strict=True)
-    entries = [pb.NewEntry(data=data, identity=identity, idempotency_key=key) for data, identity, key in rows]
-    return pb.AppendBatchRequest(
-        origin=origin, entries=entries, idempotency_key=batch.key, detail=pb.DETAIL_CHECKPOINT
-    )
+class Questions:
+    """What is asked about one log, the same for threads and for tasks. No origin: the only log of the server."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+
+    def checkpoint(self, size: int | None) -> Question[bytes]:
+        """The newest one that readers see, or a stored one."""
+        request = pb.GetCheckpointRequest(origin=self._origin)
+        if size is None:
+            request.level = pb.LEVEL_INTEGRATED
+        else:
+            request.tree_size = size
+        return Question("GetCheckpoint", request, pb.GetCheckpointResponse, _checkpoint)
+
+    def checkpoints(self) -> Question[bytes]:
+        """A stream: the newest, then each later one."""
+        request = pb.WatchCheckpointsRequest(origin=self._origin, level=pb.LEVEL_INTEGRATED)
+        return Question("WatchCheckpoints", request, pb.WatchCheckpointsResponse, _checkpoint)
+
+    def inclusions(self, indexes: Sequence[int], size: int) -> Question[list[Included]]:
+        """Proofs in the order asked; reading raises ProofError for those of other entries."""
+        request = pb.GetInclusionProofsRequest(origin=self._origin, indexes=indexes, tree_size=size)
+        return Question(
+            "GetInclusionProofs",
+            request,
+            pb.GetInclusionProofsResponse,
+            lambda answer: _included(answer, indexes),
+        )
+
+    def range_proof(self, start: int, end: int, size: int) -> Question[tuple[Hash, ...]]:
+        """The range proof of [start, end)."""
+        request = pb.GetInclusionProofsRequest(
+            origin=self._origin, range_start=start, range_end=end, tree_size=size
+        )
+        return Question(
+            "GetInclusionProofs",
+            request,
+            pb.GetInclusionProofsResponse,
+            lambda answer: _hashes(answer.range_proof),
+        )
+
+    def consistency(self, old: int, size: int) -> Question[tuple[Hash, ...]]:
+        """The proof that the smaller tree begins the larger one."""
+        request = pb.GetConsistencyProofRequest(origin=self._origin, old_size=old, new_size=size)
+        return Question(
+            "GetConsistencyProof",
+            request,
+            pb.GetConsistencyProofResponse,
+            lambda answer: _hashes(answer.proof),
+        )
+
+    def entries(self, start: int, end: int) -> Question[pb.GetEntriesResponse]:
+        """A stream of the first entries of a range: see Collected."""
+        request = pb.GetEntriesRequest(
+            origin=self._origin, start=start, end=min(end, start + STRETCH_ENTRIES)
+        )
+        return Question("GetEntries", request, pb.GetEntriesResponse, lambda answer: answer)
+
+    def append(self, batch: Batch) -> Question[Appended]:
+        """One entry with its proof, or many with their note; reading raises ProofError when none came."""
+        wait = pb.LEVEL_PUBLISHED if batch.published else pb.LEVEL_INTEGRATED
+        identities, keys = batch.identities, batch.keys
+        if len(batch.entries) == 1 and keys is None:
+            identity = identities[0] if identities else None
+            entry = pb.NewEntry(data=batch.entries[0], identity=identity, idempotency_key=batch.key)
+            one = pb.AppendRequest(origin=self._origin, entry=entry, wait=wait, detail=pb.DETAIL_PROOF)
+            return Question("Append", one, pb.AppendResponse, _appended_one)
+        nothing: Sequence[None] = (None,) * len(batch.entries)
+        rows = zip(batch.entries, identities or nothing, keys or nothing, strict=True)
+        many = pb.AppendBatchRequest(
+            origin=self._origin,
+            entries=[pb.NewEntry(data=data, identity=name, idempotency_key=key) for data, name, key in rows],
+            idempotency_key=batch.key,
+            wait=wait,
+            detail=pb.DETAIL_CHECKPOINT,
+        )
+        count = len(batch.entries)
+        return Question(
+            "AppendBatch", many, pb.AppendBatchResponse, lambda answer: _appended_batch(answer, count)
+        )
+
+    def epoch(self) -> Question[Epoch]:
+        """What the server says of the log's writer."""
+        return Question("GetLog", pb.GetLogRequest(origin=self._origin), pb.GetLogResponse, _epoch)
 
 
-def appended_one(answer: pb.AppendResponse) -> Appended:
-    """Where it stands."""
+def _checkpoint(answer: Any) -> bytes:
+    return bytes(answer.checkpoint)
+
+
+def _appended_one(answer: pb.AppendResponse) -> Appended:
     if not answer.signed_note:
-        raise ProofError("append: the answer has no checkpoint")
-    return Appended((answer.entry.index,), answer.signed_note, hashes(answer.entry.proof))
+        raise ProofError("append: the answer has no signed note")
+    return Appended((answer.entry.index,), answer.signed_note, _hashes(answer.entry.proof))
 
 
-def appended_batch(answer: pb.AppendBatchResponse, count: int) -> Appended:
-    """Where they stand."""
+def _appended_batch(answer: pb.AppendBatchResponse, count: int) -> Appended:
     if not answer.signed_note:
-        raise ProofError("append: the answer has no checkpoint")
+        raise ProofError("append: the answer has no signed note")
     if answer.entries:
         return Appended([entry.index for entry in answer.entries], answer.signed_note)
     return Appended(range(answer.first_index, answer.first_index + count), answer.signed_note)
 
 
-def checkpoint_request(origin: str, size: int | None) -> pb.GetCheckpointRequest:
-    """The newest one or a stored one."""
-    if size is None:
-        return pb.GetCheckpointRequest(origin=origin, level=pb.LEVEL_INTEGRATED)
-    return pb.GetCheckpointRequest(origin=origin, tree_size=size)
-
-
-def included(answer: pb.GetInclusionProofsResponse, indexes: Sequence[int]) -> list[Included]:
-    """Proofs in the order asked. Raises ProofError for those of other entries."""
+def _included(answer: pb.GetInclusionProofsResponse, indexes: Sequence[int]) -> list[Included]:
     if [entry.index for entry in answer.entries] != list(indexes):
         raise ProofError("inclusion proofs: the answer is about other entries than were asked for")
-    return [Included(Hash(entry.leaf_hash), hashes(entry.proof)) for entry in answer.entries]
+    return [Included(Hash(entry.leaf_hash), _hashes(entry.proof)) for entry in answer.entries]
 
 
-def hashes(values: Iterable[bytes]) -> tuple[Hash, ...]:
+def _hashes(values: Iterable[bytes]) -> tuple[Hash, ...]:
     """Hashes of a proof, whose lengths are for who verifies it."""
     return tuple(Hash(value) for value in values)
+
+
+def _epoch(answer: pb.GetLogResponse) -> Epoch:
+    sizes = [each.tree_size for each in answer.sizes if each.level == pb.LEVEL_INTEGRATED]
+    return Epoch(answer.epoch or None, sizes[0] if sizes else None)
 
 
 class Collected:

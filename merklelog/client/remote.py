@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
+from merklelog.client.appends import Appends
 from merklelog.client.drive import drive, drive_async
 from merklelog.client.heads import VerifiedHead
 from merklelog.client.reads import Consistency
@@ -13,13 +14,16 @@ from merklelog.client.retry import Retry
 from merklelog.client.steps import Logic, Steps, new_key
 from merklelog.client.transport import AsyncTransport, Batch, Transport
 from merklelog.client.trust import Trust, trusted_head
-from merklelog.errors import EntryError, RangeError
+from merklelog.client.upgrades import Upgrades, claim_of
+from merklelog.errors import EntryError, RangeError, UsageError
 from merklelog.formats.bundle import MAX_ENTRY
 from merklelog.log import BatchReceipt, Receipt
 from merklelog.protocol.advance import TrustedHead
 from merklelog.tree.hashing import HASH_SIZE
 
 Result = TypeVar("Result")
+# How far an append waits: until it is in the tree, or until readers of the log's publish targets see it.
+Wait = Literal["integrated", "published"]
 # How long a follower's question stands before it is asked again.
 _WAIT: Final = 10.0
 MAX_KEY_BYTES: Final = 128
@@ -43,6 +47,7 @@ class Client:
         self._transport = transport
         self._trust = trust
         self._logic = Logic(trust, retry, target)
+        self._appends = Appends(self._logic, self.upgrade)
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +71,24 @@ class Client:
         return self._run(self._logic.checkpoint(size))
 
     def append(
-        self, entry: bytes, *, identity: bytes | None = None, idempotency_key: bytes | None = None
+        self,
+        entry: bytes,
+        *,
+        identity: bytes | None = None,
+        idempotency_key: bytes | None = None,
+        wait: Wait = "integrated",
     ) -> Receipt:
-        """Append an entry: durable, and proven under a verified checkpoint, when this returns.
+        """Append an entry: durable, and proven under a verified note, when this returns.
+
+        The note is a checkpoint. A log with publish targets signs one when it publishes: until then it gives a
+        receipt, which `upgrade` leads to a checkpoint; `wait="published"` waits for that at once, and so does
+        every append where no receipt key is trusted, and over HTTP. A log without targets refuses it: LevelError.
 
         Tried again under one idempotency key, so it is stored once. After an UnavailableError it may have been
         stored: give a key of your own to be able to find out by asking again.
         """
-        return self._run(self._logic.append(one(entry, identity, idempotency_key)))
+        batch = one(entry, identity, idempotency_key, published=is_published(wait))
+        return self._run(self._appends.append(batch))
 
     def append_batch(
         self,
@@ -82,18 +97,33 @@ class Client:
         identities: Sequence[bytes | None] | None = None,
         idempotency_key: bytes | None = None,
         idempotency_keys: Sequence[bytes | None] | None = None,
+        wait: Wait = "integrated",
     ) -> BatchReceipt:
         """Append entries together, all or none, contiguous and in order; else as `append`. Not over HTTP."""
-        return self._run(
-            self._logic.append_batch(batch_of(entries, identities, idempotency_key, idempotency_keys))
-        )
+        published = is_published(wait)
+        batch = batch_of(entries, identities, idempotency_key, idempotency_keys, published=published)
+        return self._run(self._appends.append_batch(batch))
 
-    def append_each(self, entries: Sequence[bytes], *, idempotency_key: bytes | None = None) -> BatchReceipt:
+    def append_each(
+        self, entries: Sequence[bytes], *, idempotency_key: bytes | None = None, wait: Wait = "integrated"
+    ) -> BatchReceipt:
         """Append entries one after the other, in order, proven together at the end; the way to do so over HTTP.
 
         When it fails some may be stored: the same key again stores only the others.
         """
-        return self._run(self._logic.append_each(*each_of(entries, idempotency_key)))
+        published = is_published(wait)
+        return self._run(self._appends.append_each(*each_of(entries, idempotency_key), published=published))
+
+    def upgrade(self, receipt: Receipt | bytes, entry: bytes | None = None) -> Receipt:
+        """A receipt, or the bytes that one was saved as, led to a published checkpoint.
+
+        Waits for the publication as long as for any answer, and then raises UnavailableError: ask again later.
+        With `entry`, or a receipt that still knows its leaf, what the receipt says is verified on its own too.
+        Raises LostError when the log lost the entry with its disk: append it again; ForkError, with the receipt
+        note and the checkpoint, when the log has two histories; SignatureError, FormatError and ProofError for a
+        receipt that is none of this log's, UsageError without a receipt key.
+        """
+        return self._run(Upgrades(self._logic).upgrade(claim_of(receipt, entry)))
 
     def prove(self, index: int, size: int | None = None) -> bytes:
         """A proof file (c2sp.org/tlog-proof) for an entry, to a verified checkpoint or the stored one of
@@ -149,6 +179,7 @@ class AsyncClient:
         self._transport = transport
         self._trust = trust
         self._logic = Logic(trust, retry, target)
+        self._appends = Appends(self._logic)
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,10 +203,16 @@ class AsyncClient:
         return await self._run(self._logic.checkpoint(size))
 
     async def append(
-        self, entry: bytes, *, identity: bytes | None = None, idempotency_key: bytes | None = None
+        self,
+        entry: bytes,
+        *,
+        identity: bytes | None = None,
+        idempotency_key: bytes | None = None,
+        wait: Wait = "integrated",
     ) -> Receipt:
-        """See Client. Cancelled, the entry may have been stored."""
-        return await self._run(self._logic.append(one(entry, identity, idempotency_key)))
+        """See Client; a receipt is upgraded by `upgrade` here. Cancelled, the entry may have been stored."""
+        batch = one(entry, identity, idempotency_key, published=is_published(wait))
+        return await self._run(self._appends.append(batch))
 
     async def append_batch(
         self,
@@ -184,16 +221,23 @@ class AsyncClient:
         identities: Sequence[bytes | None] | None = None,
         idempotency_key: bytes | None = None,
         idempotency_keys: Sequence[bytes | None] | None = None,
+        wait: Wait = "integrated",
     ) -> BatchReceipt:
         """See Client."""
-        batch = batch_of(entries, identities, idempotency_key, idempotency_keys)
-        return await self._run(self._logic.append_batch(batch))
+        published = is_published(wait)
+        batch = batch_of(entries, identities, idempotency_key, idempotency_keys, published=published)
+        return await self._run(self._appends.append_batch(batch))
 
     async def append_each(
-        self, entries: Sequence[bytes], *, idempotency_key: bytes | None = None
+        self, entries: Sequence[bytes], *, idempotency_key: bytes | None = None, wait: Wait = "integrated"
     ) -> BatchReceipt:
         """See Client."""
-        return await self._run(self._logic.append_each(*each_of(entries, idempotency_key)))
+        each = each_of(entries, idempotency_key)
+        return await self._run(self._appends.append_each(*each, published=is_published(wait)))
+
+    async def upgrade(self, receipt: Receipt | bytes, entry: bytes | None = None) -> Receipt:
+        """See Client."""
+        return await self._run(Upgrades(self._logic).upgrade(claim_of(receipt, entry)))
 
     async def prove(self, index: int, size: int | None = None) -> bytes:
         """See Client."""
@@ -241,9 +285,16 @@ def check_index(index: int) -> None:
         raise RangeError(f"entry {index}: the first is 0")
 
 
-def one(entry: bytes, identity: bytes | None, key: bytes | None) -> Batch:
+def is_published(wait: str) -> bool:
+    """Whether an append waits for its publication. Raises UsageError for a level that is not known."""
+    if wait not in {"integrated", "published"}:
+        raise UsageError(f"wait: got {wait!r}, want 'integrated' or 'published'")
+    return wait == "published"
+
+
+def one(entry: bytes, identity: bytes | None, key: bytes | None, *, published: bool = False) -> Batch:
     """A batch of one. Raises EntryError."""
-    return batch_of((entry,), None if identity is None else (identity,), key, None)
+    return batch_of((entry,), None if identity is None else (identity,), key, None, published=published)
 
 
 def each_of(entries: Sequence[bytes], key: bytes | None) -> tuple[tuple[bytes, ...], bytes]:
@@ -257,6 +308,8 @@ def batch_of(
     identities: Sequence[bytes | None] | None,
     key: bytes | None,
     keys: Sequence[bytes | None] | None,
+    *,
+    published: bool = False,
 ) -> Batch:
     """The batch that a caller means, with a key of ours where it has none. Raises EntryError."""
     if not entries:
@@ -286,4 +339,5 @@ def batch_of(
         key,
         None if keys is None else tuple(keys),
         None if identities is None else tuple(identities),
+        published,
     )

@@ -7,21 +7,19 @@ that was ever verified.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
+from merklelog.client.epochs import ReceiptHead
 from merklelog.client.heads import VerifiedHead
 from merklelog.client.reads import Consistency
-from merklelog.client.receipts import RangeProofs, SingleProofs, tree_before, tree_before_range
+from merklelog.client.receipts import tree_before
 from merklelog.client.retry import Attempts, Retry
-from merklelog.client.transport import Appended, Batch, Included, Stretch
+from merklelog.client.transport import Epoch, Included, Stretch
 from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import (
-    ForbiddenError,
     ForkError,
     FormatError,
     MerklelogError,
@@ -29,14 +27,13 @@ from merklelog.errors import (
     ProofError,
     RangeError,
     StaleError,
-    UnauthenticatedError,
+    UnavailableError,
     UsageError,
     VerificationError,
 )
 from merklelog.formats.proof import ProofFile, format_proof
-from merklelog.log import BatchReceipt, Receipt
 from merklelog.protocol.advance import TrustedHead
-from merklelog.tree.hashing import Hash, leaf_hash, leaf_hashes
+from merklelog.tree.hashing import Hash, leaf_hashes
 from merklelog.tree.verify import verify_consistency, verify_inclusion, verify_range
 
 Result = TypeVar("Result")
@@ -80,7 +77,8 @@ class Logic:
         self._retry = retry
         self._where = f"{target}: " if target else ""
 
-    def _retried(self, once: Once[Result]) -> Steps[Result]:
+    def retried(self, once: Once[Result]) -> Steps[Result]:
+        """Once, and again as long as that may help and there is time."""
         attempts = Attempts(self._retry)
         while True:
             try:
@@ -89,7 +87,7 @@ class Logic:
                 pause = attempts.pause(error)
             yield Sleep(pause)
 
-    def _verified(self, note: bytes) -> VerifiedHead:
+    def verified(self, note: bytes) -> VerifiedHead:
         """See Trust.verify; the errors say where the note is from."""
         try:
             return self.trust.verify(note)
@@ -100,45 +98,46 @@ class Logic:
 
     def checkpoint(self, size: int | None = None) -> Steps[VerifiedHead]:
         """The newest checkpoint, or the stored one of a size, of one history with all that was verified before."""
-        return self._retried(lambda attempts: self._checkpoint(size, attempts))
+        return self.retried(lambda attempts: self._checkpoint(size, attempts))
 
     def grown(self, size: int, wait: float) -> Steps[TrustedHead]:
         """A head larger than `size`, or the newest after about `wait` seconds."""
 
         def once(attempts: Attempts) -> Steps[TrustedHead]:
-            return (yield from self._grown(size, min(wait, attempts.seconds), attempts))
+            return (yield from self.newest_beyond(size, min(wait, attempts.seconds), attempts))
 
-        return self._retried(once)
+        return self.retried(once)
 
     def _checkpoint(self, size: int | None, attempts: Attempts) -> Steps[VerifiedHead]:
         before = self.trust.head
         note: bytes = yield Ask("checkpoint", (size,), attempts.seconds)
-        head = self._verified(note)
+        head = self.verified(note)
         if size is not None and head.checkpoint.size != size:
             raise ProofError(f"checkpoint of size {size}: got one of size {head.checkpoint.size}")
         if size is None:
             _refuse_older(head, before)
-        yield from self._learn(trusted_head(head), (), attempts)
+        yield from self.learn(trusted_head(head), (), attempts)
         return head
 
-    def _grown(self, size: int, wait: float, attempts: Attempts) -> Steps[TrustedHead]:
+    def newest_beyond(self, size: int, wait: float, attempts: Attempts) -> Steps[TrustedHead]:
+        """See `grown`: one try."""
         before = self.trust.head
         note: bytes = yield Ask("grown", (size,), wait)
-        head = self._verified(note)
+        head = self.verified(note)
         _refuse_older(head, before)
         new = trusted_head(head)
-        yield from self._learn(new, (), attempts)
+        yield from self.learn(new, (), attempts)
         return new
 
-    def _learn(self, new: TrustedHead, proven: Sequence[TrustedHead], attempts: Attempts) -> Steps[None]:
+    def learn(self, new: TrustedHead, proven: Sequence[TrustedHead], attempts: Attempts) -> Steps[None]:
         """Trust a verified head once it is proven to be of one history with all there is."""
         compared = list(proven)
         while (other := (yield Local(lambda: self.trust.settle(new, compared)))) is not None:
             old, larger = sorted((other, new), key=lambda head: head.size)
-            yield from self._compare(old, larger, attempts)
+            yield from self.compare(old, larger, attempts)
             compared.append(other)
 
-    def _compare(self, old: TrustedHead, new: TrustedHead, attempts: Attempts) -> Steps[tuple[Hash, ...]]:
+    def compare(self, old: TrustedHead, new: TrustedHead, attempts: Attempts) -> Steps[tuple[Hash, ...]]:
         """The proof that `old` begins `new`, verified. Raises ForkError with both when it certainly does not."""
         if old.size == new.size and old.root != new.root:
             raise _fork(old, new, f"two roots for size {new.size}")
@@ -176,14 +175,58 @@ class Logic:
         if tree_before(old.size, new.size, proof) != old.root:
             raise _fork(old, new, str(fault)) from fault
 
-    def _extends(self, size: int, root: Hash, new: TrustedHead) -> tuple[TrustedHead, ...]:
+    def begins(self, size: int, root: Hash, new: TrustedHead) -> tuple[TrustedHead, ...]:
         """The trusted head when it is the tree of `size` under `root`, out of which `new` was proven to grow."""
-        known = self.trust.head
-        if known is None or known.size != size:
-            return ()
-        if known.root != root:
-            raise _fork(known, new, f"the tree of size {new.size} does not begin with that of size {size}")
-        return (known,)
+        return _begins(self.trust.head, size, root, new)
+
+    # --- receipts ----------------------------------------------------------------------------------------------
+
+    def verified_receipt(self, note: bytes) -> ReceiptHead:
+        """See Trust.verify_receipt; the errors say where the note is from."""
+        try:
+            return self.trust.verify_receipt(note)
+        except (FormatError, VerificationError) as error:
+            raise type(error)(f"{self._where}{error}") from error
+
+    def learn_receipt(
+        self, new: ReceiptHead, size: int, before: Hash | None, attempts: Attempts
+    ) -> Steps[None]:
+        """Hold a verified receipt against those of its epoch, and against the newest checkpoint.
+
+        `before` is the root of the first `size` leaves of its tree, where that was proven. Raises ForkError;
+        UnavailableError when its epoch is over, as who sends the append again is answered in the new one.
+        """
+        epochs = self.trust.epochs
+        newest = epochs.newest
+        if newest is not None and new.epoch < newest.epoch:
+            raise _over(new, newest.epoch)
+        of_epoch = None if newest is None or newest.epoch != new.epoch else newest.head
+        proven = [] if before is None else list(_begins(of_epoch, size, before, new.head))
+        while (other := epochs.settle(new, proven)) is not None:
+            yield from self.compare(*_in_order(other, new.head), attempts)
+            proven.append(other)
+        checkpoint = self.trust.head
+        if checkpoint is None or checkpoint == epochs.held_to:
+            return
+        try:
+            if before is None or not _begins(checkpoint, size, before, new.head):
+                yield from self.compare(*_in_order(checkpoint, new.head), attempts)
+        except ForkError as fork:
+            later = yield from self.later_epoch(new.epoch, attempts)
+            if later is None:
+                raise
+            raise _over(new, later) from fork
+        epochs.settle_checkpoint(new, checkpoint)
+
+    def later_epoch(self, epoch: int, attempts: Attempts) -> Steps[int | None]:
+        """The epoch that the log is in when this one is over; None while it is not, so far as the log says."""
+        newest = self.trust.epochs.newest
+        if newest is not None and newest.epoch > epoch:
+            return newest.epoch
+        found: Epoch = yield Ask("epoch", (), attempts.seconds)
+        return found.number if found.number is not None and found.number > epoch else None
+
+    # --- heads for reading ---------------------------------------------------------------------------------------
 
     def _covering(self, index: int, attempts: Attempts) -> Steps[TrustedHead]:
         """A trusted head whose tree has this entry. Raises RangeError when the newest one has not."""
@@ -209,14 +252,15 @@ class Logic:
 
         def once(attempts: Attempts) -> Steps[bytes]:
             head = yield from self._head(index, size, attempts)
-            found = yield from self._included((index,), head, attempts)
+            found = yield from self.included((index,), head, attempts)
             return format_proof(ProofFile(index, found[0].proof, head.note))
 
-        return self._retried(once)
+        return self.retried(once)
 
-    def _included(
+    def included(
         self, indexes: Sequence[int], head: TrustedHead, attempts: Attempts
     ) -> Steps[list[Included]]:
+        """Verified proofs under a head, in the order of the indexes; whose leaves they are is for the caller."""
         found: list[Included] = yield Ask("inclusions", (indexes, head.size, head.root), attempts.seconds)
         if len(found) != len(indexes):
             raise ProofError(f"inclusion proofs: got {len(found)}, want {len(indexes)}")
@@ -237,7 +281,7 @@ class Logic:
             verify_range(leaf_hashes(found.entries), start, under.size, found.proof, under.root)
             return found.entries
 
-        return self._retried(once)
+        return self.retried(once)
 
     def range_head(self, start: int, end: int | None, size: int | None) -> Steps[TrustedHead]:
         """The head that a range is read under. Raises RangeError for a range that its tree has not."""
@@ -251,7 +295,7 @@ class Logic:
                 raise RangeError(f"entries {start}:{'' if end is None else end}: the log has {head.size}")
             return head
 
-        return self._retried(once)
+        return self.retried(once)
 
     def consistency(self, old: int, new: int) -> Steps[Consistency]:
         """The verified proof between two stored checkpoints."""
@@ -261,97 +305,10 @@ class Logic:
         def once(attempts: Attempts) -> Steps[Consistency]:
             first = yield from self._checkpoint(old, attempts)
             second = yield from self._checkpoint(new, attempts)
-            proof = yield from self._compare(trusted_head(first), trusted_head(second), attempts)
+            proof = yield from self.compare(trusted_head(first), trusted_head(second), attempts)
             return Consistency(first, second, proof)
 
-        return self._retried(once)
-
-    # --- appends -----------------------------------------------------------------------------------------------
-
-    def append(self, batch: Batch) -> Steps[Receipt]:
-        """One entry, durable and proven under a trusted head."""
-        leaf = leaf_hash(batch.entries[0])
-
-        def once(attempts: Attempts) -> Steps[Receipt]:
-            answer = yield from _appended(batch, attempts)
-            return (yield from _reading(answer.indexes, self._prove_append(leaf, answer, attempts)))
-
-        return self._retried(once)
-
-    def _prove_append(self, leaf: Hash, answer: Appended, attempts: Attempts) -> Steps[Receipt]:
-        index = answer.indexes[0]
-        if answer.note:
-            new = trusted_head(self._verified(answer.note))
-            proof = answer.proof or ()
-        else:
-            new = yield from self._grown(index, attempts.seconds, attempts)
-            if new.size <= index:
-                raise StaleError(f"entry {index} is stored, and the newest checkpoint has size {new.size}")
-            proof = (yield from self._included((index,), new, attempts))[0].proof
-        verify_inclusion(leaf, index, new.size, proof, new.root)
-        before = self._extends(index, tree_before(index, new.size, proof), new)
-        yield from self._learn(new, before, attempts)
-        return Receipt(SingleProofs({index: proof}), index, leaf, new.size, new.note)
-
-    def append_batch(self, batch: Batch) -> Steps[BatchReceipt]:
-        """Entries together, all durable and proven under one trusted head."""
-        leaves = leaf_hashes(batch.entries)
-
-        def once(attempts: Attempts) -> Steps[BatchReceipt]:
-            answer = yield from _appended(batch, attempts)
-            new = trusted_head(self._verified(answer.note))
-            proven = self._prove_batch(leaves, list(answer.indexes), new, attempts)
-            return (yield from _reading(answer.indexes, proven))
-
-        return self._retried(once)
-
-    def append_each(self, entries: Sequence[bytes], key: bytes) -> Steps[BatchReceipt]:
-        """Entries one after the other, for a log that takes them so only; proven together at the end."""
-        leaves = leaf_hashes(entries)
-        indexes = []
-        for position, entry in enumerate(entries):
-            batch = Batch((entry,), hashlib.sha256(b"%d\0%b" % (position, key)).hexdigest().encode("ascii"))
-            answer = yield from self._retried(partial(_appended, batch))
-            indexes.append(answer.indexes[0])
-
-        def once(attempts: Attempts) -> Steps[BatchReceipt]:
-            new = yield from self._grown(max(indexes), attempts.seconds, attempts)
-            return (yield from self._prove_batch(leaves, indexes, new, attempts))
-
-        return (yield from _reading(indexes, self._retried(once)))
-
-    def _prove_batch(
-        self, leaves: list[Hash], indexes: list[int], new: TrustedHead, attempts: Attempts
-    ) -> Steps[BatchReceipt]:
-        if max(indexes) >= new.size:
-            raise ProofError(f"append: got index {max(indexes)} under a checkpoint of size {new.size}")
-        start, end = indexes[0], indexes[0] + len(indexes)
-        source: RangeProofs | SingleProofs
-        before: tuple[TrustedHead, ...] = ()
-        if indexes == list(range(start, end)):
-            proof: tuple[Hash, ...] = yield Ask(
-                "range_proof", (start, end, new.size, new.root), attempts.seconds
-            )
-            verify_range(leaves, start, new.size, proof, new.root)
-            before = self._extends(start, tree_before_range(start, proof), new)
-            source = RangeProofs(leaves, start, new.size, proof)
-        else:
-            found = yield from self._included(indexes, new, attempts)
-            for index, leaf, each in zip(indexes, leaves, found, strict=True):
-                if each.leaf != leaf:
-                    raise ProofError(f"entry {index}: got leaf hash {each.leaf.hex()}, want {leaf.hex()}")
-            source = SingleProofs({index: each.proof for index, each in zip(indexes, found, strict=True)})
-        yield from self._learn(new, before, attempts)
-        return BatchReceipt(source, indexes, leaves, new.size, new.note)
-
-
-def _reading(indexes: Sequence[int], steps: Steps[Result]) -> Steps[Result]:
-    """The proof of what was appended; says what is missing to a caller who may append and not read."""
-    try:
-        return (yield from steps)
-    except (ForbiddenError, UnauthenticatedError) as error:
-        text = f"stored from index {indexes[0]} on and not proven, which takes the scope read: {error}"
-        raise type(error)(text) from error
+        return self.retried(once)
 
 
 def new_key() -> bytes:
@@ -372,16 +329,25 @@ def unverified(retry: Retry, size: int | None) -> Steps[bytes]:
         yield Sleep(pause)
 
 
-def _appended(batch: Batch, attempts: Attempts) -> Steps[Appended]:
-    answer: Appended = yield Ask("append", (batch,), attempts.seconds)
-    if len(answer.indexes) != len(batch.entries):
-        raise ProofError(f"append: got {len(answer.indexes)} indexes for {len(batch.entries)} entries")
-    return answer
-
-
 def _refuse_older(head: VerifiedHead, before: TrustedHead | None) -> None:
     if before is not None and head.checkpoint.size < before.size:
         raise StaleError(f"checkpoint: got size {head.checkpoint.size}, trusted is {before.size}")
+
+
+def _begins(known: TrustedHead | None, size: int, root: Hash, new: TrustedHead) -> tuple[TrustedHead, ...]:
+    if known is None or known.size != size:
+        return ()
+    if known.root != root:
+        raise _fork(known, new, f"the tree of size {new.size} does not begin with that of size {size}")
+    return (known,)
+
+
+def _in_order(one: TrustedHead, other: TrustedHead) -> tuple[TrustedHead, TrustedHead]:
+    return (one, other) if one.size <= other.size else (other, one)
+
+
+def _over(receipt: ReceiptHead, later: int) -> UnavailableError:
+    return UnavailableError(f"answered in epoch {receipt.epoch}, which is over: the log is in epoch {later}")
 
 
 def _fork(old: TrustedHead, new: TrustedHead, why: str) -> ForkError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from merklelog.client.transport import Appended, Batch, Included, Stretch, Transport
+from merklelog.client.transport import Appended, Batch, Epoch, Included, Stretch, Transport
 from merklelog.tree.hashing import Hash
 
 
@@ -46,6 +46,10 @@ class ThreadedTransport:
     async def append(self, batch: Batch, seconds: float) -> Appended:
         """See Transport."""
         return await asyncio.to_thread(self._transport.append, batch, seconds)
+
+    async def epoch(self, seconds: float) -> Epoch:
+        """See Transport."""
+        return await asyncio.to_thread(self._transport.epoch, seconds)
 
     async def close(self) -> None:
         """See Transport."""

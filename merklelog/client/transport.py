@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from merklelog.tree.hashing import Hash
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Entries to append together. Either `key` or each entry's of `keys` is the idempotency key."""
+    """Entries to append together. Either `key` or each entry's of `keys` is the idempotency key.
+
+    `published`: the answer is to wait until they are under a published checkpoint, where the log has targets.
+    """
 
     entries: tuple[bytes, ...] = field(repr=False)
     key: bytes | None = None
     keys: tuple[bytes | None, ...] | None = None
     identities: tuple[bytes | None, ...] | None = None
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where a log says that a batch stands, an index an entry, under the checkpoint `note`.
+    """Where a log says that a batch stands, an index an entry, under the signed `note`: a checkpoint or a receipt.
 
     An empty note: the log did not say, and a later checkpoint has to. `proof` is there for a single entry only.
     """
@@ -49,6 +53,16 @@ class Stretch:
 
     entries: list[bytes] = field(repr=False)
     proof: tuple[Hash, ...]
+
+
+class Epoch(NamedTuple):
+    """What a log says of its writer, unsigned: the epoch, None without targets; and how many entries it has.
+
+    `size` is None where only the published ones can be known.
+    """
+
+    number: int | None
+    size: int | None = None
 
 
 class Transport(Protocol):
@@ -78,6 +92,9 @@ class Transport(Protocol):
 
     def append(self, batch: Batch, seconds: float) -> Appended:
         """Append a batch, all or none."""
+
+    def epoch(self, seconds: float) -> Epoch:
+        """The epoch that the log is in now, so far as it says: what tells a lost receipt from a fork."""
 
     def close(self) -> None:
         """Give back what is held; safe to call twice."""
@@ -109,6 +126,9 @@ class AsyncTransport(Protocol):
         """See Transport."""
 
     async def append(self, batch: Batch, seconds: float) -> Appended:
+        """See Transport."""
+
+    async def epoch(self, seconds: float) -> Epoch:
         """See Transport."""
 
     async def close(self) -> None:

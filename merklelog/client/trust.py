@@ -2,89 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Final
 
+from merklelog.client.believed import Trusted, policy_of
+from merklelog.client.epochs import Epochs, ReceiptHead
 from merklelog.client.heads import VerifiedHead
 from merklelog.client.state import StateFile
-from merklelog.errors import (
-    DamagedError,
-    FormatError,
-    KeyFormatError,
-    PolicyError,
-    PolicyUnmetError,
-    ProofError,
-    SignatureError,
-    UsageError,
-)
+from merklelog.errors import DamagedError, FormatError, PolicyUnmetError, ProofError, SignatureError
 from merklelog.formats.checkpoint import parse_checkpoint
-from merklelog.formats.keys import VerifierKey, parse_vkey
-from merklelog.formats.policy import MAX_POLICY_BYTES, Policy, parse_policy, single_log_policy
+from merklelog.formats.keys import VerifierKey
+from merklelog.formats.policy import Policy
 from merklelog.protocol.advance import TrustedHead
 from merklelog.protocol.verdict import evaluate_policy
 from merklelog.tree.hashing import EMPTY_ROOT, Hash
 
+__all__ = ["Trust", "Trusted", "policy_of", "trusted_head"]
+
 _REMEMBERED: Final = 4_096
-# A policy; verifier keys of one log, of which any is enough; or the path of a file with one or the other.
-Trusted = Policy | VerifierKey | str | os.PathLike[str] | Iterable[VerifierKey | str]
-
-
-def policy_of(trust: Trusted) -> Policy:
-    """The policy that a caller's trust means.
-
-    A string is a verifier key when it has the form of one, else the path of a file: a policy
-    (c2sp.org/tlog-policy) or verifier keys, one a line, as `merklelog vkey` prints them. Raises KeyFormatError,
-    PolicyError; UsageError when no key is given or the file can not be read.
-    """
-    if isinstance(trust, Policy):
-        return trust
-    if isinstance(trust, VerifierKey):
-        return single_log_policy([trust])
-    if isinstance(trust, str) and "+" in trust and not Path(trust).exists():
-        return single_log_policy([parse_vkey(trust.strip())])
-    if isinstance(trust, str | os.PathLike):
-        return _read(Path(trust))
-    keys = [parse_vkey(key) if isinstance(key, str) else key for key in trust]
-    if not keys:
-        raise UsageError("trust: no verifier key is given, so nothing could be believed")
-    return single_log_policy(keys)
-
-
-def _read(path: Path) -> Policy:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_POLICY_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"trust: {path}: {error.strerror or error}") from error
-    try:
-        lines = [line.strip() for line in data.splitlines()]
-        # A line of a policy has at least two words (tlog-policy, "Format"), a verifier key has no space in it.
-        if any(lines) and not any(b" " in line or b"\t" in line or line.startswith(b"#") for line in lines):
-            return single_log_policy([parse_vkey(line.decode("utf-8")) for line in lines if line])
-        return parse_policy(data)
-    except UnicodeDecodeError as error:
-        raise KeyFormatError(f"{path}: not UTF-8") from error
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from error
-    except KeyFormatError as error:
-        raise KeyFormatError(f"{path}: {error}") from error
 
 
 class Trust:
     """A policy and the newest head that was verified under it, in memory and in a state file where there is one.
 
     The head only advances. Who has a newer one proves first that it extends `head`, then calls `settle`. Safe for
-    threads; several processes may share a state file.
+    threads; several processes may share a state file. Receipts are apart, in `epochs`, and in no file.
     """
 
-    def __init__(self, policy: Policy, state: StateFile | None = None) -> None:
+    def __init__(
+        self, policy: Policy, state: StateFile | None = None, receipt_keys: Iterable[VerifierKey] = ()
+    ) -> None:
         """Raises what keeps a state file from being believed: DamagedError, SignatureError, PolicyUnmetError
         naming it, StorageError.
         """
         self.policy = policy
+        self.epochs = Epochs(receipt_keys)
         self._state = state
         self._lock = threading.Lock()
         self._head: TrustedHead | None = None
@@ -124,6 +77,17 @@ class Trust:
         if self._head is not None and checkpoint.origin != self._head.origin:
             raise ProofError(f"checkpoint: got origin {checkpoint.origin!r}, want {self._head.origin!r}")
         return VerifiedHead(checkpoint, verdict, note)
+
+    def verify_receipt(self, note: bytes) -> ReceiptHead:
+        """A receipt note that a trusted receipt key of this log signed.
+
+        Raises FormatError, SignatureError; ProofError for one of another log.
+        """
+        found = self.epochs.verify(note)
+        origin = self.origin
+        if origin is not None and found.head.origin != origin:
+            raise ProofError(f"receipt: got origin {found.head.origin!r}, want {origin!r}")
+        return found
 
     def settle(self, new: TrustedHead, proven: Collection[TrustedHead]) -> TrustedHead | None:
         """Take in a verified head; `proven` are those that the caller has proven to be of one history with it.

@@ -595,7 +595,7 @@ def test_an_append_over_http_that_is_not_there(
         caught(http_liar, keys, DamagedError, "append", b"entry")
     http_liar.lies["/add"] = lambda *_: b"9999\n"
     short = Retry(total=60, attempt=0.5, first=200, most=200)
-    caught(http_liar, keys, StaleError, "append", b"entry", retry=short)
+    caught(http_liar, keys, UnavailableError, "append", b"entry", retry=short)
 
 
 # --- answers that are too much, too slow or nothing -----------------------------------------------------------

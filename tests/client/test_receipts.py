@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merklelog.client.appends import Appends
 from merklelog.client.drive import drive
 from merklelog.client.receipts import RangeProofs, SingleProofs, tree_before, tree_before_range
 from merklelog.client.remote import batch_of, one
 from merklelog.client.retry import Retry
 from merklelog.client.steps import Logic
-from merklelog.client.transport import Appended, Batch, Included, Stretch
+from merklelog.client.transport import Appended, Batch, Epoch, Included, Stretch
 from merklelog.client.trust import Trust
 from merklelog.errors import ForkError, MerklelogError, RangeError
 from merklelog.formats import (
@@ -138,6 +139,9 @@ class Memory:
         found: Appended = self.change("append", answer)
         return found
 
+    def epoch(self, seconds: float) -> Epoch:
+        return Epoch(None)
+
     def close(self) -> None:
         return
 
@@ -200,9 +204,9 @@ OPERATIONS: dict[str, Callable[[Logic], Any]] = {
     "prove at": lambda logic: logic.prove(5, 9),
     "entries": lambda logic: logic.entries(2, 7, None),
     "consistency": lambda logic: logic.consistency(6, 11),
-    "append": lambda logic: logic.append(one(b"new", None, None)),
-    "append_batch": lambda logic: logic.append_batch(batch_of([b"new", b"newer"], None, None, None)),
-    "append_each": lambda logic: logic.append_each([b"new", b"newer"], b"key"),
+    "append": lambda logic: Appends(logic).append(one(b"new", None, None)),
+    "append_batch": lambda logic: Appends(logic).append_batch(batch_of([b"new", b"newer"], None, None, None)),
+    "append_each": lambda logic: Appends(logic).append_each([b"new", b"newer"], b"key", published=False),
     "grown": lambda logic: logic.grown(3, 1.0),
 }
 TRUTH = [b"entry %d" % i for i in range(13)]

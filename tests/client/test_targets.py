@@ -53,15 +53,6 @@ def test_a_published_log_grows(log: Path, tmp_path: Path) -> None:
     assert VerifiedReads(source, keys).consistency(500, 900).new.checkpoint.size == 900
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["s3://bucket/p", "S3://bucket"],
-)
-def test_what_comes_later(target: str) -> None:
-    with pytest.raises(UsageError, match=r"is not in this version; want a PATH, dir:PATH or http"):
-        open_target(target)
-
-
 @pytest.mark.parametrize("target", ["grpc://x:1", "grpcs://x"])
 def test_what_has_no_tiles(target: str) -> None:
     with pytest.raises(UsageError, match="has no tiles"):
