@@ -112,25 +112,28 @@ class _Check:
         if part.end > max(self._size, written):
             self._wrong(where, "its entries are behind those that were published", part)
             return
-        if part.end > self._size:
-            return  # published since the audit began
         self._files += 1
         if part.start < self._end:
-            self._wrong(
-                where, f"entries {part.start} to {min(part.end, self._end) - 1} are in another file", part
-            )
-        elif part.start > self._end:
-            self._missing(part.start)
-        last = self._last
-        if last and last.period.every is part.period.every and part.period.time < last.period.time:
-            self._wrong(where, f"it stands before {last.key}, whose entries come first", part)
-        self._last = part
+            last = min(part.end, self._end) - 1
+            self._wrong(where, f"entries {part.start} to {last} are in another file", part)
+        elif self._end < min(part.start, self._size):
+            self._missing(min(part.start, self._size))
+        self._end = max(self._end, part.end)
+        if part.end > self._size:
+            return  # published since the audit began
+        self._check_order(part, where)
         try:
             self._compare(part, where)
         except MerklelogError as error:
             self._tree = None
             self._findings.fault(FindingKind.PARTITION, where, error, (part.start, part.end))
-        self._end = max(self._end, part.end)
+
+    def _check_order(self, part: Part, where: str) -> None:
+        """Periods of one length follow each other as their entries do."""
+        last = self._last
+        if last and last.period.every is part.period.every and part.period.time < last.period.time:
+            self._wrong(where, f"it stands before {last.key}, whose entries come first", part)
+        self._last = part
 
     def finish(self, state: PartitionState | None) -> None:
         if state is None:
@@ -178,7 +181,7 @@ class _Check:
         for index, leaf in enumerate(leaves, part.start):
             at = index % TILE_WIDTH * HASH_SIZE
             if self._tiles.tile(0, index >> TILE_HEIGHT)[at : at + HASH_SIZE] != leaf:
-                detail = f"entry {index} is another one than the tree has"
+                detail = "not the entry that the tree has"
                 self._findings.add(FindingKind.PARTITION, where, detail, (index, index + 1))
 
     def _leaves(self, part: Part, where: str) -> list[Hash]:
