@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "publish": "copies",
     "backup": "copies",
     "recover": "recover",
+    "preflight": "preflight",
+    "retention": "retention",
     "token": "token",
     "completion": "completion",
 }

@@ -10,8 +10,8 @@ Advance = Callable[[int, int | None], None]
 
 
 @contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Advance]:
-    """A function to be called with (entries done, entries in all or None); it draws nothing in a pipe."""
+def progress_bar(what: str, unit: str = "entries") -> Iterator[Advance]:
+    """A function to be called with (units done, units in all or None); it draws nothing in a pipe."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield _nothing
         return
@@ -22,7 +22,7 @@ def progress_bar(what: str) -> Iterator[Advance]:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.completed:,.0f} entries"),
+        TextColumn(f"{{task.completed:,.0f}} {unit}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from math import floor
 from typing import Any, Final, Protocol
 
 from merklelog.errors import UnreachableError
+from merklelog.publish.layout import PREFLIGHT
 from merklelog.publish.preflight_conditions import (
     if_match,
     if_match_race,
@@ -21,7 +23,6 @@ from merklelog.publish.preflight_conditions import (
 from merklelog.publish.preflight_locks import compliance, governance, legal_hold, versions
 from merklelog.publish.preflight_look import Look, Looker
 from merklelog.publish.preflight_report import (
-    PREFLIGHT,
     PROBES,
     DefaultRetention,
     Finding,
@@ -83,7 +84,7 @@ class Preflight:
         self._lock_seconds = lock_seconds
         self._clock = clock
         self._sleep = sleep
-        self._began = int(clock())
+        self._began = floor(clock())
         prefix = store.prefix.removesuffix("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._look: Look | None = None
@@ -152,7 +153,7 @@ class Preflight:
         began = self._clock()
         wait = max(0.0, scene.latest + _AFTER - began)
         while (passed := self._clock() - began) < wait:
-            advance(int(passed), int(wait))
+            advance(floor(passed), floor(wait))
             self._sleep(min(1.0, wait - passed))
         left = len(scene.written)
         for attempt in range(_ATTEMPTS):

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from merklelog.publish.preflight_report import Finding, Outcome
-from merklelog.publish.preflight_scene import Answer, Scene, Until
+from merklelog.publish.preflight_scene import BRIEF_LOCK_SECONDS, Answer, Scene, Until
 
 RACERS: Final = 8
 ROUNDS: Final = 3
@@ -20,7 +20,7 @@ Lock = Callable[[], "tuple[str, Until] | None"]
 
 def _locks(scene: Scene, mode: str | None) -> Lock:
     """Objects of these probes are locked as the log's are."""
-    return lambda: None if mode is None else (mode, scene.until(scene.lock_seconds))
+    return lambda: None if mode is None else (mode, scene.until(BRIEF_LOCK_SECONDS))
 
 
 def if_none_match(scene: Scene, mode: str | None) -> Finding:

@@ -36,9 +36,12 @@ class LockProbe:
         """Ask for another lock on the version."""
         retention = {} if mode is None or until is None else {"Mode": mode, "RetainUntilDate": until.date}
         extra = {"BypassGovernanceRetention": True} if bypass else {}
-        return self.scene.ask(
+        answer = self.scene.ask(
             "put_object_retention", self.name, VersionId=self.version, Retention=retention, **extra
         )
+        if answer.ok and until is not None:
+            self.scene.locked_until(until)
+        return answer
 
     def delete(self, *, bypass: bool = False) -> Answer:
         """Ask for the version's deletion."""
@@ -169,11 +172,12 @@ def legal_hold(scene: Scene) -> Finding:
     if scene.default.mode is not None:
         _outwait(scene)
     refused = scene.delete(name, put.version)
+    if refused.ok:
+        over = "" if scene.default.mode is None else ", its retention over"
+        return Finding("legal-hold", Outcome.FAIL, f"a version was deleted while it was held{over}")
     off = change("OFF")
     if not off.ok:
         return Finding("legal-hold", Outcome.FAIL, f"it can not be released: {off}")
-    if refused.ok:
-        return Finding("legal-hold", Outcome.FAIL, "a version was deleted while it was held")
     if status != "ON":
         return Finding("legal-hold", Outcome.FAIL, f"it reads back as {status} ({back})")
     gone = scene.delete(name, put.version)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from merklelog.publish.preflight_report import PREFLIGHT, DefaultRetention, Finding, Outcome
+from merklelog.publish.layout import PREFLIGHT
+from merklelog.publish.preflight_report import DefaultRetention, Finding, Outcome
 from merklelog.publish.preflight_scene import Answer, Clock, ask
 from merklelog.publish.s3_client import Requests
 from merklelog.publish.s3_problems import error_of
@@ -14,6 +15,7 @@ from merklelog.publish.s3_problems import error_of
 SKEW_SECONDS: Final = 60
 _DAYS_A_YEAR: Final = 365
 _DENIED: Final = (401, 403)
+_NO_RULES: Final = (404, 501)  # none, or a store that has no such thing
 _OWN_WAY: Final = ("staging/", PREFLIGHT)  # what is there has no future: it may as well expire
 
 
@@ -104,8 +106,8 @@ class Looker:
     def _lifecycle(self) -> Finding:
         found = self._ask("get_bucket_lifecycle_configuration")
         if not found.ok:
-            if found.status == 404:
-                return Finding("lifecycle", Outcome.PASS, "no rules")
+            if found.status in _NO_RULES:
+                return Finding("lifecycle", Outcome.PASS, f"no rules ({found.short})")
             return Finding("lifecycle", Outcome.UNKNOWN, str(found))
         rules = found.fields.get("Rules", [])
         bad = [str(rule.get("ID", "")) or "without a name" for rule in rules if _expires(rule, self._prefix)]

@@ -11,8 +11,6 @@ from typing import Final
 
 from merklelog.publish.s3_options import Retention
 
-PREFLIGHT: Final = "preflight/"  # the scratch objects lie below it, in the target's prefix
-
 
 class Outcome(StrEnum):
     """What came of a probe. Unknown: it could not be tried, so nothing is known."""
@@ -243,7 +241,9 @@ class DefaultRetention:
         """For people."""
         if self.mode is None:
             return "none"
-        return self.mode if self.mode == "unknown" else f"{self.mode}, {self.days} days"
+        return (
+            self.mode if self.mode == "unknown" else f"{self.mode}, {self.days} day{'s' * (self.days != 1)}"
+        )
 
 
 def judge(findings: tuple[Finding, ...], retention: Retention | None) -> Verdict:

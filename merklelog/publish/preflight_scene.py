@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import floor
 from typing import Any, Final
 
 from merklelog.formats.wire import encode_base64
@@ -20,7 +21,8 @@ from merklelog.publish.s3_options import S3Options
 from merklelog.publish.s3_problems import Kind, Problem, error_of
 
 MAX_LOCK_SECONDS: Final = 120
-SHORT_LOCK_SECONDS: Final = int(SHORTEST.total_seconds())
+BRIEF_LOCK_SECONDS: Final = 10  # of what is locked as the log's objects are, while another thing is tried
+SHORT_LOCK_SECONDS: Final = SHORTEST.seconds
 _READ: Final = 1 << 20
 _MARGIN: Final = 2.0  # seconds before a lock's end within which a refusal proves nothing
 
@@ -171,6 +173,8 @@ class Scene:
             extra |= {"ObjectLockMode": lock[0], "ObjectLockRetainUntilDate": lock[1].date}
         extra.setdefault("ChecksumSHA256", encode_base64(sha256(data).digest()).decode("ascii"))
         done = self.ask("put_object", name, Body=data, **extra)
+        if lock is not None and done.ok:
+            self.locked_until(lock[1])
         return self._remember(name, done)
 
     def _remember(self, name: str, done: Answer) -> Answer:
@@ -203,11 +207,13 @@ class Scene:
     # --- locks ----------------------------------------------------------------------------------------------
 
     def until(self, seconds: float) -> Until:
-        """The moment so many seconds from now, whole by the store's clock; it is waited for in the end."""
-        moment = int(self.clock() + self.skew + seconds)
-        local = moment - self.skew
-        self.latest = max(self.latest, local)
-        return Until(datetime.fromtimestamp(moment, UTC), local)
+        """The moment so many seconds from now, whole by the store's clock."""
+        moment = floor(self.clock() + self.skew + seconds)
+        return Until(datetime.fromtimestamp(moment, UTC), moment - self.skew)
+
+    def locked_until(self, until: Until) -> None:
+        """A lock was set: it is waited for before everything is removed."""
+        self.latest = max(self.latest, until.local)
 
     def is_close(self, until: Until) -> bool:
         """Whether the lock is over or nearly so: what happens now proves nothing of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from math import floor
 from typing import Final
 
 from merklelog.errors import UnreachableError
@@ -91,7 +92,7 @@ def _of_record(
             "published from who holds the bucket's keys"
         )
     warnings = []
-    if (age := int((now - report.time) // _DAY)) > OLD_DAYS:
+    if (age := floor((now - report.time) / _DAY)) > OLD_DAYS:
         warnings.append(f"{place}: the preflight is {age} days old: run `{command}` again")
     if report.left:
         warnings.append(f"{place}: the preflight of {date} left {report.left} objects below preflight/")
