@@ -24,6 +24,7 @@ NAMES = {
     "start": "start",
     "service": "service",
     "producer": "producing",
+    "recover": "recover",
 }
 
 

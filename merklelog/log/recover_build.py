@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Final
 
@@ -52,9 +53,9 @@ Progress = Callable[[int, int], object]
 class Rebuild:
     """Brings the tree of `aim` from `source` into `store`, from entry `done` on, a multiple of 256.
 
-    `frontier` is the tree of the first `done` entries. `saved(done, root)` is called after each sync.
-    `checkpoints` counts those that were verified and kept; `remarks` say what of the copy is damaged and was
-    not needed.
+    `frontier` is the tree of the first `done` entries. `saved(done, root)` is called after each sync, from
+    another thread. `checkpoints` counts those that were verified and kept; `remarks` say what of the copy is
+    damaged and was not needed.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Rebuild:
         self._frontier = frontier
         self._progress = progress
         self._saved = saved
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="merklelog-recover")
+        self._syncing: Future[None] | None = None
         self._sizes = _sizes(source, aim, frontier.size + 1 if frontier.size else 0)
         self._next = 0
 
@@ -89,11 +92,14 @@ class Rebuild:
         first = self._frontier.size >> TILE_HEIGHT
         self._source.expect(first, full, self._sizes)
         self._progress(self._frontier.size, self._size)
-        self._take_checkpoints()
-        while first < full:
-            first = self._commit(first, full)
-            self._progress(first << TILE_HEIGHT, self._size)
-        self._finish()
+        with self._syncer:
+            self._take_checkpoints()
+            while first < full:
+                first = self._commit(first, full)
+                self._progress(first << TILE_HEIGHT, self._size)
+            if self._syncing is not None:
+                self._syncing.result()
+            self._finish()
         return self._frontier
 
     def _commit(self, first: int, full: int) -> int:
@@ -109,9 +115,18 @@ class Rebuild:
             at += 1
         growth = self._grow(leaves)
         self._store.write(Commit(segments=tuple(segments), growth=growth))
-        self._store.sync()
-        self._saved(self._frontier.size, self._frontier.root())
+        self._sync(self._frontier.size, self._frontier.root())
         return at
+
+    def _sync(self, done: int, root: Hash) -> None:
+        """Have what is written synced, while the next commit is hashed; at most one of them is not yet."""
+        if self._syncing is not None:
+            self._syncing.result()
+        self._syncing = self._syncer.submit(self._make_durable, done, root)
+
+    def _make_durable(self, done: int, root: Hash) -> None:
+        self._store.sync()
+        self._saved(done, root)
 
     def _grow(self, leaves: list[Hash]) -> Growth:
         """Extend the tree, stopping at each size that a checkpoint is kept for; gives its full tiles."""

@@ -61,7 +61,8 @@ class Aim:
 class Published:
     """A copy that a log is recovered from. Only reads. Close it.
 
-    `verifiers` are the log's keys; everything signed is verified with them. What stands there wrong in a store
+    `verifiers` are the log's keys; everything signed is verified with them. `parallel` objects are read at a
+    time, ahead of being asked for; with 1, when they are asked for. What stands there wrong in a store
     that keeps versions is read in its first version. Raises as `read_manifest` does.
     """
 
@@ -72,10 +73,11 @@ class Published:
         kept: ObjectReads = PastReads(store, careful=True) if isinstance(store, VersionedStore) else store
         self._now: ObjectReads = self._past or store
         self._staged = _Staged(self._now)
-        self._ahead = ReadAhead(self._staged, parallel)
-        self._kept = ReadAhead(kept, parallel)
+        self._ahead = ReadAhead(self._staged, parallel) if parallel > 1 else None
+        self._kept_ahead = ReadAhead(kept, parallel) if parallel > 1 else None
+        self._kept: ObjectReads = self._kept_ahead or kept
         manifest = read_manifest(self._now)
-        self.tiles = StoredTiles(self._ahead, manifest.bundles if manifest else None)
+        self.tiles = StoredTiles(self._ahead or self._staged, manifest.bundles if manifest else None)
         self._is_new = manifest is None
         self._sizes: array[int] | None = None
 
@@ -86,8 +88,9 @@ class Published:
 
     def close(self) -> None:
         """End what reads ahead."""
-        self._ahead.close()
-        self._kept.close()
+        for ahead in (self._ahead, self._kept_ahead):
+            if ahead is not None:
+                ahead.close()
 
     def aim(self, *, can_sign: bool) -> Aim:
         """Find the tree to bring back; what `head` alone names only with `can_sign`.
@@ -214,8 +217,10 @@ class Published:
 
     def expect(self, first: int, last: int, sizes: Iterable[int]) -> None:
         """The full bundles [first, last) will be read in their order, and the checkpoints of these sizes."""
-        self._ahead.expect(self.tiles.wanted(first, last))
-        self._kept.expect(Wanted(checkpoint_key(size), MAX_NOTE_BYTES) for size in sizes)
+        if self._ahead is not None:
+            self._ahead.expect(self.tiles.wanted(first, last))
+        if self._kept_ahead is not None:
+            self._kept_ahead.expect(Wanted(checkpoint_key(size), MAX_NOTE_BYTES) for size in sizes)
 
     def checkpoint(self, size: int) -> Head:
         """The checkpoint kept under a size, verified. Raises DamagedError, SignatureError, NotFoundError."""
@@ -230,7 +235,8 @@ class Published:
         """What was read is wrong: read first versions from now on; False where there is nothing else to read."""
         if self._past is None or not self._past.forget_served():
             return False
-        self._ahead.expect(())  # what was fetched already is as wrong
+        if self._ahead is not None:
+            self._ahead.expect(())  # what was fetched already is as wrong
         return True
 
 

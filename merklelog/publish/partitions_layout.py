@@ -177,7 +177,8 @@ def parse_part_key(key: str) -> Part:
         raise FormatError(f"{quote(key)}: not the name of a partition's file")
     numbers = [_padded(digits, key) for _, digits in fields]
     try:
-        began = datetime(*numbers, *[0] * (6 - len(numbers)), 0, UTC)  # type: ignore[arg-type]  # seven numbers, then it
+        year, month, day, hour, minute = (*numbers, 0, 0)[:5]
+        began = datetime(year, month, day, hour, minute, tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise FormatError(f"{quote(key)}: {error}") from None
     start, end = _padded(match[2], key), _padded(match[3], key)

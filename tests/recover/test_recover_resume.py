@@ -163,4 +163,4 @@ def test_killed_at_each_step_and_gone_on_with(scene: Scenes, tmp_path: Path) -> 
             assert (log.size, log.root) == (700, there.root(700))
             check_log(log)
     assert step > 12
-    assert resumed == {0, 256, 512}
+    assert {0} < resumed <= {0, 256, 512}

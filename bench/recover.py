@@ -1,0 +1,63 @@
+"""Entries a second that a recovery brings back from published copies, each leaf, tile and root verified."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from common import ORIGIN, Row, directory, floor, interleave, print_table, random_entries, resident_mb
+
+import merklelog
+from merklelog.log.create import load_signers
+from merklelog.log.recover import recover_log
+from merklelog.publish import DirectoryStore, ObjectStore, publish_copy
+
+PUBLICATION = 10_000  # entries between two published checkpoints
+PARALLEL = 2  # as the command reads a directory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    parser.add_argument("--entries", type=int, default=1_000_000)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure the table. The ratio is to the floor of one core: a recovery writes from one process."""
+    pool = random_entries(100_000)
+    with directory() as path:
+        _fill(path, pool, args.entries)
+        cells = []
+        for encoding in ("identity", "gzip"):
+            row = Row(f"recover, random, directory, {encoding}", "entries/s")
+            cells.append((row, partial(_recover, path, DirectoryStore(path / encoding), args.entries)))
+        interleave(args.runs, cells, partial(floor, pool))
+        print(f"# resident memory at the end: {resident_mb():.0f} MB")
+        print_table(row for row, _ in cells)
+
+
+def _fill(path: Path, pool: Sequence[bytes], count: int) -> None:
+    merklelog.create_log(path / "log", ORIGIN)
+    with merklelog.open(path / "log") as log:
+        for start in range(0, count, PUBLICATION):
+            at = start % len(pool)
+            log.append_batch(pool[at : at + min(PUBLICATION, count - start)])
+    for encoding in ("identity", "gzip"):
+        with merklelog.open_reader(path / "log") as reader:
+            store = DirectoryStore(path / encoding)
+            publish_copy(reader, store, verifiers=reader.vkeys, bundle_encoding=encoding)
+
+
+def _recover(path: Path, store: ObjectStore, count: int) -> float:
+    place = path / "recovered"
+    shutil.rmtree(place, ignore_errors=True)
+    signers = load_signers(path / "log" / "keys", ORIGIN)
+    begun = time.perf_counter()
+    report = recover_log(place, store, signers, parallel=PARALLEL)
+    seconds = time.perf_counter() - begun
+    if report.size != count or report.remarks:
+        raise SystemExit(f"recovered {report.size} of {count} entries: {report.remarks}")
+    return count / seconds
