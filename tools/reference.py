@@ -220,7 +220,7 @@ def _cell(text: str) -> str:
 
 
 def _described(result: type) -> Iterator[tuple[str, str, str, type | None]]:
-    """A result's keys: name, type in words, meaning, and the class of an object in a list."""
+    """A result's keys: name, type in words, meaning, and the class of an object in it."""
     hints = typing.get_type_hints(result, include_extras=True)
     for field in dataclasses.fields(result):
         kind, text = typing.get_args(hints[field.name])[:2]
@@ -228,8 +228,12 @@ def _described(result: type) -> Iterator[tuple[str, str, str, type | None]]:
 
 
 def _inner(kind: object) -> type | None:
-    item = typing.get_args(kind)[0] if typing.get_origin(kind) is list else None
-    return item if isinstance(item, type) and dataclasses.is_dataclass(item) else None
+    """The class of an object: alone, in a list, or where null may stand for it."""
+    inside = (
+        typing.get_args(kind) if typing.get_origin(kind) is list or isinstance(kind, types.UnionType) else ()
+    )
+    found = [each for each in (*inside, kind) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    return found[0] if found else None
 
 
 def _word(kind: object) -> str:
@@ -240,7 +244,7 @@ def _word(kind: object) -> str:
         return " or ".join(
             "null" if each is types.NoneType else _word(each) for each in typing.get_args(kind)
         )
-    return NAMES[typing.cast("type", kind)]
+    return "object" if _inner(kind) else NAMES[typing.cast("type", kind)]
 
 
 def _schema(result: type) -> dict[str, object]:
@@ -257,6 +261,10 @@ def _schema_of(kind: object) -> dict[str, object]:
         return {"type": "array", "items": _schema_of(typing.get_args(kind)[0])}
     if isinstance(kind, types.UnionType):
         parts = typing.get_args(kind)
+        if _inner(kind):
+            return {
+                "anyOf": [{"type": "null"} if each is types.NoneType else _schema_of(each) for each in parts]
+            }
         return {"type": ["null" if each is types.NoneType else NAMES[each] for each in parts]}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _schema(kind)

@@ -22,16 +22,16 @@ ENCODINGS = ("identity", "gzip")  # publish.BundleEncoding, whose import `--help
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """A static copy is up to date."""
+    """A log is published, to its own targets or into a static copy."""
 
     origin: Origin
-    target: Annotated[str, "the copy, as a target"]
+    target: Annotated[str, "the copy, as a target; of several, joined by a comma and a space"]
     size: Annotated[int, "the size of the checkpoint it shows"]
     previous: Annotated[int | None, "the size it showed before; null for a new copy"]
-    newest: Annotated[int, "the newest size that the log has signed"]
+    newest: Annotated[int, "the newest size that the log has signed, or integrated where it has targets"]
     moved: Annotated[bool, "whether the copy's checkpoint moved"]
-    created: Annotated[int, "objects written"]
-    collected: Annotated[int, "partial tiles and bundles removed"]
+    created: Annotated[int | None, "objects written; null when the process that has the log open wrote them"]
+    collected: Annotated[int | None, "superseded objects removed; null as above"]
 
 
 @command("publish", example="merklelog publish trail --to dir:public", result=PublishResult)
@@ -45,16 +45,27 @@ class PublishResult:
 )
 @click.pass_obj
 def publish(session: Session, directory: str, target: str | None, encoding: str | None) -> None:
-    """Publish a static copy, or bring it up to date.
+    """Publish what the log has, to its own targets or into a static copy.
 
-    The copy (c2sp.org/tlog-tiles) has everything up to a signed checkpoint; any web server can serve it.
-    Readers of the copy never see a checkpoint before what is under it. Every tile and entry is verified on
-    its way. A copy of another log, or of another history of this one, is left as it is. Works beside a
-    writer.
+    Without --to it is a publication now to the log's publish.targets, and ends when readers of all of them see
+    every entry that the log had; another process that has the log open is waited for. With --to it makes a
+    static copy (c2sp.org/tlog-tiles) of everything up to the newest signed checkpoint, or brings one up to date;
+    any web server can serve it. Readers never see a checkpoint before what is under it. Every tile and entry is
+    verified on its way. A copy of another log, or of another history of this one, is left as it is.
     """
     from merklelog.log import open_reader
     from merklelog.publish import publish_copy
 
+    if target is None:
+        from merklelog.cli.publish_now import publish_now
+
+        if encoding is not None:
+            raise UsageError(
+                "--bundle-encoding is for a new copy (--to); a target's is publish.bundle_encoding"
+            )
+        result = PublishResult(**publish_now(directory))
+        session.show(result, [_publish_line(result)])
+        return
     store = _store(target)
     with open_reader(directory) as reader, progress_bar("publishing") as advance:
         report = publish_copy(
@@ -73,15 +84,15 @@ def publish(session: Session, directory: str, target: str | None, encoding: str 
     session.show(result, [_publish_line(result)])
 
 
-def _store(target: str | None) -> DirectoryStore:
-    """The place of the copy. Raises UsageError for what this version can not publish to."""
+def _store(target: str) -> DirectoryStore:
+    """The place of the copy. Raises UsageError for what no static copy is made in."""
     from merklelog.client import published_directory
 
-    if target is None:
-        raise UsageError("publish: this log has no publish target of its own; say where with --to dir:PATH")
     if "://" in target:
-        kind = target.partition("://")[0]
-        raise UsageError(f"--to {target!r}: publishing to {kind}:// is not in this version; want dir:PATH")
+        raise UsageError(
+            f"--to {target!r}: a static copy is made in a directory, dir:PATH. To publish there as the log grows, "
+            f"set publish.targets"
+        )
     return published_directory(target)
 
 
@@ -90,7 +101,8 @@ def _publish_line(result: PublishResult) -> str:
     if not result.moved:
         return f"nothing new: {place} shows {visible(result.origin)} at size {result.size}"
     before = "new" if result.previous is None else f"before {result.previous}"
-    what = f"size {result.size} ({before}), {result.created} objects"
+    objects = "" if result.created is None else f", {result.created} objects"
+    what = f"size {result.size} ({before}){objects}"
     return f"published {visible(result.origin)} to {place}: {what}"
 
 
@@ -113,8 +125,9 @@ def backup(session: Session, directory: str, destination: str) -> None:
 
     The copy is one moment of the log, also beside a running writer. DEST must not exist; it is opened and its
     newest checkpoint proven before it gets its name. Every command that reads works on it. Keep the keys
-    elsewhere. A backup that is appended to after the original went on signs a fork: put keys beside it only
-    when the original is gone for good, and know which checkpoints others have seen.
+    elsewhere. A backup of a log with publish targets refuses appends when more than it has was published. Without
+    targets, a backup that is appended to after the original went on signs a fork: put keys beside it only when
+    the original is gone for good, and know which checkpoints others have seen.
     """
     from merklelog.log.backup import backup as make_backup
 

@@ -11,9 +11,8 @@ import click
 from merklelog.cli.command import command, directory_argument
 from merklelog.cli.results import Origin, Vkeys
 from merklelog.cli.session import Session, visible
-from merklelog.errors import ConfigError, UsageError
-
-Setting = str | int | bool
+from merklelog.cli.settings import parse_setting
+from merklelog.errors import UsageError
 
 # Said by options of their own, which also check that the two halves of a log agree.
 OWN_OPTION = {
@@ -32,7 +31,9 @@ class InitResult:
     path: Annotated[str, "the data directory"]
     keys: Annotated[str, "where the private keys are"]
     vkeys: Vkeys
-    rollback_protection: Annotated[str, '"none": nothing outside this disk holds the log to what it signed']
+    rollback_protection: Annotated[
+        str, '"targets", or "none": nothing outside this disk holds the log to what it signed'
+    ]
 
 
 @command(
@@ -72,14 +73,16 @@ def init(
 ) -> None:
     """Make a log in DIR.
 
-    That is two keys, a configuration and an empty signed tree. Prints the verifier keys, which whoever
+    That is three keys, a configuration and an empty signed tree. Prints the verifier keys, which whoever
     verifies needs. Keep a copy of the private keys: no command shows them, and a log without them is
-    read-only.
+    read-only. With --set publish.targets=s3://BUCKET/PREFIX (or dir:/PATH) the log is published there as it grows
+    and outlives its disk; nothing is written there before the log is opened, and a place that holds a published
+    log already is refused.
     """
     from merklelog.formats import format_vkey
     from merklelog.log import create_log, load_config
 
-    chosen = dict(_setting(text) for text in settings)
+    chosen = dict(parse_setting(text, OWN_OPTION) for text in settings)
     for name, given in (("log.dedupe", dedupe), ("log.lookup", lookup)):
         if given:
             chosen[name] = True
@@ -89,28 +92,14 @@ def init(
     verifiers = create_log(
         path, origin, keys=None if keys is None else Path(keys), reuse_keys=reuse_keys, settings=chosen
     )
-    place = load_config(path, {}).keys_path(path.absolute())
+    config = load_config(path, {})
+    place = config.keys_path(path.absolute())
+    protection = "targets" if load_config(path).publish.targets else "none"
     vkeys = [format_vkey(key) for key in verifiers]
     lines = [
         f"made {visible(directory)}: an empty log, origin {visible(origin)}",
         f"private keys: {visible(str(place))}",
-        "rollback protection: none",
+        f"rollback protection: {protection}",
         *vkeys,
     ]
-    session.show(InitResult(origin, str(path.absolute()), str(place), vkeys, "none"), lines)
-
-
-def _setting(text: str) -> tuple[str, Setting]:
-    """A key of the configuration and its value. Raises UsageError, ConfigError."""
-    from merklelog.log import KEYS, parse_value
-
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise UsageError(f"--set {text!r}: want KEY=VALUE, like idempotency.days=7")
-    if name in OWN_OPTION:
-        raise UsageError(f"--set {text!r}: use {OWN_OPTION[name]}")
-    found = next((key for key in KEYS if key.dotted == name), None)
-    if found is None:
-        free = ", ".join(key.dotted for key in KEYS if key.dotted not in OWN_OPTION)
-        raise ConfigError(f"--set {text!r}: no key {name}; there is {free}")
-    return name, parse_value(f"--set {name}", found, value)
+    session.show(InitResult(origin, str(path.absolute()), str(place), vkeys, protection), lines)

@@ -128,13 +128,15 @@ class VkeyResult:
 def vkey(session: Session, directory: str) -> None:
     """Print the log's verifier keys, one a line.
 
-    Ed25519 first, then ML-DSA-44. Give them to whoever verifies; they are no secret. No private key is read.
+    Ed25519 first, then ML-DSA-44, then that of receipts, which a log with publish targets signs. Give them to
+    whoever verifies; they are no secret. No private key is read.
     """
     from merklelog.formats import format_vkey
     from merklelog.log import open_reader
 
     with open_reader(directory) as reader:
-        vkeys = [format_vkey(key) for key in reader.vkeys]
+        keys = [*reader.vkeys, *filter(None, [reader.receipt_vkey])]
+        vkeys = [format_vkey(key) for key in keys]
         session.show(VkeyResult(reader.origin, vkeys), vkeys)
 
 

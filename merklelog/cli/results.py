@@ -12,7 +12,9 @@ from typing import Annotated
 Origin = Annotated[str, "the log's name, the first line of its checkpoints"]
 Size = Annotated[int, "the size of the tree that this is about"]
 Root = Annotated[str, "the root hash at that size"]
-Vkeys = Annotated[list[str], "the log's verifier keys, Ed25519 first, then ML-DSA-44"]
+Vkeys = Annotated[
+    list[str], "the log's verifier keys: Ed25519, ML-DSA-44, and where it has one the key of its receipts"
+]
 LogKey = Annotated[str, "the verifier key of the log that signed"]
 
 

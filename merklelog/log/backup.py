@@ -5,9 +5,10 @@ its tree and its entries belong together. The private keys are not copied, and t
 without the line that says where they are. The identity index is derived and left out: the first open for writing
 makes it anew.
 
-A backup that was brought back knows nothing of what the log signed after it was taken. A log without publish
-targets has nothing to compare itself with, so appending to it then can sign a fork of what was signed before.
-That is why a backup opens for reading only, until its operator puts the keys in place knowing that.
+A backup that was brought back knows nothing of what the log signed after it was taken. A log with publish targets
+finds that out when it is opened for appending, and refuses. A log without them has nothing to compare itself with,
+so appending to it then can sign a fork of what was signed before. That is why a backup opens for reading only,
+until its operator puts the keys in place knowing that.
 
 Who may come over the network is copied, for it holds no secret, and without it a log that was brought back would
 ask nobody for a token. What was revoked after the backup was taken counts again in it.
@@ -52,7 +53,7 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup holds: the log's origin, and the size and root of its newest signed head."""
+    """What a backup holds: the log's origin, and the size and root of its newest head, published or not."""
 
     origin: str
     size: TreeSize
@@ -102,7 +103,8 @@ def backup(
 def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
     store, info = open_rows(log)
     with closing(store):
-        head, _ = read_head(store, info.origin, info.verifiers(), str(log))
+        keys = info.keys()
+        head, _ = read_head(store, info.origin, keys.verifiers, str(log), keys.receipt)
         _copy_database(store, draft / DATABASE, head.size, progress)
     (draft / INDEX).mkdir()
     write_synced(draft / FILE, without_keys((log / FILE).read_text("utf-8")))
@@ -113,9 +115,10 @@ def _fill(log: Path, draft: Path, progress: Progress) -> BackupReport:
     for folder, _, _ in os.walk(draft):
         sync_path(Path(folder))
     with open_reader(draft) as made:
-        if (made.size, made.root) != (head.size, head.root):
+        copied = made.integrated
+        if (copied.size, copied.root) != (head.size, head.root):
             raise DamagedError(
-                f"{log}: its copy has size {made.size}, want {head.size}: it was not written whole"
+                f"{log}: its copy has size {copied.size}, want {head.size}: it was not written whole"
             )
     return BackupReport(info.origin, head.size, head.root)
 

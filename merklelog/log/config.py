@@ -88,7 +88,15 @@ class LogConfig:
 
 def load_config(directory: Path, environment: Mapping[str, str] | None = None) -> LogConfig:
     """Read and check a log's configuration. Raises ConfigError."""
-    file = TomlFile.read(directory / FILE)
+    return _checked(TomlFile.read(directory / FILE), environment)
+
+
+def parse_config(text: str, environment: Mapping[str, str] | None = None) -> LogConfig:
+    """The configuration that a text says, which is no file yet. Raises ConfigError."""
+    return _checked(TomlFile(Path(FILE), text), environment)
+
+
+def _checked(file: TomlFile, environment: Mapping[str, str] | None) -> LogConfig:
     file.check_names(KEYS, SERVER_SECTIONS)
     got = settle(file, KEYS, os.environ if environment is None else environment)
     try:
@@ -133,4 +141,5 @@ __all__ = [
     "format_config",
     "is_http_path",
     "load_config",
+    "parse_config",
 ]

@@ -29,7 +29,7 @@ from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.store import FORMAT, RocksStore, StoreReader
 from merklelog.tree import EMPTY_ROOT
 
-from .config import FILE, format_config
+from .config import FILE, format_config, parse_config
 from .directory import DATABASE, FORMAT_FILE, INDEX, check_path, format_line, sync_path, write_synced
 from .head import Keys, Signers
 from .table import Value
@@ -91,7 +91,9 @@ def create_log(
     dotted configuration keys. Everything is made beside `path` and renamed into place, so that a crash leaves no
     half a log.
 
-    Raises OriginError, ConfigError, KeyFileError, NotALogError, StorageError.
+    Raises OriginError, ConfigError, KeyFileError, NotALogError, StorageError; with publish targets NotALogError
+    for one that holds a published log already, UnreachableError for one that does not answer. Nothing is
+    published.
     """
     validate_origin(origin)
     path = Path(path).absolute()
@@ -107,6 +109,7 @@ def create_log(
     text = format_config(config)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise NotALogError(f"{path} is there already and not an empty directory; nothing was changed")
+    _check_targets(text, origin)
     made: list[Path] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +131,14 @@ def create_log(
             raise StorageError(f"{path}: {error.strerror}") from error
         raise
     return tuple(key.verifier for key in _all_keys(signers))
+
+
+def _check_targets(text: str, origin: str) -> None:
+    config = parse_config(text)
+    if config.publish.targets:
+        from .publishing_targets import refuse_published  # brings the publisher
+
+        refuse_published(config.publish, origin)
 
 
 def _all_keys(signers: Signers) -> list[SigningKey]:

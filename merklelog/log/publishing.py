@@ -43,8 +43,9 @@ class PublishStatus:
 
     `starting` says whom a log waits for that takes no appends yet, and why; None since it takes them.
     `lag_seconds` is how long the oldest entry that is not published has been integrated, `last_error` what the
-    last attempt failed with, None where it did not. `publications`, `failures` and `requests` (to S3) count since
-    the log was opened; `last_seconds` is how long the last publication took.
+    last attempt failed with, None where it did not. `publications`, `failures`, `requests` (to S3), new tiles and
+    bundles (`created`) and superseded objects that went (`collected`) are counted since the log was opened, over
+    all targets; `last_seconds` is how long the last publication took.
     """
 
     targets: tuple[str, ...]
@@ -57,6 +58,8 @@ class PublishStatus:
     failures: int = 0
     requests: int = 0
     last_seconds: float = 0.0
+    created: int = 0
+    collected: int = 0
 
 
 class Publishing:
@@ -272,7 +275,13 @@ class Publishing:
     def _count(self, report: PublicationReport | None, began: float) -> None:
         status = replace(self._status, last_error=report.uncollected if report else None)
         if report is not None:
-            status = replace(status, publications=status.publications + 1, last_seconds=monotonic() - began)
+            status = replace(
+                status,
+                publications=status.publications + 1,
+                last_seconds=monotonic() - began,
+                created=status.created + report.created,
+                collected=status.collected + report.collected,
+            )
             if report.moved:
                 self._behind_since = None
                 if self._sequencer.head.size > self.rows.head.size:

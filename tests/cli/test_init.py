@@ -14,9 +14,9 @@ def test_init_prints_the_keys_and_what_protects_them(run: Callable, tmp_path: Pa
     lines = run("init", "log", "--origin", ORIGIN).text.splitlines()
     assert "rollback protection: none" in lines
     assert f"private keys: {tmp_path / 'log' / 'keys'}" in lines
-    assert lines[-2:] == run("vkey", "log").text.splitlines()
-    assert [line.split("+")[0] for line in lines[-2:]] == [ORIGIN, ORIGIN]
-    for name in ("ed25519.key", "mldsa44.key"):
+    assert lines[-3:] == run("vkey", "log").text.splitlines()
+    assert [line.split("+")[0] for line in lines[-3:]] == [ORIGIN, ORIGIN, f"{ORIGIN}/receipt"]
+    for name in ("ed25519.key", "mldsa44.key", "receipt.key"):
         file = tmp_path / "log" / "keys" / name
         assert file.stat().st_mode & 0o777 == 0o600
         assert file.read_text().strip().split("+")[-1] not in "\n".join(lines)

@@ -53,7 +53,7 @@ def test_a_copy_shows_its_checkpoint_and_says_what_it_is_worth(
 
 def test_vkeys_one_a_line(run: Callable, log: Path) -> None:
     lines = run("vkey", log).text.splitlines()
-    assert [parse_vkey(line).type.value for line in lines] == [0x01, 0x06]
+    assert [parse_vkey(line).type.value for line in lines] == [0x01, 0x06, 0xFF]
     assert run("vkey", log, "--json").json == {"origin": "cli.example/log", "vkeys": lines}
 
 
