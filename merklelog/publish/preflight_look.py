@@ -16,7 +16,6 @@ SKEW_SECONDS: Final = 60
 _DAYS_A_YEAR: Final = 365
 _DENIED: Final = (401, 403)
 _NO_RULES: Final = (404, 501)  # none, or a store that has no such thing
-_OWN_WAY: Final = ("staging/", PREFLIGHT)  # what is there has no future: it may as well expire
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +132,6 @@ def _expires(rule: Mapping[str, Any], prefix: str) -> bool:
     if "Tag" in where or both.get("Tags"):
         return False  # this project's objects carry no tags
     only = str(rule.get("Prefix") or where.get("Prefix") or both.get("Prefix") or "")
-    if any(only.startswith(prefix + name) for name in _OWN_WAY):
-        return False
+    if only.startswith(prefix + PREFLIGHT):
+        return False  # nothing there has a future; a staging object may be all that is left of a publication
     return only.startswith(prefix) or prefix.startswith(only)

@@ -144,13 +144,13 @@ def test_what_can_not_be_used_at_all_is_said(
 ) -> None:
     bucket = s3_bucket(s3_server)
     missing = Bucket(s3_server, "not-there", bucket.client)
-    with pytest.raises(ConfigError, match="s3://not-there/log.*404 NoSuchBucket.*no such bucket"):
+    with pytest.raises(ConfigError, match=r"s3://not-there/log.*404 NoSuchBucket.*no such bucket"):
         Preflight(missing.store(), s3_server.options()).look()
     closed = S3Options(endpoint_url="http://127.0.0.1:9", region="us-east-1")
     store = open_s3(bucket.url(), closed)
     with pytest.raises(UnreachableError, match=r"no answer"):
         Preflight(store, closed).look()
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(UnreachableError, match="403 SignatureDoesNotMatch.*secret key") as error:
+    with pytest.raises(UnreachableError, match=r"403 SignatureDoesNotMatch.*secret key") as error:
         Preflight(bucket.store(), s3_server.options()).look()
     assert "wrong" not in str(error.value)
