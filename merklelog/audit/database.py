@@ -8,15 +8,26 @@ from itertools import islice, takewhile
 from pathlib import Path
 from types import MappingProxyType
 
+from merklelog.audit.heads import HeadReader
 from merklelog.audit.report import FindingKind, Findings
 from merklelog.audit.trust import AuditedHead
 from merklelog.errors import DamagedError, MerklelogError, NotFoundError
-from merklelog.formats import VerifierKey
+from merklelog.formats import VerifierKey, is_receipt
 from merklelog.log.acknowledged import check_acknowledged, read_acknowledged
 from merklelog.log.directory import check_directory
+from merklelog.log.head import read_epoch
 from merklelog.log.reader import open_rows
 from merklelog.store import layout
-from merklelog.tree import BUNDLE_LEVEL, HASH_SIZE, SIZE_LIMIT, TILE_HEIGHT, TILE_WIDTH, Tile
+from merklelog.tree import (
+    BUNDLE_LEVEL,
+    HASH_SIZE,
+    SIZE_LIMIT,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    Tile,
+    TileHashes,
+    root_hash,
+)
 
 _NODES_BYTES = 960
 _TILE_LEVELS = 8
@@ -44,6 +55,8 @@ class DatabaseRows:
             raise DamagedError(f"{error}{_unnamed(path / 'db', str(error))}") from error
         self.origin: str | None = info.origin
         self.keys: tuple[VerifierKey, ...] = info.verifiers()
+        self.receipt_key: VerifierKey | None = info.keys().receipt
+        self._newest = "checkpoint"
 
     # --- checkpoints -------------------------------------------------------------------------------------------
 
@@ -53,6 +66,7 @@ class DatabaseRows:
         if note is None:
             # One is signed when a log is made, so this is no log that has signed nothing yet.
             raise DamagedError(f"{self._name}: it holds no newest checkpoint")
+        self._newest = "receipt" if is_receipt(note) else "checkpoint"
         return note
 
     def kept(self, size: int) -> bytes:
@@ -198,9 +212,37 @@ class DatabaseRows:
         try:
             for what in self._behind(size):
                 findings.add(FindingKind.EXTRA, self._name, f"{what} behind the signed size {size}")
+            return self._check_published(head, findings)
         except MerklelogError as error:
             findings.fault(FindingKind.DATABASE, self._name, error)
         return []
+
+    def _check_published(self, head: AuditedHead, findings: Findings) -> list[str]:
+        """What readers of a log with publish targets are shown: a checkpoint of its tree; the row of its epoch."""
+        begun = read_epoch(self._store, self._name)
+        if head.epoch is not None and (begun is None or begun.number < head.epoch):
+            got = "no epoch was begun" if begun is None else f"the epoch that was begun is {begun.number}"
+            detail = f"the newest receipt is of epoch {head.epoch}, and {got}"
+            findings.add(FindingKind.DATABASE, self._name, detail)
+        note = self._store.published()
+        where = f"{self._name}: published"
+        if note is None:
+            if head.epoch is not None:
+                findings.add(FindingKind.CHECKPOINT, where, "no checkpoint is there to be shown")
+            return []
+        shown = HeadReader(self, head.origin, head.keys).check(note, None, where, findings)
+        if shown is None:
+            return []
+        if shown.size > head.size:
+            findings.add(
+                FindingKind.CHECKPOINT, where, f"it is of size {shown.size}, the tree has {head.size}"
+            )
+            return []
+        root = root_hash(shown.size, TileHashes(shown.size, lambda tile: self.tile(*tile)))
+        if root != shown.root:
+            detail = f"its root is {shown.root.hex()}, and the tree has {root.hex()} at size {shown.size}"
+            findings.add(FindingKind.CHECKPOINT, where, detail, (0, shown.size))
+        return [f"{where}: readers are shown size {shown.size}"] if head.epoch is not None else []
 
     def _behind(self, size: int) -> Iterator[str]:
         start = size >> TILE_HEIGHT << TILE_HEIGHT
@@ -239,7 +281,7 @@ class DatabaseRows:
 
     def place_of_checkpoint(self, size: int | None) -> str:
         """See AuditRows.place_of_checkpoint."""
-        return f"{self._name}: {'checkpoint' if size is None else f'checkpoints/{size}'}"
+        return f"{self._name}: {self._newest if size is None else f'checkpoints/{size}'}"
 
     def close(self) -> None:
         """See AuditRows.close."""

@@ -18,6 +18,7 @@ from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.protocol.publication import TreeHead
 from merklelog.publish import ObjectStore
 from merklelog.publish.layout import CHECKPOINT_KEY, HEAD_KEY, parse_staging_key, staging_key
+from merklelog.publish.manifest import MANIFEST_KEY
 from merklelog.publish.pointer import read_head
 from merklelog.publish.stored import StoredTiles
 
@@ -61,6 +62,9 @@ class Pointers:
             )
         if tree is None:
             return 0
+        if self._store.stat(MANIFEST_KEY) is None:
+            detail = f"it is not there, and a log's target, which has a {HEAD_KEY}, begins with it"
+            self._findings.add(FindingKind.TARGET, self._place(MANIFEST_KEY), detail)
         self._check_head(tree)
         return tree.size
 

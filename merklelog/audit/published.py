@@ -47,6 +47,7 @@ class PublishedRows:
 
     origin: str | None = None
     keys: tuple[VerifierKey, ...] = ()
+    receipt_key: VerifierKey | None = None
 
     def __init__(
         self,

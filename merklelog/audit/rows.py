@@ -34,11 +34,15 @@ class AuditRows(Protocol):
         """The log's own verifier keys, where the target has them besides its checkpoints."""
 
     @property
+    def receipt_key(self) -> VerifierKey | None:
+        """The log's receipt key, where its newest head may be a receipt."""
+
+    @property
     def pinned(self) -> Mapping[str, str]:
         """The versions of objects that are to be read, by key, where others were put over them."""
 
     def newest(self) -> bytes:
-        """The newest checkpoint, a signed note."""
+        """The newest checkpoint, a signed note; of a data directory with publish targets a receipt."""
 
     def kept(self, size: int) -> bytes:
         """The checkpoint kept under a size."""

@@ -23,6 +23,7 @@ class HttpRows:
 
     origin: str | None = None
     keys: tuple[VerifierKey, ...] = ()
+    receipt_key: VerifierKey | None = None
     pinned: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, target: str, access: Access) -> None:

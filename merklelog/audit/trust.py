@@ -11,7 +11,14 @@ from merklelog.audit.heads import HeadReader
 from merklelog.audit.report import FindingKind, Findings
 from merklelog.audit.rows import AuditRows
 from merklelog.errors import FormatError, MerklelogError, NotFoundError, PolicyUnmetError, SignatureError
-from merklelog.formats import Policy, VerifierKey, parse_checkpoint
+from merklelog.formats import (
+    Policy,
+    VerifierKey,
+    is_receipt,
+    parse_checkpoint,
+    parse_receipt,
+    verify_receipt,
+)
 from merklelog.formats.wire import quote
 from merklelog.protocol import evaluate_policy
 from merklelog.tree import Hash, TreeSize
@@ -27,7 +34,10 @@ _Candidate = tuple[int | None, str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class AuditedHead:
-    """The checkpoint under which a tree is audited, where it stands, and the keys that its log is known by."""
+    """The checkpoint under which a tree is audited, where it stands, and the keys that its log is known by.
+
+    In the data directory of a log with publish targets it is the newest receipt, of that `epoch`.
+    """
 
     origin: str
     size: TreeSize
@@ -35,6 +45,7 @@ class AuditedHead:
     where: str
     keys: tuple[VerifierKey, ...]
     remarks: tuple[str, ...] = ()
+    epoch: int | None = None
 
 
 def choose_head(
@@ -75,13 +86,14 @@ def _readable(
     rows: AuditRows, kept: int | None, read: Callable[[], bytes], findings: Findings
 ) -> Iterator[_Candidate]:
     """A checkpoint; nothing, and a finding, when it is there and can not be read."""
-    where = rows.place_of_checkpoint(kept)
     try:
-        yield kept, where, read()
+        note = read()
     except NotFoundError:
         raise
     except MerklelogError as error:
-        findings.fault(FindingKind.CHECKPOINT, where, error)
+        findings.fault(FindingKind.CHECKPOINT, rows.place_of_checkpoint(kept), error)
+    else:
+        yield kept, rows.place_of_checkpoint(kept), note
 
 
 def _size_of(note: bytes) -> int | None:
@@ -94,6 +106,8 @@ def _size_of(note: bytes) -> int | None:
 def _read(
     rows: AuditRows, policy: Policy | None, kept: int | None, where: str, note: bytes, findings: Findings
 ) -> AuditedHead | None:
+    if rows.receipt_key is not None and is_receipt(note):
+        return _read_receipt(rows, rows.receipt_key, policy, where, note, findings)
     try:
         origin = rows.origin or parse_checkpoint(note).checkpoint.origin
     except FormatError as error:
@@ -105,6 +119,30 @@ def _read(
         return None
     remarks = () if keys else (f"{where}: signatures were not checked: no key of {quote(origin)} was given",)
     return AuditedHead(origin, checkpoint.size, checkpoint.root, where, keys, remarks)
+
+
+def _read_receipt(
+    rows: AuditRows, key: VerifierKey, policy: Policy | None, where: str, note: bytes, findings: Findings
+) -> AuditedHead | None:
+    """The newest head of a log with publish targets: what it has not published is under no checkpoint yet."""
+    try:
+        receipt, _ = parse_receipt(note)
+    except FormatError as error:
+        findings.fault(FindingKind.CHECKPOINT, where, error)
+        return None
+    try:
+        verify_receipt(note, key)
+    except SignatureError as error:
+        findings.fault(FindingKind.SIGNATURE, where, error)
+    if receipt.origin != rows.origin:
+        want = quote(rows.origin or "")
+        findings.add(
+            FindingKind.CHECKPOINT, where, f"it is a receipt of {quote(receipt.origin)}, want {want}"
+        )
+        return None
+    keys = known_keys(rows.keys, policy, receipt.origin)
+    words = f"{where}: the tree of size {receipt.size} is signed by a receipt of epoch {receipt.epoch}"
+    return AuditedHead(receipt.origin, receipt.size, receipt.root, where, keys, (words,), receipt.epoch)
 
 
 def known_keys(own: tuple[VerifierKey, ...], policy: Policy | None, origin: str) -> tuple[VerifierKey, ...]:
@@ -129,9 +167,10 @@ def _under_policy(
         except MerklelogError:
             continue  # it is a finding when its size comes
         if met:
+            signed = "the log's other keys" if head.epoch is None else "the log's receipt key"
             words = (
                 f"{rows.place_of_checkpoint(kept)} is the newest checkpoint that meets the policy; what was "
-                f"audited behind size {kept} is signed by the log's other keys"
+                f"audited behind size {kept} is signed by {signed}"
             )
             return replace(head, remarks=(*head.remarks, words))
     findings.fault(FindingKind.SIGNATURE, head.where, refused)
