@@ -23,7 +23,8 @@ The tables are made from the code by `tools/metrics_page.py`; a test compares th
 ## The admin port
 
 A server has a port of its own for those who run it, 127.0.0.1:7090 unless `server.admin` says otherwise. It asks
-nobody for a token, so it belongs on loopback or inside a cluster.
+nobody for a token, so it belongs on loopback or inside a cluster. On loopback it answers to `localhost`, to addresses
+and to `server.names` only, so that no page that a browser shows can read it.
 
 | path | answer |
 |---|---|
@@ -31,10 +32,12 @@ nobody for a token, so it belongs on loopback or inside a cluster.
 | `/readyz` | 200 while requests are to be sent here, else 503; a line a log, or JSON where `Accept` has it |
 | `/livez` `/healthz` | 200 while the process answers |
 
-`/readyz` is 503 while the server starts or drains, and once a failure has stopped one of its logs: that log takes
+`/readyz` is 503 while the server starts or drains, while one of its logs has not compared itself with all of its
+publish targets (it names who is missing, and goes on asking), and once a failure has stopped one: that log takes
 nothing more until the server is started again. A log whose disk has too little room refuses appends too, but it
-leaves the server ready: reads go on, and it takes appends by itself when there is room again. Each line ends with
-what protects the log from signing a fork after an old backup was brought back.
+leaves the server ready: reads go on, and it takes appends by itself when there is room again. A log with targets
+says how far it has published, in which epoch, and why not where that fails. Each line ends with what protects the
+log from signing a fork after an old backup was brought back: its targets, or nothing.
 
 ## For Prometheus and Grafana
 
@@ -52,6 +55,10 @@ provider is configured: by `opentelemetry-instrument merklelog serve DIR`, with 
 `OTEL_*` variables, or by a program that sets one before it starts a server. Each request is one span, of the trace
 that its `traceparent` names. A span has the route, the path and the status; it never has an entry, a key or a
 token.
+
+Commits serve many requests at once, so their spans are traces of their own: `merklelog.commit` from the queue to the
+database, with `merklelog.requests`, `merklelog.entries` and `merklelog.entry_bytes`, and `merklelog.sync` for what
+one sync made durable. Both have the log's origin as `merklelog.log`, and the stages that the metrics time as events.
 """
 
 

@@ -5,8 +5,10 @@
     /livez     200 while the event loop turns; /healthz is the same
 
 A log that refuses appends for want of disk leaves the server ready: its reads go on, and its appends come back by
-themselves. One that a failure stopped does not (as the health service of gRPC says too): only a restart brings it
-back. Nobody is asked who they are here, so the port belongs on loopback or inside a cluster.
+themselves. One that has not yet compared itself with its publish targets does not, nor one that a failure stopped
+(as the health service of gRPC says too): only a restart brings that one back. Nobody is asked who they are here,
+so the port belongs on loopback or inside a cluster; on loopback it answers to local names only, so that no page of
+a browser reads it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from typing import Any, Final
 
 import msgspec
 
+from merklelog.errors import ForbiddenError
 from merklelog.log import Log
 from merklelog.publish.encoding import compress
 
+from .hosts import Hosts
 from .http_append import Receive, Send
 from .http_values import (
     JSON,
@@ -37,8 +41,10 @@ from .http_values import (
     refuse_socket,
     without_body,
 )
-from .metrics import ROLLBACK_PROTECTION, Metrics, free_bytes
-from .served import ServedLogs
+from .metrics import Metrics, free_bytes
+from .problems import Problem, problem_of
+from .publication import rollback_protection
+from .served import ServedLog, ServedLogs
 
 
 class Phase(StrEnum):
@@ -49,8 +55,12 @@ class Phase(StrEnum):
     DRAINING = "draining"
 
 
-class LogStatus(msgspec.Struct, frozen=True):
-    """One log as /readyz shows it. `state` is "taking appends", "refusing appends" or "stopped"."""
+class LogStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One log as /readyz shows it. `state` is "taking appends", "refusing appends", "starting" or "stopped".
+
+    `size` counts entries that are in the tree, `published` those that its targets show. What a log
+    has not (an epoch, a target, an error) is left out.
+    """
 
     origin: str
     prefix: str
@@ -58,6 +68,10 @@ class LogStatus(msgspec.Struct, frozen=True):
     state: str
     detail: str
     rollback_protection: str
+    published: int | None = None
+    epoch: int | None = None
+    unpublished_seconds: float | None = None
+    publication_error: str | None = None
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -77,21 +91,43 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Serving, and no log was stopped by a failure."""
-        return self.phase is Phase.SERVING and not any(served.log.stopped for served in self.logs)
+        """Serving, and no log waits for its targets or was stopped by a failure."""
+        refusing = any(served.log.stopped or served.log.starting for served in self.logs)
+        return self.phase is Phase.SERVING and not refusing
 
     def status(self) -> ServerStatus:
         """All of it, for /readyz."""
-        logs = [
-            LogStatus(each.log.origin, each.prefix, each.log.size, *_state(each.log), ROLLBACK_PROTECTION)
-            for each in self.logs
-        ]
-        return ServerStatus(self.ready, str(self.phase), logs)
+        return ServerStatus(self.ready, str(self.phase), [_log_status(each) for each in self.logs])
+
+
+def _log_status(served: ServedLog) -> LogStatus:
+    log = served.log
+    state, detail = _state(log)
+    protection = rollback_protection(log)
+    size = int(log.integrated.size)
+    status = log.publishing
+    if status is None:
+        return LogStatus(log.origin, served.prefix, size, state, detail, protection)
+    return LogStatus(
+        log.origin,
+        served.prefix,
+        size,
+        state,
+        detail,
+        protection,
+        published=min(int(log.size), size),
+        epoch=status.epoch,
+        unpublished_seconds=status.lag_seconds,
+        publication_error=status.last_error,
+    )
 
 
 def _state(log: Log) -> tuple[str, str]:
     if log.stopped:
         return "stopped", "a failure stopped it and its log says which; restart the server"
+    publishing = log.publishing
+    if publishing is not None and publishing.starting is not None:
+        return "starting", publishing.starting
     free, reserve = free_bytes(log), log.config.min_free_bytes
     if free < reserve:
         detail = f"{free:,} bytes are free on its disk, store.min_free_bytes is {reserve:,}"
@@ -102,7 +138,9 @@ def _state(log: Log) -> tuple[str, str]:
 class AdminApp:
     """The ASGI application of the admin port."""
 
-    def __init__(self, readiness: Readiness, metrics: Metrics) -> None:
+    def __init__(self, readiness: Readiness, metrics: Metrics, hosts: Hosts | None = None) -> None:
+        """`hosts`: by which names it may be called; None: by any."""
+        self._hosts = hosts
         self._readiness = readiness
         self._metrics = metrics
         self._paths: dict[str, Callable[[Request], Awaitable[Response]]] = {
@@ -127,13 +165,25 @@ class AdminApp:
     async def answer(self, request: Request) -> Response:
         """The answer to a request."""
         answering = self._paths.get(request.path)
-        if answering is None:
+        refused = self._refused(request)
+        if refused is not None:
+            response = problem_answer(refused)
+        elif answering is None:
             response = problem_answer(NO_SUCH_PATH)
         elif request.method not in {"GET", "HEAD"}:
             response = not_allowed("GET, HEAD")
         else:
             response = await answering(request)
         return without_body(response) if request.method == "HEAD" else response
+
+    def _refused(self, request: Request) -> Problem | None:
+        if self._hosts is None:
+            return None
+        try:
+            self._hosts.check(request.header(b"host"))
+        except ForbiddenError as error:
+            return problem_of(error)
+        return None
 
     async def _scrape(self, request: Request) -> Response:
         accept = (request.header(b"accept") or b"").decode("latin-1")
@@ -158,16 +208,29 @@ def format_status(status: ServerStatus) -> str:
         detail = f" ({log.detail})" if log.detail else ""
         lines.append(
             f"{log.origin} at {log.prefix}: {log.state}{detail}; "
-            f"{log.size} {'entry' if log.size == 1 else 'entries'}; "
+            f"{log.size} {'entry' if log.size == 1 else 'entries'}{_published(log)}; "
             f"rollback protection: {log.rollback_protection}"
         )
     return "\n".join(lines) + "\n"
 
 
+def _published(log: LogStatus) -> str:
+    if log.published is None:
+        return ""
+    told = f", {log.published} published"
+    if log.epoch is not None:
+        told += f" in epoch {log.epoch}"
+    if log.publication_error is not None:
+        told += f" (not published for {log.unpublished_seconds:.0f} s: {log.publication_error})"
+    return told
+
+
 def _reason(status: ServerStatus) -> str:
     if status.phase != Phase.SERVING:
         return status.phase
-    return "a log is stopped"
+    if any(log.state == "stopped" for log in status.logs):
+        return "a log is stopped"
+    return "a log has not compared itself with its targets"
 
 
 async def _alive(_request: Request) -> Response:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from merklelog.errors import ClosedError, FieldError, MerklelogError
-from merklelog.log import BatchReceipt, Log
+from merklelog.log import BatchReceipt, Log, Receipt
+from merklelog.log.head import Head
 from merklelog.v1 import log_pb2 as pb
 
 from .asked import appended, check_data, check_detail, check_identity, check_key, check_level
+from .waits import Waits
 
 MAX_WAITING_REQUESTS: Final = 1_024
 MAX_WAITING_BYTES: Final = 8 << 20
@@ -19,9 +21,9 @@ MAX_WAITING_BYTES: Final = 8 << 20
 _OVERHEAD: Final = 256
 
 
-async def append(log: Log, request: pb.AppendRequest, submitter: str) -> pb.AppendResponse:
+async def append(log: Log, request: pb.AppendRequest, submitter: str, waits: Waits) -> pb.AppendResponse:
     """Append one entry."""
-    check_level("wait", request.wait)
+    level = check_level("wait", request.wait, log)
     detail = check_detail(request.detail)
     if not request.HasField("entry"):
         raise FieldError("entry", "missing: want an entry, whose data may be empty")
@@ -36,24 +38,46 @@ async def append(log: Log, request: pb.AppendRequest, submitter: str) -> pb.Appe
         )
     else:
         receipt = await log.append_async(data)
+    published = await waits.published(log, receipt.size) if level == pb.LEVEL_PUBLISHED else None
     # Fields are set where they are wanted: a None given for one costs more than all the rest of the message.
     response = pb.AppendResponse(
         entry={"index": receipt.index, "leaf_hash": receipt.leaf_hash},
         tree_size=receipt.size,
         level=pb.LEVEL_INTEGRATED,
     )
-    if detail != pb.DETAIL_INDEX:
-        response.signed_note = receipt.checkpoint
+    _fill(response, receipt, published, detail)
     if detail == pb.DETAIL_PROOF:
-        response.entry.proof.extend(receipt.proof)
+        proof = receipt.proof
+        if published is not None:
+            proof = log.inclusion_proof(receipt.index, published.size)
+        response.entry.proof.extend(proof)
     return response
 
 
-async def append_batch(log: Log, request: pb.AppendBatchRequest, submitter: str) -> pb.AppendBatchResponse:
+def _fill(
+    response: pb.AppendResponse | pb.AppendBatchResponse | pb.AppendStreamResponse,
+    receipt: Receipt | BatchReceipt,
+    published: Head | None,
+    detail: int,
+) -> None:
+    """The size, the note and what else says how far it has come; `response` is that of an INTEGRATED append."""
+    if published is not None:
+        response.level = pb.LEVEL_PUBLISHED
+        response.tree_size = published.size
+    elif receipt.epoch is not None:
+        response.epoch = receipt.epoch
+    if detail != pb.DETAIL_INDEX:
+        response.signed_note = receipt.note if published is None else published.note
+
+
+async def append_batch(
+    log: Log, request: pb.AppendBatchRequest, submitter: str, waits: Waits
+) -> pb.AppendBatchResponse:
     """Append entries together."""
-    check_level("wait", request.wait)
+    level = check_level("wait", request.wait, log)
     detail = check_detail(request.detail)
     receipt = await _batch(log, request, submitter)
+    published = await waits.published(log, receipt.size) if level == pb.LEVEL_PUBLISHED else None
     indexes = receipt.indexes
     response = pb.AppendBatchResponse(
         first_index=indexes[0],
@@ -61,10 +85,9 @@ async def append_batch(log: Log, request: pb.AppendBatchRequest, submitter: str)
         tree_size=receipt.size,
         level=pb.LEVEL_INTEGRATED,
     )
-    if detail != pb.DETAIL_INDEX:
-        response.signed_note = receipt.checkpoint
+    _fill(response, receipt, published, detail)
     if detail == pb.DETAIL_PROOF:
-        proofs = await asyncio.to_thread(log.inclusion_proofs, indexes, receipt.size)
+        proofs = await asyncio.to_thread(log.inclusion_proofs, indexes, response.tree_size)
         for each, proof in zip(receipt, proofs, strict=True):
             response.entries.add(index=each.index, leaf_hash=each.leaf_hash, proof=proof)
     elif not contiguous(indexes):
@@ -91,20 +114,28 @@ async def _batch(
     )
 
 
+class _Stored(NamedTuple):
+    """What became of one request: its receipt, and the published head that covers it, if it waited for one."""
+
+    receipt: BatchReceipt
+    published: Head | None
+
+
 class _Waiting:
     """One request of a stream on its way: its task, and what it holds meanwhile."""
 
     __slots__ = ("cost", "detail", "task")
 
-    def __init__(self, task: asyncio.Task[BatchReceipt], cost: int, detail: int) -> None:
+    def __init__(self, task: asyncio.Task[_Stored], cost: int, detail: int) -> None:
         self.task = task
         self.cost = cost
         self.detail = detail
 
     @property
-    def stored(self) -> bool:
-        """Whether it is durable now."""
-        return self.task.done() and not self.task.cancelled() and self.task.exception() is None
+    def stored(self) -> _Stored | None:
+        """What is to be answered, if it can be now."""
+        done = self.task.done() and not self.task.cancelled() and self.task.exception() is None
+        return self.task.result() if done else None
 
 
 class AppendStream:
@@ -114,7 +145,8 @@ class AppendStream:
     on, and flow control holds the client back. The first error ends it, after the answers to all before it.
     """
 
-    def __init__(self, log: Log, submitter: str) -> None:
+    def __init__(self, log: Log, submitter: str, waits: Waits) -> None:
+        self._waits = waits
         self._log = log
         self._submitter = submitter
         self._waiting: deque[_Waiting] = deque()
@@ -175,13 +207,16 @@ class AppendStream:
         self._waiting.append(_Waiting(task, cost, request.detail))
         self._changed.set()
 
-    async def _append(self, request: pb.AppendStreamRequest) -> BatchReceipt:
+    async def _append(self, request: pb.AppendStreamRequest) -> _Stored:
         if self._refused is not None:
             raise self._refused
         try:
-            check_level("wait", request.wait)
+            level = check_level("wait", request.wait, self._log)
             check_detail(request.detail, proofs=False)
-            return await _batch(self._log, request, self._submitter)
+            receipt = await _batch(self._log, request, self._submitter)
+            if level != pb.LEVEL_PUBLISHED:
+                return _Stored(receipt, None)
+            return _Stored(receipt, await self._waits.published(self._log, receipt.size))
         except MerklelogError as error:
             self._refused = error  # what was read behind it is not submitted any more
             raise
@@ -193,24 +228,26 @@ class AppendStream:
         while True:
             done = self._waiting.popleft()
             self._cost -= done.cost
-            receipt = done.task.result()
+            receipt, published = done.task.result()
             indexes = receipt.indexes
             place = response.appended.add(first_index=indexes[0], count=len(indexes))
             if not contiguous(indexes):
                 place.indexes.extend(indexes)
             following = self._waiting[0] if self._waiting else None
-            if following is None or following.detail != detail or not following.stored:
+            if following is None or following.detail != detail:
+                break
+            stored = following.stored
+            if stored is None or (stored.published is None) is not (published is None):
                 break
         self._room.set()
-        # The last receipt's tree is the largest: requests become durable in the order they were submitted in.
+        # The last one's tree is the largest: requests become durable, and published, in the order of submission.
         response.tree_size = receipt.size
-        if detail == pb.DETAIL_CHECKPOINT:
-            response.signed_note = receipt.checkpoint
+        _fill(response, receipt, published, detail)
         return response
 
     async def _clear(self) -> None:
         """End what is still under way, and hear every error, so that none is reported as unheard."""
-        tasks: list[asyncio.Task[None] | asyncio.Task[BatchReceipt]] = [each.task for each in self._waiting]
+        tasks: list[asyncio.Task[None] | asyncio.Task[_Stored]] = [each.task for each in self._waiting]
         if self._reader is not None:
             tasks.append(self._reader)
         for task in tasks:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 from merklelog.errors import FormatError, UnauthenticatedError
@@ -40,6 +41,7 @@ from .http_values import refuse_socket
 from .peer import asgi_client_name
 from .problems import Problem
 from .rpc import Method, Route
+from .waits import TIME_LEFT
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -147,6 +149,7 @@ class GrpcApplication:
             if b"grpc-timeout" in wanted:
                 timer = asyncio.timeout(parse_timeout(wanted[b"grpc-timeout"]))
                 async with timer:
+                    TIME_LEFT.set(partial(_left, timer))
                     response = await self._answer(route, wanted, scope, receive)
             else:
                 response = await self._answer(route, wanted, scope, receive)
@@ -234,6 +237,7 @@ class GrpcApplication:
                 if b"grpc-timeout" in wanted:
                     seconds = parse_timeout(wanted[b"grpc-timeout"])
                     timer.reschedule(asyncio.get_running_loop().time() + seconds)
+                    TIME_LEFT.set(partial(_left, timer))
                 caller = ANYONE if self._identify is None else self._caller(wanted, scope)
                 await self._responses(route, wanted, caller, receive, answers)
         except GoneError:
@@ -331,6 +335,11 @@ def _problem(method: Method, error: Exception, timer: asyncio.Timeout | None) ->
     if isinstance(error, TimeoutError) and timer is not None and timer.expired():
         return PAST_DEADLINE
     return told(method.path, error)
+
+
+def _left(timer: asyncio.Timeout) -> float | None:
+    when = timer.when()
+    return None if when is None else when - asyncio.get_running_loop().time()
 
 
 async def _next(receive: Receive) -> Message:

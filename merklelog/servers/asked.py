@@ -12,7 +12,7 @@ from merklelog.log import Log
 from merklelog.tree import HASH_SIZE, Hash
 from merklelog.v1 import log_pb2 as pb
 
-from .served import MAX_BATCH_ENTRIES
+from .served import MAX_BATCH_ENTRIES, has_targets
 
 MAX_KEY_BYTES: Final = 128
 IDENTITY_BYTES: Final = 32
@@ -30,12 +30,17 @@ class Appended(NamedTuple):
     key: bytes | None
 
 
-def check_level(field: str, level: int) -> None:
-    """Raises FieldError for what is no level, LevelError for one that no log has yet."""
+def check_level(field: str, level: int, log: Log) -> int:
+    """The level asked for, its default filled in.
+
+    Raises FieldError for what is no level, LevelError for one that the log has not.
+    """
     if level in (pb.LEVEL_UNSPECIFIED, pb.LEVEL_INTEGRATED):
-        return
+        return pb.LEVEL_INTEGRATED
     if level not in _LEVELS:
         raise FieldError(field, f"{level} is no level: want one of {', '.join(_LEVELS.values())}")
+    if level == pb.LEVEL_PUBLISHED and has_targets(log):
+        return pb.LEVEL_PUBLISHED
     missing = "publish target" if level == pb.LEVEL_PUBLISHED else "witness policy"
     raise LevelError(f"{field}: {_LEVELS[level]}: this log has no {missing}")
 

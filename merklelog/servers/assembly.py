@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
+from merklelog.log.observer import Observer
+
 from . import tracing
 from .admin import AdminApp, Phase, Readiness
 from .asgi_grpc import grpc_application
@@ -19,10 +21,13 @@ from .served import ServedLogs
 from .services import Services
 from .settings import ServerSettings
 from .tls import grpc_credentials
+from .waits import Waits
 from .watch import Watch
 
 ADMIN: Final = "admin"
 _NATIVE: Final = "native"
+# Who waits for a publication is told before the drain ends that it has not come.
+_WAITS_OF_DRAIN: Final = 0.8
 
 
 class Assembly:
@@ -36,14 +41,26 @@ class Assembly:
         self._watch = Watch(self.metrics, logs, tracing.spans())
         self._limits = _grpc_limits(settings)
         self._front = _front_limits(settings)
-        self._services = Services(logs, max_message_bytes=self._limits.max_message_bytes)
-        self._api = HttpApi(logs, guard.access)
+        self._waits = Waits(settings.limits.wait_seconds)
+        self._services = Services(logs, max_message_bytes=self._limits.max_message_bytes, waits=self._waits)
+        self._api = HttpApi(
+            logs,
+            guard.access,
+            hosts=guard.hosts(settings.http),
+            stall_seconds=settings.limits.stall_seconds,
+            waits=self._waits,
+        )
+
+    def observer(self, origin: str) -> Observer:
+        """Who hears of the commits of that log: metrics, and traces where they are configured."""
+        return tracing.traced(self.metrics.log_tally(origin), origin)
 
     def admin_doors(self) -> list[Door]:
         """The admin's door, which opens before there is anything to serve."""
         if not self._settings.admin:
             return []
-        behind = Behind(AdminApp(self.readiness, self.metrics), self._front, json_log=self._json_log)
+        admin = AdminApp(self.readiness, self.metrics, self._guard.hosts(self._settings.admin))
+        behind = Behind(admin, self._front, json_log=self._json_log)
         return [NativeDoor(ADMIN, behind, self._settings.admin)]
 
     def doors(self) -> list[Door]:
@@ -69,6 +86,7 @@ class Assembly:
     def drain(self) -> None:
         """Not ready any more; calls that would go on for ever end."""
         self.readiness.phase = Phase.DRAINING
+        self._waits.drain(_WAITS_OF_DRAIN * self._settings.drain_seconds)
         self._services.drain()
 
     def _grpcio(self) -> Door:
@@ -118,6 +136,8 @@ def _grpc_limits(settings: ServerSettings) -> GrpcLimits:
         max_calls=limits.calls,
         max_streams=limits.streams,
         max_streams_per_connection=limits.streams,
+        max_unread_bytes=limits.unread_bytes,
+        stall_seconds=limits.stall_seconds,
         idle_seconds=limits.idle_seconds,
     )
 
@@ -133,7 +153,7 @@ def _front_limits(settings: ServerSettings) -> FrontLimits:
         header_seconds=limits.header_seconds,
         body_idle_seconds=limits.body_seconds,
         write_seconds=limits.write_seconds,
-        stall_seconds=min(limits.write_seconds, 30),
+        stall_seconds=limits.stall_seconds,
         idle_seconds=limits.idle_seconds,
         drain_seconds=max(settings.drain_seconds, 1),
     )

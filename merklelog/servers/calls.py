@@ -75,7 +75,7 @@ class GrpcLimits:
     max_streams: int = 1_024
     max_streams_per_connection: int = 1_024
     max_unread_bytes: int = 256 << 20
-    stall_seconds: float = 60.0
+    stall_seconds: float = 30.0
     idle_seconds: int = 600
     ping_seconds: int = 60
 

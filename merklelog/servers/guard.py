@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import Final
+from typing import Any, Final
 
 from merklelog.errors import ConfigError, StorageError
 from merklelog.log import Log, LogConfig, load_config
@@ -17,6 +17,7 @@ from merklelog.log import Log, LogConfig, load_config
 from .access import Access, LogAccess
 from .admin_log import note_changed
 from .exposure import Waivers, check_exposure, is_local
+from .hosts import Hosts
 from .logging import event
 from .metrics import Certificate
 from .settings import OPEN_ADMIN, ServerSettings
@@ -46,6 +47,15 @@ class Guard:
             )
         self.access = Access(open_to_all=self._open_to([]))
 
+    def hosts(self, address: str) -> Hosts | None:
+        """By which names the door at this address may be called without a token; None: by any.
+
+        That is for doors that are open because only this machine reaches them. No browser gets to a Unix socket.
+        """
+        if address.startswith("unix:") or not is_local(address):
+            return None
+        return Hosts(self._settings.names)
+
     def _open_to(self, logs: Iterable[Log]) -> bool:
         """Whether logs without tokens are open to all. Raises ConfigError for an address that may not be had."""
         asking = [(log.path, read_tokens(log.path) is not None) for log in logs]
@@ -68,7 +78,7 @@ class Guard:
 
     def _note(self, log: Log, config: LogConfig) -> None:
         try:
-            note_changed(log.path, "configuration", {**self._settings.given, **_details(config)})
+            note_changed(log.path, "configuration", _details({**self._settings.given, **asdict(config)}))
             if self._material is not None:
                 note_changed(log.path, "certificate", self._material.details())
         except StorageError as error:
@@ -115,9 +125,15 @@ class Guard:
         return found
 
 
-def _details(config: LogConfig) -> dict[str, str | int | bool]:
-    """A log's configuration as a line of admin.jsonl tells it."""
-    return dict(asdict(config))
+def _details(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A configuration as a line of admin.jsonl tells it: no section within another, lists as JSON has them."""
+    told: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            told.update(_details(value, f"{above}{name}."))
+        else:
+            told[above + name] = list(value) if isinstance(value, tuple) else value
+    return told
 
 
 __all__ = ["Guard"]

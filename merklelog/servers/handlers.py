@@ -26,7 +26,8 @@ from .asked import check_level, check_size
 from .caller import Caller, Scope
 from .growth import Growth
 from .rpc import MAX_MESSAGE_BYTES, Method
-from .served import MAX_BATCH_ENTRIES, ServedLog, ServedLogs
+from .served import MAX_BATCH_ENTRIES, ServedLog, ServedLogs, has_targets
+from .waits import Waits
 
 SERVICE: Final = "merklelog.v1.LogService"
 CHUNK_ENTRIES: Final = 1_024
@@ -43,8 +44,11 @@ class Handlers:
     again and again what its caller may: a token that is revoked ends it.
     """
 
-    def __init__(self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(
+        self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES, waits: Waits | None = None
+    ) -> None:
         self._logs = logs
+        self._waits = Waits() if waits is None else waits
         self._max_message_bytes = max_message_bytes
         self._growth: dict[str, Growth] = {}
         self._streams: set[appending.AppendStream] = set()
@@ -84,12 +88,12 @@ class Handlers:
     async def append(self, request: pb.AppendRequest, caller: Caller) -> pb.AppendResponse:
         """Append one entry. Cancelled, it may still have been stored."""
         log = self._log(request.origin, Scope.APPEND, caller)
-        return await appending.append(log, request, caller.name)
+        return await appending.append(log, request, caller.name, self._waits)
 
     async def append_batch(self, request: pb.AppendBatchRequest, caller: Caller) -> pb.AppendBatchResponse:
         """Append entries, all or none. Cancelled, they may still have been stored."""
         log = self._log(request.origin, Scope.APPEND, caller)
-        return await appending.append_batch(log, request, caller.name)
+        return await appending.append_batch(log, request, caller.name, self._waits)
 
     async def append_stream(
         self, requests: AsyncIterator[pb.AppendStreamRequest], caller: Caller
@@ -98,7 +102,8 @@ class Handlers:
         first = await anext(requests, None)
         if first is None:
             return
-        stream = appending.AppendStream(self._log(first.origin, Scope.APPEND, caller), caller.name)
+        log = self._log(first.origin, Scope.APPEND, caller)
+        stream = appending.AppendStream(log, caller.name, self._waits)
         self._streams.add(stream)
         if self._draining:
             stream.stop()
@@ -121,7 +126,7 @@ class Handlers:
             return pb.GetCheckpointResponse(
                 checkpoint=log.checkpoint(check_size("tree_size", request.tree_size))
             )
-        check_level("level", request.level)
+        check_level("level", request.level, log)
         return pb.GetCheckpointResponse(checkpoint=log.checkpoint())
 
     async def watch_checkpoints(
@@ -129,7 +134,7 @@ class Handlers:
     ) -> AsyncIterator[pb.WatchCheckpointsResponse]:
         """The newest checkpoint, then each newer one: those between are left out for who reads slowly."""
         log = self._log(request.origin, Scope.READ, caller)
-        check_level("level", request.level)
+        check_level("level", request.level, log)
         growth = self._grown(log)
         while True:
             size, note = proving.newest(log)
@@ -205,16 +210,28 @@ class Handlers:
         return pb.GetLogResponse(
             origin=log.origin,
             verifier_keys=[format_vkey(key) for key in log.vkeys],
-            sizes=[pb.LevelSize(level=pb.LEVEL_INTEGRATED, tree_size=log.size)],
+            receipt_key="" if log.receipt_vkey is None else format_vkey(log.receipt_vkey),
+            epoch=log.epoch or 0,
+            sizes=_sizes(log),
             limits=pb.Limits(
                 max_entry_bytes=MAX_ENTRY,
                 max_batch_entries=MAX_BATCH_ENTRIES,
                 max_message_bytes=self._max_message_bytes,
+                max_wait_seconds=int(self._waits.seconds),
             ),
             http_prefix=served.prefix,
             dedupe=log.config.dedupe,
             lookup=log.config.lookup or log.config.dedupe,
         )
+
+
+def _sizes(log: Log) -> list[pb.LevelSize]:
+    """How far the log has come at each level; what is published is never more than what is integrated."""
+    shown = log.size
+    sizes = [pb.LevelSize(level=pb.LEVEL_INTEGRATED, tree_size=log.integrated.size)]
+    if has_targets(log):
+        sizes.append(pb.LevelSize(level=pb.LEVEL_PUBLISHED, tree_size=shown))
+    return sizes
 
 
 def _chunk(log: Log, start: int, end: int) -> list[bytes]:

@@ -1,8 +1,9 @@
 """The standard health service (grpc.health.v1), with a status for each log.
 
 Known names: "" and the service's own name for the server as a whole, and the origin of each log: SERVING while the
-log takes appends. A log that a failure stopped is NOT_SERVING though it still answers reads, and so is the server
-as a whole when one of its logs is; while draining, everything is.
+log takes appends. A log that a failure stopped is NOT_SERVING though it still answers reads, and so is one that
+has not yet compared itself with its publish targets. The server as a whole is when one of its logs is; while
+draining, everything is.
 """
 
 from __future__ import annotations
@@ -38,10 +39,14 @@ class Health:
     def status(self, service: str) -> pb.HealthCheckResponse.ServingStatus.ValueType:
         """The status of a log by its origin, or of the server; SERVICE_UNKNOWN for other names."""
         whole = service in ("", SERVICE)
-        stopped = [served.log.stopped for served in self._logs if whole or served.log.origin == service]
-        if not stopped and not whole:
+        refusing = [
+            served.log.stopped or served.log.starting
+            for served in self._logs
+            if whole or served.log.origin == service
+        ]
+        if not refusing and not whole:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN
-        if self._draining.is_set() or any(stopped):
+        if self._draining.is_set() or any(refusing):
             return pb.HealthCheckResponse.NOT_SERVING
         return pb.HealthCheckResponse.SERVING
 

@@ -20,8 +20,9 @@ from . import http_append, http_events, http_reads
 from .access import Access
 from .caller import Scope as Permission
 from .growth import Growth
-from .http_append import GoneError, Message, Receive, RefusedError, Send
-from .http_events import Events, Streams
+from .hosts import Hosts
+from .http_append import GoneError, Message, Receive, Send
+from .http_events import STALL_SECONDS, Events, Streams
 from .http_values import (
     CORS,
     NO_SUCH_PATH,
@@ -41,10 +42,12 @@ from .http_values import (
     unless_known,
     without_body,
 )
+from .http_wishes import RefusedError
 from .openapi import describe
 from .peer import asgi_client_name
 from .problems import problem_of
-from .served import ServedLogs
+from .served import ServedLogs, has_targets
+from .waits import Waits
 
 Scope = dict[str, Any]
 _READS: Final = "GET, HEAD, OPTIONS"
@@ -64,17 +67,29 @@ _log: Final = logging.getLogger("merklelog.http")
 class HttpApi:
     """An ASGI application over `logs`. Call `refresh` after logs were added or taken away.
 
-    `access` says who may do what; without it anyone may do everything. It belongs to one event loop. Reads are
-    done in that loop: they come from memory or cost one read of the disk.
+    `access` says who may do what; without it anyone may do everything. `hosts` says by which names who shows no
+    token may call it, None: by any. A client that takes nothing of an event stream for `stall_seconds` is let go
+    of. `waits` are those of appends for publication. It belongs to one event loop. Reads are done in that loop:
+    they come from memory or cost one read of the disk.
     """
 
-    def __init__(self, logs: ServedLogs, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        logs: ServedLogs,
+        access: Access | None = None,
+        *,
+        hosts: Hosts | None = None,
+        stall_seconds: float = STALL_SECONDS,
+        waits: Waits | None = None,
+    ) -> None:
         self._logs = logs
         self._access = access
+        self._hosts = hosts
+        self._waits = Waits() if waits is None else waits
         self._adds: dict[str, Log] = {}
         self._by_prefix: dict[str, Log] = {}
         self._growth: dict[str, Growth] = {}
-        self._streams = Streams()
+        self._streams = Streams(stall_seconds=stall_seconds)
         self._own: dict[str, Callable[[Request], Response]] = {
             "/healthz": _healthy,
             "/openapi.json": self._openapi,
@@ -87,7 +102,9 @@ class HttpApi:
         served = tuple(self._logs)
         self._by_prefix = {each.prefix: each.log for each in served}
         self._adds = {each.prefix + _ADD: each.log for each in served}
-        self._description = describe([each.prefix for each in served])
+        self._description = describe(
+            [each.prefix for each in served], publishes=any(has_targets(each.log) for each in served)
+        )
         for origin in self._growth.keys() - {each.log.origin for each in served}:
             self._growth.pop(origin).end()
 
@@ -177,10 +194,15 @@ class HttpApi:
         self, access: Access, permission: Permission, log: Log, headers: Headers, certificate: str | None
     ) -> str:
         """The caller's name. Raises UnauthenticatedError, ForbiddenError."""
-        shown = None
+        shown = host = None
         for name, value in headers:
             if name == b"authorization":  # given twice, it is two joined by a comma, which is no token
                 shown = value if shown is None else shown + b", " + value
+            elif name == b"host":
+                host = value
+        for_everyone = permission is Permission.READ and access.is_for_everyone(log.origin)
+        if self._hosts is not None and shown is None and not for_everyone:
+            self._hosts.check(host)
         caller = access.identify(None if shown is None else shown.decode("latin-1"), certificate)
         if not caller.may(permission, log.origin):
             raise ForbiddenError(f"{caller.name} may not {permission} here")
@@ -205,7 +227,7 @@ class HttpApi:
             name = ""
             if self._access is not None:
                 name = self._admit(self._access, Permission.APPEND, log, headers, asgi_client_name(scope))
-            await http_append.add(log, headers, receive, send, name)
+            await http_append.add(log, headers, receive, send, name, self._waits)
         except GoneError:
             return  # nobody is there to be told, and nothing was stored
         except RefusedError as error:

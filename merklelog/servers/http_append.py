@@ -1,7 +1,7 @@
 """POST /add: the bytes of an entry in, its index as a decimal and a newline out, once it is durable.
 
 This is the path that carries the load, so it does nothing twice: headers are looked at in one pass, the answers'
-headers are made beforehand, and a body that came whole is not copied.
+headers are made beforehand, and a body that came whole is not copied. What few clients ask for is `http_wishes`'s.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-from merklelog.errors import FieldError, ForbiddenError, LevelError
-from merklelog.formats import MAX_ENTRY
-from merklelog.formats.wire import quote
-from merklelog.log import Log
+import msgspec
 
-from .exposure import is_local
-from .http_values import TEXT
+from merklelog.formats import MAX_ENTRY
+from merklelog.log import Log, Receipt
+from merklelog.log.head import Head
+
+from .http_values import JSON, NO_SNIFFING, TEXT, UNCACHED
+from .http_wishes import OPTIONS, RefusedError, Wishes, option, wishes
 from .problems import Code, Problem
+from .waits import Waits
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -31,48 +33,52 @@ TOO_LARGE: Final = Problem(
     f"the body has more than {MAX_ENTRY:,} bytes, which is the most an entry has (c2sp.org/tlog-tiles)",
     "body",
 )
-ENCODED: Final = Problem(
-    Code.INVALID_ARGUMENT,
-    415,
-    "ENCODED_BODY",
-    "content-encoding: the body is stored as it comes, so it may not be encoded",
-    "content-encoding",
-)
-
-_OPTIONS: Final = frozenset(
-    (b"idempotency-key", b"merklelog-wait", b"content-encoding", b"origin", b"sec-fetch-site")
-)
+_ACCEPTED: Final = 202  # RFC 7240, section 4.3: what was to be waited for is not done yet
 
 
 class GoneError(Exception):
     """The client went away before its body was whole: nothing was stored and nobody waits for an answer."""
 
 
-class RefusedError(Exception):
-    """Refused for a reason that only HTTP has; `problem` says it."""
+class AppendAnswer(msgspec.Struct, frozen=True):
+    """An append's answer as JSON. `level` is how far the entry has come, "integrated" or "published"; `note` is
+    the signed note over `size` entries that `proof` leads to, lowest hash first: a checkpoint where `epoch` is
+    null, else the receipt note of that epoch. Hashes are base64.
+    """
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
+    index: int
+    leaf_hash: bytes
+    size: int
+    level: str
+    epoch: int | None
+    note: str
+    proof: list[bytes]
 
 
-def _started(digits: int) -> Message:
+def _started(digits: int, status: int) -> Message:
     length = (b"content-length", b"%d" % (digits + 1))
     return {
         "type": "http.response.start",
-        "status": 200,
+        "status": status,
         "headers": [(b"content-type", TEXT), length],
     }
 
 
-_STARTS: Final = tuple(_started(digits) for digits in range(20))
+_STARTS: Final = tuple(_started(digits, 200) for digits in range(20))
+_ACCEPTED_STARTS: Final = tuple(_started(digits, _ACCEPTED) for digits in range(20))
 
 
 async def add(
-    log: Log, headers: Iterable[tuple[bytes, bytes]], receive: Receive, send: Send, submitter: str = ""
+    log: Log,
+    headers: Iterable[tuple[bytes, bytes]],
+    receive: Receive,
+    send: Send,
+    submitter: str = "",
+    waits: Waits | None = None,
 ) -> None:
     """Append the request's body and answer with its index. `submitter` is the caller's name, empty for none.
 
+    A wait for publication that takes too long is answered 202, with the index all the same: the entry is durable.
     Raises RefusedError, GoneError and what `Log.append` raises; then nothing was sent.
     """
     message = await receive()
@@ -85,16 +91,47 @@ async def add(
         raise RefusedError(TOO_LARGE)
     options = None
     for header in headers:
-        if header[0] in _OPTIONS:
-            options = _option(options, header)
+        if header[0] in OPTIONS:
+            options = option(options, header)
     if options is None:
         receipt = await log.append_async(body)
+        text = b"%d\n" % receipt.index
+        await send(_STARTS[len(text) - 1])
+        await send({"type": "http.response.body", "body": text})
+        return
+    asked = wishes(options, headers, submitter, log)
+    receipt = await log.append_async(body, idempotency_key=asked.key, submitter=submitter)
+    head = None
+    if asked.published:
+        head = await (waits or Waits()).published(log, receipt.size, asked.seconds)
+    await _answer(log, receipt, head, asked, send)
+
+
+async def _answer(log: Log, receipt: Receipt, head: Head | None, asked: Wishes, send: Send) -> None:
+    late = asked.published and head is None
+    if asked.json:
+        body = _as_json(log, receipt, head)
+        length = (b"content-length", b"%d" % len(body))
+        status = _ACCEPTED if late else 200
+        fields = [(b"content-type", JSON), length, UNCACHED, NO_SNIFFING]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
     else:
-        key = _checked(options, headers, submitter)
-        receipt = await log.append_async(body, idempotency_key=key, submitter=submitter)
-    text = b"%d\n" % receipt.index
-    await send(_STARTS[len(text) - 1])
-    await send({"type": "http.response.body", "body": text})
+        body = b"%d\n" % receipt.index
+        await send((_ACCEPTED_STARTS if late else _STARTS)[len(body) - 1])
+    await send({"type": "http.response.body", "body": body})
+
+
+def _as_json(log: Log, receipt: Receipt, head: Head | None) -> bytes:
+    if head is None:
+        level, size, note, proof = "integrated", receipt.size, receipt.note, receipt.proof
+    else:
+        level, size, note = "published", head.size, head.note
+        proof = log.inclusion_proof(receipt.index, size)
+    epoch = receipt.epoch if head is None else None
+    told = AppendAnswer(
+        receipt.index, receipt.leaf_hash, size, level, epoch, note.decode(), [bytes(each) for each in proof]
+    )
+    return msgspec.json.encode(told)
 
 
 async def _whole(first: bytes, receive: Receive) -> bytes:
@@ -111,58 +148,3 @@ async def _whole(first: bytes, receive: Receive) -> bytes:
     if length > MAX_ENTRY:
         raise RefusedError(TOO_LARGE)
     return b"".join(parts)
-
-
-def _option(options: dict[bytes, bytes] | None, header: tuple[bytes, bytes]) -> dict[bytes, bytes]:
-    name, value = header
-    if options is None:
-        return {name: value}
-    if name in options:
-        raise FieldError(name.decode("ascii"), "want it once")
-    options[name] = value
-    return options
-
-
-def _checked(
-    options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]], submitter: str
-) -> bytes | None:
-    """The idempotency key. Raises for every other option that can not be met."""
-    encoding = options.get(b"content-encoding", b"identity")
-    if encoding.lower() != b"identity":
-        raise RefusedError(ENCODED)
-    _check_page(options, headers, submitter)
-    level = options.get(b"merklelog-wait", b"integrated")
-    if level in {b"published", b"witnessed"}:
-        raise LevelError(
-            f"merklelog-wait: this log has nothing configured that makes an entry {level.decode()}"
-        )
-    if level != b"integrated":
-        raise FieldError("merklelog-wait", f"got {quote(level)}, want integrated, published or witnessed")
-    key = options.get(b"idempotency-key")
-    if key is not None and not 1 <= len(key) <= 128:
-        raise FieldError("idempotency-key", f"got {len(key)} bytes, want 1 to 128")
-    return key
-
-
-def _check_page(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]], submitter: str) -> None:
-    """A page of another site may read a log but not write to it, also where no token is asked for.
-
-    Without this any page that someone opens could fill the log on their own machine (Fetch standard, "CORS
-    protocol": a POST of text needs no preflight). A name that its owner lets lead to this machine makes their page
-    one of this server (DNS rebinding), so a page that shows no token has to come from a local name as well.
-    """
-    origin = options.get(b"origin")
-    if (
-        origin is not None
-        and origin.partition(b"://")[2].lower() != (dict(headers).get(b"host") or b"").lower()
-    ):
-        raise ForbiddenError(f"origin {quote(origin)}: a page of another site may not append")
-    if origin is not None and not submitter and not _is_local_page(origin):
-        raise ForbiddenError(f"origin {quote(origin)}: a page may append with a token only")
-    if options.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
-        raise ForbiddenError("sec-fetch-site: a page of another site may not append")
-
-
-def _is_local_page(origin: bytes) -> bool:
-    host = origin.decode("latin-1").partition("://")[2].lower()
-    return is_local(host if ":" in host.rpartition("]")[2] else f"{host}:80")

@@ -24,9 +24,12 @@ from .http_values import CORS, EVENTS, NO_SNIFFING, UNCACHED, Request, decimal, 
 # The front keeps up to 32 parts for a client that does not read, so these three bound what such clients cost.
 MAX_STREAMS: Final = 256
 PART_BYTES: Final = 8 << 10  # reached by the last entry of a part
-STALL: Final = 60.0  # seconds until a client that takes nothing is let go of
+STALL_SECONDS: Final = 30.0  # until a client that takes nothing is let go of
 PART_ENTRIES: Final = 64
-HEARTBEAT: Final = 15.0  # seconds: shorter than what proxies and browsers give a silent connection
+HEARTBEAT: Final = 5.0  # seconds: shorter than what proxies and browsers give a silent connection
+# A front may not look at a connection it answers on until it writes there: the first write to a client that has
+# gone is lost, the next one fails. So what keeps a connection alive is sent in two halves, so many seconds apart.
+PROBE: Final = 0.25
 
 _START: Final[dict[str, Any]] = {
     "type": "http.response.start",
@@ -42,6 +45,7 @@ class Streams:
 
     open: int = 0
     closing: bool = False
+    stall_seconds: float = STALL_SECONDS
 
     def enter(self) -> None:
         """One more. Raises OverloadedError."""
@@ -63,11 +67,18 @@ class Pause:
         """Whether the stream is to end."""
         return self._streams.closing or self._gone.done()
 
-    async def beyond(self, size: int) -> bool:
-        """Whether the log has more than `size` entries; False after `HEARTBEAT` seconds, or when all is over."""
+    async def alive(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Nothing, as soon as the log has more than `size` entries; a comment after HEARTBEAT seconds without."""
+        if not await self._beyond(size, HEARTBEAT):
+            yield b":"
+            await self._beyond(size, PROBE)
+            yield b"\n\n"
+
+    async def _beyond(self, size: int, seconds: float) -> bool:
+        """Whether the log has more than `size` entries; False after so many seconds, or when all is over."""
         grown = asyncio.ensure_future(self._growth.beyond(size))
         try:
-            await asyncio.wait({grown, self._gone}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({grown, self._gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return grown.done() and grown.exception() is None  # its one error says that the server closes
         finally:
             grown.cancel()
@@ -90,8 +101,8 @@ def checkpoints(log: Log, request: Request) -> Stream:
                 sent = size
                 lines = b"".join(b"data: " + line + b"\n" for line in note.split(b"\n"))
                 yield b"event: checkpoint\nid: %d\n%b\n" % (size, lines)
-            if not await pause.beyond(sent):
-                yield b":\n\n"
+            async for sign in pause.alive(sent):
+                yield sign
 
     return stream
 
@@ -115,8 +126,8 @@ def entries(log: Log, request: Request) -> Stream:
                 part = _part(log, at, end)
                 yield b"".join(part)
                 at += len(part)
-            if not await pause.beyond(at):
-                yield b":\n\n"
+            async for sign in pause.alive(at):
+                yield sign
 
     return stream
 
@@ -170,13 +181,13 @@ async def run(
             async for part in told:
                 if not allowed():
                     break
-                async with asyncio.timeout(STALL):
+                async with asyncio.timeout(streams.stall_seconds):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 if gone.done():
                     return
         await send({"type": "http.response.body", "body": b""})
-    except TimeoutError:
-        return  # it can not be told either: the front closes an answer that ends before its end
+    except OSError:
+        return  # gone, or it takes nothing: the front closes an answer that ends before its end
     finally:
         streams.open -= 1
         gone.cancel()

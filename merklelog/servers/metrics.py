@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
@@ -19,13 +18,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from merklelog.log import Log
+from merklelog.log.publishing import PublishStatus
 from merklelog.version import __version__
 
 from .families import Sheet
+from .publication import rollback_protection
 from .served import ServedLogs
 from .tally import LogTally, RequestTally, merged
-
-ROLLBACK_PROTECTION: Final = "none"  # a log of this version compares itself with nothing before it signs
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +85,13 @@ class Metrics(Collector):
         sheet.put("merklelog_server_ready", self._ready())
         sheet.put("merklelog_server_logs", len(self._logs))
         for served in self._logs:
-            sheet.put("merklelog_log_info", 1, served.log.origin, served.prefix, ROLLBACK_PROTECTION)
-            for name, value in _gauges(served.log):
-                sheet.put(name, value, served.log.origin)
+            log = served.log
+            sheet.put("merklelog_log_info", 1, log.origin, served.prefix, rollback_protection(log))
+            for name, value in _gauges(log):
+                sheet.put(name, value, log.origin)
+            if (status := log.publishing) is not None:
+                for name, value in _publication(log, status):
+                    sheet.put(name, value, log.origin)
         for origin, tally in list(self._log_tallies.items()):
             _put_commits(sheet, origin, tally)
         _put_requests(sheet, tuple(self._requests))
@@ -100,8 +103,8 @@ class Metrics(Collector):
 
 
 def taking_appends(log: Log) -> bool:
-    """Whether an append would not be refused at once, for want of disk or after a failure."""
-    return not log.stopped and free_bytes(log) >= log.config.min_free_bytes
+    """Whether an append would not be refused at once: while starting, for want of disk, after a failure."""
+    return not log.stopped and not log.starting and free_bytes(log) >= log.config.min_free_bytes
 
 
 def free_bytes(log: Log) -> int:
@@ -114,8 +117,9 @@ def free_bytes(log: Log) -> int:
 
 
 def _gauges(log: Log) -> Iterator[tuple[str, float]]:
-    yield "merklelog_log_size_entries", log.size
+    yield "merklelog_log_size_entries", log.integrated.size
     yield "merklelog_log_stopped", log.stopped
+    yield "merklelog_log_starting", log.starting
     yield "merklelog_log_taking_appends", taking_appends(log)
     yield "merklelog_log_disk_free_bytes", free_bytes(log)
     yield "merklelog_log_disk_reserve_bytes", log.config.min_free_bytes
@@ -123,6 +127,19 @@ def _gauges(log: Log) -> Iterator[tuple[str, float]]:
     yield "merklelog_log_queue_requests", queued
     yield "merklelog_log_pending_bytes", pending
     yield "merklelog_log_pending_limit_bytes", log.config.max_pending_bytes
+
+
+def _publication(log: Log, status: PublishStatus) -> Iterator[tuple[str, float]]:
+    yield "merklelog_log_published_entries", log.size
+    if status.epoch is not None:
+        yield "merklelog_log_epoch", status.epoch
+    yield "merklelog_log_publication_lag_entries", status.lag_entries
+    yield "merklelog_log_publication_lag_seconds", status.lag_seconds
+    yield "merklelog_log_publication_interval_seconds", log.config.publish.interval
+    yield "merklelog_log_publications_total", status.publications
+    yield "merklelog_log_publication_errors_total", status.failures
+    yield "merklelog_log_publication_requests_total", status.requests
+    yield "merklelog_log_last_publication_seconds", status.last_seconds
 
 
 def _put_commits(sheet: Sheet, origin: str, tally: LogTally) -> None:

@@ -7,7 +7,7 @@ server answers. Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -15,74 +15,7 @@ import msgspec
 from merklelog.formats import MAX_ENTRY
 from merklelog.version import __version__
 
-Schema = dict[str, Any]
-
-_DECIMAL: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "format": "int64"}
-_HASH: Final[Schema] = {
-    "type": "string",
-    "contentEncoding": "base64",
-    "minLength": 44,
-    "maxLength": 44,
-    "description": "32 bytes as base64",
-}
-_HASHES: Final[Schema] = {"type": "array", "items": _HASH, "maxItems": 126}
-_NOTE: Final[Schema] = {
-    "type": ["string", "null"],
-    "description": "The signed checkpoint (c2sp.org/tlog-checkpoint) of that size; null where none is stored",
-}
-
-
-def _object(description: str, **properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "description": description,
-        "required": list(properties),
-        "properties": properties,
-        "additionalProperties": False,
-    }
-
-
-SCHEMAS: Final[dict[str, Schema]] = {
-    "Problem": {
-        "type": "object",
-        "description": "What went wrong (RFC 9457)",
-        "required": ["status", "reason", "message"],
-        "properties": {
-            "status": {"type": "integer", "description": "the status code"},
-            "reason": {"type": "string", "description": "a stable word for programs, such as OUT_OF_RANGE"},
-            "message": {"type": "string", "description": "what was wrong with which value"},
-            "field": {
-                "type": "string",
-                "description": "the parameter or header to blame, where there is one",
-            },
-        },
-        "additionalProperties": False,
-    },
-    "InclusionProof": _object(
-        "An inclusion proof, lowest hash first (RFC 6962, section 2.1.1)",
-        index=_DECIMAL,
-        size=_DECIMAL,
-        leaf_hash=_HASH,
-        proof=_HASHES,
-        checkpoint=_NOTE,
-    ),
-    "RangeProof": _object(
-        "One proof for all entries of [start, end): the hashes of the perfect subtrees left of the range, then of "
-        "those right of it, both from left to right; with the range's leaf hashes they make the root",
-        start=_DECIMAL,
-        end=_DECIMAL,
-        size=_DECIMAL,
-        proof=_HASHES,
-        checkpoint=_NOTE,
-    ),
-    "ConsistencyProof": _object(
-        "A consistency proof (RFC 6962, section 2.1.2)",
-        old=_DECIMAL,
-        new=_DECIMAL,
-        proof=_HASHES,
-        checkpoint=_NOTE,
-    ),
-}
+from .openapi_schemas import DECIMAL, SCHEMAS, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +25,7 @@ class Parameter:
     name: str
     place: str
     meaning: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: _DECIMAL)
+    schema: Mapping[str, Any] = field(default_factory=lambda: DECIMAL)
     required: bool = False
 
     def described(self) -> Schema:
@@ -123,6 +56,13 @@ class Operation:
     revalidated: bool = True
     server: bool = False
     body: Mapping[str, Any] | None = None
+    also: tuple[str, Mapping[str, Any]] | None = None  # what Accept may ask for instead, and its schema
+
+    @property
+    def content(self) -> Schema:
+        """What an answer may hold."""
+        found = {self.media: {"schema": self.schema} if self.schema else {}}
+        return found if self.also is None else {**found, self.also[0]: {"schema": self.also[1]}}
 
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -154,9 +94,16 @@ _KEY: Final = Parameter(
 _WAIT: Final = Parameter(
     "merklelog-wait",
     "header",
-    "How far the entry must have come before the answer: durable, in the tree and under a signed checkpoint. "
-    "Other levels (published, witnessed) are refused by a log that has not configured them",
-    {"type": "string", "enum": ["integrated"], "default": "integrated"},
+    "How far the entry must have come before the answer. integrated: durable and in the tree; published: also "
+    "under the checkpoint that readers of the log's publish targets see. What takes too long is answered 202. A "
+    "level that a log has not configured is refused",
+    {"type": "string", "enum": ["integrated", "published"], "default": "integrated"},
+)
+_PREFER: Final = Parameter(
+    "Prefer",
+    "header",
+    "wait=N: wait for publication at most N seconds (RFC 7240)",
+    {"type": "string", "pattern": "^wait=[0-9]{1,6}$"},
 )
 _SSE: Final = "text/event-stream"
 
@@ -271,11 +218,12 @@ OPERATIONS: Final = (
         "Append the body as an entry; the answer comes when it is durable",
         _TEXT,
         "The entry's index as a decimal, and a newline",
-        (_KEY, _WAIT),
+        (_KEY, _WAIT, _PREFER),
         (400, 403, 409, 413, 415, 429, 503),
         {"type": "string", "pattern": "^(0|[1-9][0-9]*)\n$"},
         "post",
         revalidated=False,
+        also=("application/json", {"$ref": "#/components/schemas/Appended"}),
         body={
             "required": True,
             "description": f"The entry: 0 to {MAX_ENTRY:,} bytes of any kind, stored as they are",
@@ -309,8 +257,11 @@ _BEARER: Final = {
 }
 
 
-def describe(prefixes: Sequence[str]) -> bytes:
-    """The document, as JSON, of a server whose logs stand below these prefixes ("/" or "/name/")."""
+def describe(prefixes: Sequence[str], *, publishes: bool = False) -> bytes:
+    """The document, as JSON, of a server whose logs stand below these prefixes ("/" or "/name/").
+
+    `publishes`: one of them has publish targets.
+    """
     names = [prefix.strip("/") for prefix in prefixes if prefix != "/"]
     stem = "/{log}/" if names else "/"
     log = Parameter("log", "path", "Which log", {"type": "string", "enum": names})
@@ -318,7 +269,7 @@ def describe(prefixes: Sequence[str]) -> bytes:
     for operation in OPERATIONS:
         path = ("/" if operation.server else stem) + operation.path
         extra = (log,) if names and not operation.server else ()
-        paths[path] = {operation.method: _described(operation, extra)}
+        paths[path] = {operation.method: _described(operation, extra, publishes=publishes)}
     return msgspec.json.encode(
         {
             "openapi": "3.1.1",
@@ -335,16 +286,19 @@ def describe(prefixes: Sequence[str]) -> bytes:
     )
 
 
-def _described(operation: Operation, extra: tuple[Parameter, ...]) -> Schema:
+def _described(operation: Operation, extra: tuple[Parameter, ...], *, publishes: bool) -> Schema:
     answers: dict[str, Any] = {
         "200": {
             "description": operation.answer,
-            "content": {operation.media: {"schema": operation.schema} if operation.schema else {}},
+            "content": operation.content,
             **({"headers": _ETAG} if operation.revalidated else {}),
         }
     }
     if operation.revalidated:
         answers["304"] = {"description": "The client has it already (If-None-Match)"}
+    if publishes and operation.also is not None:
+        waited = "The same for an entry that is durable, and was not published as soon as the client waits"
+        answers["202"] = {"description": waited, "content": operation.content}
     for status in operation.refusals:
         answers[str(status)] = _refusal(_PHRASES[status], retry=status in {429, 503})
     if not operation.server:
@@ -355,10 +309,20 @@ def _described(operation: Operation, extra: tuple[Parameter, ...]) -> Schema:
         "operationId": operation.name,
         "summary": operation.summary,
         **({} if operation.server else {"security": [{}, {"token": []}]}),
-        "parameters": [each.described() for each in (*extra, *operation.parameters)],
+        "parameters": [each.described() for each in (*extra, *_known(operation.parameters, publishes))],
         **({"requestBody": operation.body} if operation.body is not None else {}),
         "responses": answers,
     }
+
+
+def _known(parameters: tuple[Parameter, ...], publishes: bool) -> tuple[Parameter, ...]:
+    """Without those that no log of this server takes."""
+    if publishes:
+        return parameters
+    wait = {**_WAIT.schema, "enum": ["integrated"]}
+    return tuple(
+        replace(each, schema=wait) if each is _WAIT else each for each in parameters if each is not _PREFER
+    )
 
 
 def _refusal(phrase: str, *, retry: bool) -> Schema:

@@ -55,6 +55,7 @@ TABLE: Final = (
     Row(errors.UnknownLogError, "UNKNOWN_LOG", Code.NOT_FOUND, 404),
     Row(errors.NotFoundError, "NOT_FOUND", Code.NOT_FOUND, 404),
     Row(errors.OverloadedError, "OVERLOADED", Code.RESOURCE_EXHAUSTED, 429),
+    Row(errors.UnavailableError, "NOT_READY", Code.UNAVAILABLE, 503),
     Row(errors.StorageFullError, "STORAGE_FULL", Code.UNAVAILABLE, 503),
     Row(errors.StoppedError, "LOG_STOPPED", Code.UNAVAILABLE, 503),
     Row(errors.ClosedError, "SHUTTING_DOWN", Code.UNAVAILABLE, 503),
@@ -99,6 +100,8 @@ def problem_of(error: BaseException) -> Problem:
 def _message(error: errors.MerklelogError, row: Row) -> str:
     if isinstance(error, errors.StorageFullError):
         return "the log's disk has too little room; appends come back by themselves when there is some"
+    if isinstance(error, errors.UnavailableError):  # its own text names targets, and what they answered
+        return "the log takes no appends until it has compared itself with all of its publish targets"
     if isinstance(error, _PRIVATE):
         return f"the log can not do this now ({row.reason.lower()}); its operator's log says why"
     return str(error)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from merklelog.errors import ConfigError, MerklelogError
+from merklelog.errors import ConfigError, MerklelogError, VerificationError
 from merklelog.log import Log, open_log
 from merklelog.version import __version__
 
@@ -28,6 +28,7 @@ from .guard import Guard
 from .logging import configure, event
 from .notify import Notifier
 from .places import Places
+from .publication import Teller, rollback_protection
 from .served import ServedLogs
 
 _log: Final = logging.getLogger("merklelog.server")
@@ -112,7 +113,8 @@ class Server:
             self._doors.append(door)
 
     def _open_log(self, path: Path) -> Log:
-        return open_log(path, observer=self._assembly.metrics.log_tally)
+        # Reads are served at once; appends once the log has compared itself with its targets, if it has any.
+        return open_log(path, observer=self._assembly.observer, wait=None)
 
     async def _open_logs(self, paths: Sequence[Path]) -> None:
         """Open them, some at a time: opening waits for the disk mostly. Raises the first error, in their order."""
@@ -158,9 +160,9 @@ class Server:
         event(
             _log,
             logging.INFO,
-            "log open, rollback protection: none",
+            f"log open, rollback protection: {rollback_protection(log)}",
             origin=log.origin,
-            size=log.size,
+            size=log.integrated.size,
             path=prefix,
             directory=log.path,
         )
@@ -183,21 +185,29 @@ class Server:
                 task.cancel()
 
     async def _watch(self) -> None:
-        """Say once of each log that it stopped: callers are told only that it did."""
+        """Say once of each log that it stopped (callers hear no more than that), and how its publication goes."""
         told: set[str] = set()
+        tellers: dict[str, Teller] = {}
         while True:
             for served in self._logs:
                 log = served.log
                 if log.stopped and log.origin not in told:
                     told.add(log.origin)
-                    event(
-                        _log,
-                        logging.ERROR,
-                        f"a failure stopped the log, a restart opens it again: {log.failure}",
-                        origin=log.origin,
-                        directory=log.path,
-                    )
+                    self._tell_stop(log)
+                tellers.setdefault(log.origin, Teller(log)).look()
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _tell_stop(self, log: Log) -> None:
+        advice = "a restart opens it again"
+        if isinstance(log.failure, VerificationError):
+            advice = "find out why before a restart"
+        event(
+            _log,
+            logging.ERROR,
+            f"a failure stopped the log, {advice}: {log.failure}",
+            origin=log.origin,
+            directory=log.path,
+        )
 
     # --- reloading ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,12 @@ from merklelog.errors import ConfigError, MerklelogError, UnknownLogError
 from merklelog.log import Log
 
 MAX_BATCH_ENTRIES: Final = 10_000
+CLOSINGS: Final = 8
+
+
+def has_targets(log: Log) -> bool:
+    """Whether the log publishes what is appended, and so has the level PUBLISHED."""
+    return bool(log.config.publish.targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,21 @@ class ServedLogs:
         return next(iter(self._by_origin.values()))
 
     def close(self) -> None:
-        """Close every log: what waits is committed first. Raises the first error, once all are closed."""
-        failed: list[MerklelogError] = []
-        for served in self:
-            try:
-                served.log.close()
-            except MerklelogError as error:
-                failed.append(error)
+        """Close every log: what waits is committed first, and published where there are targets.
+
+        Several at a time, as one may wait for its targets. Raises the first error, once all are closed.
+        """
+        logs = [served.log for served in self]
+        with ThreadPoolExecutor(max_workers=CLOSINGS, thread_name_prefix="merklelog-close") as pool:
+            failed = [error for error in pool.map(_close, logs) if error is not None]
         self._by_origin.clear()
         if failed:
             raise failed[0]
+
+
+def _close(log: Log) -> MerklelogError | None:
+    try:
+        log.close()
+    except MerklelogError as error:
+        return error
+    return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 from . import handlers, health, reflection
 from .rpc import MAX_MESSAGE_BYTES, Route, routes
 from .served import ServedLogs
+from .waits import Waits
 
 
 class Services:
     """The log service, health and reflection over the logs of a server; made in the event loop that answers."""
 
-    def __init__(self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        self.handlers = handlers.Handlers(logs, max_message_bytes=max_message_bytes)
+    def __init__(
+        self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES, waits: Waits | None = None
+    ) -> None:
+        self.handlers = handlers.Handlers(logs, max_message_bytes=max_message_bytes, waits=waits)
         self.health = health.Health(logs)
         self.reflection = reflection.Reflection((handlers.SERVICE,))
 

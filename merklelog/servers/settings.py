@@ -61,6 +61,15 @@ SERVER_KEYS: Final = (
         "what is left out of it: all that weighs less",
         choices=("debug", "info", "warning", "error"),
     ),
+    Key(
+        "server",
+        "names",
+        (),
+        "names by which HTTP clients without a token may call a server on loopback, beside localhost and "
+        "addresses: those of a proxy in front of it",
+        pattern=r"[A-Za-z0-9._-]+",
+        form="a host name without a port",
+    ),
     _waiver("without_tls", WITHOUT_TLS, "lets it listen beyond this machine without TLS"),
     _waiver("without_tokens", WITHOUT_TOKENS, "lets it serve logs beyond this machine that ask for no token"),
     _waiver("open_admin", OPEN_ADMIN, "lets server.admin be an address beyond this machine"),
@@ -85,6 +94,23 @@ SERVER_KEYS: Final = (
     ),
     Key("limits", "body_seconds", 20, "how long it may send nothing in a body", low=1, high=3_600),
     Key("limits", "write_seconds", 60, "how long it may take nothing of an answer", low=1, high=3_600),
+    Key("limits", "stall_seconds", 30, "how long it may take nothing of a stream", low=1, high=3_600),
+    Key(
+        "limits",
+        "unread_bytes",
+        256 << 20,
+        "gRPC messages that have not come whole, all together (native front)",
+        low=1 << 20,
+        high=1 << 40,
+    ),
+    Key(
+        "limits",
+        "wait_seconds",
+        30,
+        "how long an append may wait to be published before it is answered as integrated",
+        low=1,
+        high=3_600,
+    ),
     Key(
         "limits", "idle_seconds", 120, "how long a connection may stay without a request", low=1, high=86_400
     ),
@@ -113,6 +139,9 @@ class Limits:
     header_seconds: int
     body_seconds: int
     write_seconds: int
+    stall_seconds: int
+    unread_bytes: int
+    wait_seconds: int
     idle_seconds: int
 
 
@@ -131,6 +160,7 @@ class ServerSettings:
     drain_seconds: int
     log_format: str
     log_level: str
+    names: tuple[str, ...]
     without_tls: str
     without_tokens: str
     open_admin: str
@@ -166,6 +196,7 @@ def load_settings(
         drain_seconds=got.number("server.drain_seconds"),
         log_format=got.text("server.log_format"),
         log_level=got.text("server.log_level"),
+        names=got.texts("server.names"),
         without_tls=got.text("server.without_tls"),
         without_tokens=got.text("server.without_tokens"),
         open_admin=got.text("server.open_admin"),
@@ -213,7 +244,13 @@ def _tls(got: Settings, folder: Path) -> TlsPaths | None:
 
 def _limits(got: Settings) -> Limits:
     names = (key.name for key in SERVER_KEYS if key.section == "limits")
-    return Limits(**{name: got.number(f"limits.{name}") for name in names})
+    found = Limits(**{name: got.number(f"limits.{name}") for name in names})
+    if found.unread_bytes < found.message_bytes:
+        raise ConfigError(
+            f"{got.place('limits.unread_bytes')} is {found.unread_bytes}: want at least limits.message_bytes, "
+            f"{found.message_bytes}, or the longest message never comes whole"
+        )
+    return found
 
 
 __all__ = [

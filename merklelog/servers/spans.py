@@ -22,12 +22,18 @@ from .watch import Span
 _FAILURES: Final = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 
 
-def configured() -> RequestSpans | None:
-    """Spans of the global tracer provider; None while there is none, or one that does nothing."""
+def tracer() -> trace.Tracer | None:
+    """The global provider's tracer; None while there is no provider, or one that does nothing."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
         return None
-    return RequestSpans(provider.get_tracer("merklelog", __version__))
+    return provider.get_tracer("merklelog", __version__)
+
+
+def configured() -> RequestSpans | None:
+    """The spans of requests; None where traces are not configured."""
+    found = tracer()
+    return None if found is None else RequestSpans(found)
 
 
 class RequestSpans:

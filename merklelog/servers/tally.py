@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Final
 
+from merklelog.log.observer import Observer
+
 # Seconds from a request to its answer.
 REQUEST_SECONDS: Final = (
     0.0005,
@@ -117,6 +119,24 @@ class LogTally:
         self.requests += requests
         self.entry_bytes += sum(map(len, entries))
         self.commit_entries.add(len(entries))
+
+
+class Both:
+    """Two observers of one log, told in this order."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self._first = first
+        self._second = second
+
+    def step(self, name: str) -> None:
+        """See Observer."""
+        self._first.step(name)
+        self._second.step(name)
+
+    def committed(self, requests: int, entries: Sequence[bytes]) -> None:
+        """See Observer."""
+        self._first.committed(requests, entries)
+        self._second.committed(requests, entries)
 
 
 def merged(tallies: Sequence[Tally]) -> Tally:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import http.client
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from merklelog.formats import parse_checkpoint
 from merklelog.servers import http_events
+from merklelog.servers.http_api import HttpApi
 from merklelog.servers.http_events import Streams
 
 Start = Callable[..., Any]
@@ -187,7 +189,7 @@ def test_streams_are_bounded_and_let_go_of(
             "headers": [],
         }
         running = [asyncio.create_task(served.api(scope, receive, send)) for _ in range(2)]
-        while len([m for m in sent if m.get("body") == b":\n\n"]) < 4:  # they live, and say so
+        while len([m for m in sent if m.get("body") == b"\n\n"]) < 4:  # they live, and say so
             await asyncio.sleep(0.01)
         sent.clear()
         refused: list[dict[str, Any]] = []
@@ -208,9 +210,9 @@ def test_streams_are_bounded_and_let_go_of(
 def test_a_client_that_takes_nothing_is_let_go_of(
     make_served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_events, "STALL", 0.02)
     monkeypatch.setattr(http_events, "PART_BYTES", 100)
     served = make_served([b"x" * 60] * 20)
+    api = HttpApi(served.logs, stall_seconds=0.02)
     sent: list[bytes] = []
 
     async def receive() -> dict[str, Any]:
@@ -228,6 +230,51 @@ def test_a_client_that_takes_nothing_is_let_go_of(
         "query_string": b"start=0",
         "headers": [],
     }
-    asyncio.run(served.api(scope, receive, send))
+    asyncio.run(api(scope, receive, send))
     assert [part.count(b"event:") for part in sent] == [0, 0, 1, 1, 1]
+    assert api._streams == Streams(0, stall_seconds=0.02)
+
+
+def test_a_client_that_went_without_a_word_is_noticed_at_the_next_sign_of_life(
+    make_served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first write to it is lost, and only then the next one fails: so there are two."""
+    monkeypatch.setattr(http_events, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(http_events, "PROBE", 0.01)
+    served = make_served()
+    sent: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+        if len(sent) == 4:
+            raise OSError("the connection was reset")
+
+    scope = {"type": "http", "method": "GET", "path": "/events/entries", "query_string": b"", "headers": []}
+    asyncio.run(served.api(scope, receive, send))
+    assert sent == [b"", b":\n\n", b":", b"\n\n"]
     assert served.api._streams == Streams(0)
+
+
+def test_a_server_lets_go_of_clients_that_went_without_a_word(start: Start) -> None:
+    """As many as it serves: those who come then are told to wait, and are served once it has noticed."""
+    server = start("leaving")
+    left = []
+    for _ in range(http_events.MAX_STREAMS):
+        connection = server.connect()
+        connection.request("GET", "/events/entries")
+        assert connection.getresponse().readline() == b":\n"
+        left.append(connection)
+    status, headers, _ = server.ask("GET", "/events/entries")
+    assert (status, headers["retry-after"]) == (429, "5")
+    for connection in left:
+        connection.close()
+    while status == 429:
+        time.sleep(0.05)
+        connection = server.connect()
+        connection.request("GET", "/events/entries")
+        status = connection.getresponse().status
+        connection.close()
+    assert status == 200

@@ -32,8 +32,7 @@ class Serving:
 
     def __init__(self, *words: object, environment: Mapping[str, str], file_bytes: int = 0) -> None:
         def limit() -> None:
-            if file_bytes:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
         self.process = subprocess.Popen(
             [sys.executable, "-m", "merklelog", "serve", *map(str, words)],
@@ -42,7 +41,7 @@ class Serving:
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environment},
-            preexec_fn=limit,
+            preexec_fn=limit if file_bytes else None,  # else there is no fork, which gRPC's threads here disturb
         )
         self.said: list[dict[str, Any]] = []
         self.raw: list[str] = []

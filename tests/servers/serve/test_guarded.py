@@ -225,3 +225,20 @@ def test_a_certificate_that_can_not_be_used_keeps_it_from_starting(
     server = serve(make_log("tls"), "--config", tmp_path / "server.toml")
     assert server.wait() == 2
     assert f"{tmp_path}/c.pem: " in "".join(server.raw)
+
+
+@pytest.mark.parametrize("names", ["", "log.example.com"])
+def test_on_loopback_it_answers_to_its_own_names(serve: Serve, make_log: MakeLog, names: str) -> None:
+    """A name that someone lets lead here makes their page one of this server; it is told that it is not."""
+    words = (make_log("named"), "--admin", "127.0.0.1:0")
+    server = serve(*words, MERKLELOG_SERVER__NAMES=names).ready()
+    for door, path in (("http", "/checkpoint"), ("admin", "/metrics"), ("admin", "/readyz")):
+        assert server.ask("GET", path, door=door)[0] == 200
+        assert server.ask("GET", path, door=door, Host="localhost:1")[0] == 200
+        status, body = server.ask("GET", path, door=door, Host="evil.example")
+        assert (status, json.loads(body)["reason"]) == (403, "FORBIDDEN")
+        expected = 200 if names else 403
+        assert server.ask("GET", path, door=door, Host="log.example.com")[0] == expected
+    assert server.ask("POST", "/add", b"x", Host="evil.example")[0] == 403
+    assert server.ask("POST", "/add", b"x") == (200, b"0\n")
+    assert server.stop() == 0

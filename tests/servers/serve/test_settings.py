@@ -53,6 +53,12 @@ def test_tls_files_are_below_the_file_that_names_them(tmp_path: Path) -> None:
         ("[server]\ngrpc = ''\nhttp = ''\nadmin = ''", "are empty"),
         ("[server]\nlog_format = 'xml'", ":2: server.log_format is 'xml': want one of human, json"),
         ("[limits]\n# nothing\ncalls = 0", ":3: limits.calls is 0: want 1 to "),
+        (
+            "[limits]\nunread_bytes = 1048576",
+            ":2: limits.unread_bytes is 1048576: want at least limits.message",
+        ),
+        ("[server]\nnames = 'log.example.com'", ":2: server.names is 'log.example.com': want a list"),
+        ("[server]\nnames = ['log.example.com:80']", ":2: server.names has 'log.example.com:80'"),
         ("[tls]\nkey = 'k'", ":2: tls.key is set, but tls.certificate is not"),
         ("[tls]\ncertificate = 'c'", ":2: tls.certificate is set, but tls.key is not"),
         ("[tls]\nclient_ca = 'c'", ":2: tls.client_ca is set, but tls.certificate is not"),
@@ -72,6 +78,14 @@ def test_a_bad_option_or_variable_is_named() -> None:
         load_settings(None, {}, {"server.http": "x"})
     with pytest.raises(ConfigError, match="environment MERKLELOG_LIMITS__CALLS is '-1'"):
         load_settings(None, {"MERKLELOG_LIMITS__CALLS": "-1"})
+
+
+def test_names_are_a_list_also_in_the_environment() -> None:
+    assert load_settings(None, {}).names == ()
+    one = load_settings(None, {"MERKLELOG_SERVER__NAMES": "log.example.com"})
+    assert one.names == ("log.example.com",)
+    two = load_settings(None, {"MERKLELOG_SERVER__NAMES": '["a.example", "b.example"]'})
+    assert two.names == ("a.example", "b.example")
 
 
 def test_no_key_is_in_both_tables() -> None:

@@ -103,13 +103,17 @@ def front(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """`start("a", "b", options=("--spans", FILE))`: a server of new logs of the origins watch.example/a and /b."""
+    """`start("a", "b", options=("--spans", FILE))`: a server of new logs of the origins watch.example/a and /b.
+
+    That of the name `published` has a directory as its publish target.
+    """
     with ExitStack() as stack:
 
-        def begin(*names: str, options: tuple[str, ...] = (), **settings: object) -> Server:
+        def begin(*names: str, options: tuple[str, ...] = (), published: str = "") -> Server:
             folder = tmp_path_factory.mktemp("server")
             for name in names:
-                merklelog.create_log(folder / name, f"watch.example/{name}", settings={**ROOMY, **settings})
+                more = {"publish.targets": (f"dir:{folder}/copy",)} if name == published else {}
+                merklelog.create_log(folder / name, f"watch.example/{name}", settings={**ROOMY, **more})
             errors = stack.enter_context((folder / "stderr").open("w"))
             process = subprocess.Popen(
                 [sys.executable, HERE / "watched_server.py", *[folder / name for name in names], *options],

@@ -16,14 +16,14 @@ from merklelog.servers.tally import STAGES
 from merklelog.v1 import log_pb2 as pb
 from tests.servers.watch.conftest import Server, Start
 
-A, B = "watch.example/a", "watch.example/b"
+A, B, C = "watch.example/a", "watch.example/b", "watch.example/c"
 APPEND = "merklelog.v1.LogService/Append"
 
 
 @pytest.fixture(scope="module")
 def busy(start: Start, front: tuple[str, ...]) -> Server:
     """A server of two logs, one of which was used through both doors, well and badly."""
-    server = start("a", "b", options=front)
+    server = start("a", "b", "c", options=front, published="c")
     assert [server.add(b"%d" % i, "/a/") for i in range(3)] == [200] * 3
     assert server.append(b"12345", A) == grpc.StatusCode.OK
     batch = pb.AppendBatchRequest(origin=A, entries=[pb.NewEntry(data=b"x" * i) for i in range(10)])
@@ -65,12 +65,14 @@ def test_the_numbers_are_right(busy: Server) -> None:
     values = busy.values()
     assert values["merklelog_log_size_entries", A] == 14
     assert values["merklelog_log_size_entries", B] == 0
-    assert values["merklelog_server_logs",] == 2
+    assert values["merklelog_server_logs",] == 3
     assert values["merklelog_log_info", A, "/a/", "none"] == 1
+    assert values["merklelog_log_info", C, "/c/", "targets"] == 1
     assert values["merklelog_server_ready",] == 1
-    for log in (A, B):
+    for log in (A, B, C):
         assert values["merklelog_log_taking_appends", log] == 1
         assert values["merklelog_log_stopped", log] == 0
+        assert values["merklelog_log_starting", log] == 0
         assert values["merklelog_log_disk_free_bytes", log] > 0
         assert values["merklelog_log_disk_reserve_bytes", log] == 0
         assert values["merklelog_log_pending_limit_bytes", log] == 64 << 20
@@ -103,6 +105,22 @@ def test_the_numbers_are_right(busy: Server) -> None:
     assert values["merklelog_request_seconds_count", "grpc", APPEND] == 2
     assert 0 < values["merklelog_request_seconds_sum", "http", "POST /add"] < 60
     assert values["merklelog_requests_in_flight", "http", "POST /add"] == 0
+
+
+def test_a_log_with_targets_says_how_far_it_is(start: Start) -> None:
+    server = start("a", "b", published="b")
+    headers = {"merklelog-wait": "published"}
+    assert [server.add(b"%d" % i, "/b/", **headers) for i in range(3)] == [200] * 3
+    values = server.values()
+    assert values["merklelog_log_size_entries", B] == values["merklelog_log_published_entries", B] == 3
+    assert values["merklelog_log_epoch", B] == 1
+    assert values["merklelog_log_publication_lag_entries", B] == 0
+    assert values["merklelog_log_publication_lag_seconds", B] == 0
+    assert values["merklelog_log_publication_interval_seconds", B] == 1
+    assert 1 <= values["merklelog_log_publications_total", B] <= 3
+    assert values["merklelog_log_publication_errors_total", B] == 0
+    assert values["merklelog_log_last_publication_seconds", B] > 0
+    assert ("merklelog_log_epoch", A) not in values
 
 
 def test_buckets_only_grow_and_end_at_the_count(busy: Server) -> None:

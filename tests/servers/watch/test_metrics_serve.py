@@ -22,7 +22,8 @@ TLS_ONLY = {"merklelog_certificate_expiry_timestamp_seconds"}
 @pytest.fixture(scope="module", params=["grpcio", "native"])
 def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve")
-    merklelog.create_log(folder / "log", "watch.example/served", settings=ROOMY)
+    settings = {**ROOMY, "publish.targets": (f"dir:{folder}/copy",)}
+    merklelog.create_log(folder / "log", "watch.example/served", settings=settings)
     words = ("serve", folder / "log", "--grpc", ANY, "--http", ANY, "--admin", ANY)
     process = subprocess.Popen(
         [sys.executable, "-m", "merklelog", *words],
@@ -37,6 +38,8 @@ def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             ports = dict(re.findall(r"(grpc|http|admin)=(\S+)", line))
             break
     server = Server(process, folder=folder, **ports)
+    while server.get("admin", "/readyz")[0] != 200:  # it compares itself with its target first
+        assert process.poll() is None
     yield server
     process.kill()
     process.wait()
@@ -64,4 +67,4 @@ def test_every_metric_is_there(serve: Server, prometheus_bin: Path) -> None:
 def test_it_is_ready(serve: Server) -> None:
     status, _, body = serve.get("admin", "/readyz")
     assert (status, body.splitlines()[0]) == (200, b"ready")
-    assert b"rollback protection: none" in body
+    assert b"published in epoch 1; rollback protection: targets" in body

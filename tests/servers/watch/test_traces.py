@@ -103,6 +103,27 @@ def test_a_stream_is_one_span_and_a_client_that_leaves_ends_it(traced: Server, s
     assert (traced.folder / "stderr").read_text() == ""
 
 
+def test_commits_are_spans_of_their_own(start: Start, tmp_path: Path, front: tuple[str, ...]) -> None:
+    path = tmp_path / "spans.jsonl"
+    server = start("a", options=("--spans", str(path), *front))
+    assert server.add(b"secret bytes", traceparent=TRACEPARENT) == 200
+    commit, sync = last(path, "merklelog.commit"), last(path, "merklelog.sync")
+    assert commit["attributes"] == {
+        "merklelog.log": "watch.example/a",
+        "merklelog.requests": 1,
+        "merklelog.entries": 1,
+        "merklelog.entry_bytes": len(b"secret bytes"),
+    }
+    assert sync["attributes"] == {"merklelog.log": "watch.example/a"}
+    assert [each["name"] for each in commit["events"]] == ["planned", "hashed", "signed", "written"]
+    assert [each["name"] for each in sync["events"]] == ["synced"]
+    for span in (commit, sync):
+        times = [span["start_time"], *[each["timestamp"] for each in span["events"]], span["end_time"]]
+        assert times == sorted(times)
+        assert span["parent_id"] is None  # one commit is of many requests
+        assert "secret" not in json.dumps(span)
+
+
 def test_the_servers_own_failure_is_an_error(start: Start, tmp_path: Path, front: tuple[str, ...]) -> None:
     path = tmp_path / "spans.jsonl"
     server = start("a", options=("--spans", str(path), "--stop-after", "1", *front))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import merklelog
+from merklelog.log.observer import Observer
 from merklelog.servers.admin import AdminApp, Phase, Readiness
 from merklelog.servers.asgi_grpc import GrpcApplication
 from merklelog.servers.grpcio_front import GrpcioFront
@@ -24,7 +25,7 @@ from merklelog.servers.metrics import Certificate, Metrics
 from merklelog.servers.native import serve
 from merklelog.servers.served import ServedLogs
 from merklelog.servers.services import Services
-from merklelog.servers.tracing import spans
+from merklelog.servers.tracing import spans, traced
 from merklelog.servers.watch import Watch
 
 YEAR_2040 = 2_208_988_800.0
@@ -102,9 +103,13 @@ def main() -> None:
     metrics = Metrics(
         logs, certificates=lambda: [Certificate("server", YEAR_2040)], ready=lambda: readiness.ready
     )
+
+    def observer(origin: str) -> Observer:
+        return traced(metrics.log_tally(origin), origin)
+
     for i, path in enumerate(options.logs):
         step = failing_at(options.stop_after if i == 0 else 0)
-        log = merklelog.log.open_log(path, observer=metrics.log_tally, step=step)
+        log = merklelog.log.open_log(path, observer=observer, step=step)
         logs.add(log, "/" if len(options.logs) == 1 else f"/{path.name}/")
     asyncio.run(run(logs, readiness, metrics, native=options.native))
 
