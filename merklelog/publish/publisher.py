@@ -143,6 +143,8 @@ class Publisher:
         log = self._log
         states = [target.look() for target in self._targets]
         plan = plan_start(states, log.integrated(), log.shown(), log.epoch(), self._roots(), log.signed)
+        for target in self._targets:
+            target.is_checked = True
         return plan if self._rules.takes_epoch else StartPlan(max(1, plan.epoch - 1), plan.leader)
 
     def _roots(self) -> Callable[[int], Hash]:
@@ -153,13 +155,15 @@ class Publisher:
     def _take(self, target: TargetWriter, plan: StartPlan) -> None:
         """Move a target's `head` to the new epoch, at the size and root that it has."""
         for _ in range(_ATTEMPTS):
+            if not target.is_checked:
+                check_target(target.look(), self._log.integrated(), self._roots(), self._log.signed)
+                target.is_checked = True
             tree = target.tree
             lost = target.take(EpochHead(plan.epoch, tree.size, tree.size, tree.root, self._writer))
             if lost is LostSwap.WON:
                 self._emit(StepName.STARTED, target.location, tree)
                 return
-            # Somebody of an earlier epoch wrote in between: what it is now must hold as well.
-            check_target(target.look(), self._log.integrated(), self._roots(), self._log.signed)
+            target.is_checked = False  # somebody of an earlier epoch wrote in between
         raise UnreachableError(f"{target.location}: `head` changed {_ATTEMPTS} times while this log started")
 
     def _begin(self, plan: StartPlan) -> None:

@@ -76,7 +76,8 @@ class TargetWriter:
     """One target of one log; not safe for threads.
 
     `head` is what this writer put into the target's `head` or read there, `pointer` the tree that `checkpoint`
-    shows, and every tile and bundle up to size `floor` stands there under its own key.
+    shows, and every tile and bundle up to size `floor` stands there under its own key. `is_checked` is for the
+    caller: it is False again from each `look` on.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class TargetWriter:
         self.head: EpochHead | None = None
         self.pointer: TreeHead | None = None
         self.floor = 0
+        self.is_checked = False
         self._choose = choose
         self._verifiers = verifiers
         self._rules = rules
@@ -115,6 +117,7 @@ class TargetWriter:
         Raises NotALogError for a place that holds something else, FormatVersionError for one by a newer version,
         DamagedError and SignatureError for a `head` or `checkpoint` that is damaged or another log's.
         """
+        self.is_checked = False
         there = copy_encoding(self.store)
         self._is_new = there is None
         self.encoding = self._choose(self.store) if there is None else there
@@ -145,21 +148,21 @@ class TargetWriter:
                 self._staged[key] = parse_staging_key(key)[0]
             except FormatError:
                 continue  # not of this format, so not ours to delete
-        edges = {size, self.floor, *(self._begin(key) for key, at in self._staged.items() if at == size)}
+        edges = {size, self.floor, *(self._edge(key) for key, at in self._staged.items() if at == size)}
         for edge in edges:
             self._partials.update(map(parse_path, partials_at(self.store, edge)))
 
-    def _begin(self, key: str) -> int:
-        """From which size on a staged publication put tiles, rounded down to a bundle; 0 when it does not tell.
+    def _edge(self, key: str) -> int:
+        """A size within the first bundle that a staged publication put; 0 when it does not tell.
 
-        It was killed before it collected, and the partial tiles at that size are those it would have.
+        It was killed before it collected, and what it would have are the partial tiles at that size.
         """
         try:
             staged = parse_staging(self.store.get(key, limit=MAX_STAGING_BYTES).data)
         except (NotFoundError, FormatError, DamagedError):
             return 0  # it is not locked, so it may be gone or anything; partial tiles left behind harm nobody
-        bundles = (tile.index for tile in staged.tiles() if tile.level == BUNDLE_LEVEL)
-        return min(bundles, default=0) * TILE_WIDTH
+        bundles = [tile.index for tile in staged.tiles() if tile.level == BUNDLE_LEVEL]
+        return min(bundles) * TILE_WIDTH + 1 if bundles else 0
 
     # --- the steps of a publication -----------------------------------------------------------------------------
 

@@ -1,0 +1,200 @@
+"""Two writers of one log on one target: one goes on, the other stops having signed and locked nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "publication_model"))
+from failing_store import WrittenOnce
+from published_log import DiskLog
+from publisher_tools import drain, dump, insist, publisher, running, shown
+
+from merklelog.errors import BehindError, FencedError, ForkError, MerklelogError, StoppedError
+from merklelog.publish import DirectoryStore
+from merklelog.publish.memory import MemoryStore
+from merklelog.publish.pointer import read_head
+
+CLONES = 200
+
+
+class Clone:
+    """One of two processes on copies of one disk; its disk tells what it signed since."""
+
+    def __init__(self, log: DiskLog, store: Any, name: bytes) -> None:
+        self.log = log.copy()
+        self.had = set(self.log.notes)
+        self.name = name
+        self.error: MerklelogError | None = None
+        self.made = publisher(self.log, store, encoding="identity")
+
+    def live(self, publications: int) -> None:
+        """Start, and publish a few times what it appends, until it is stopped."""
+        try:
+            insist(self.made.start)
+            for _ in range(publications):
+                self.log.grow(3, self.name)
+                insist(lambda: drain(self.made))
+        except MerklelogError as error:
+            self.error = error
+
+    @property
+    def new_notes(self) -> set[int]:
+        return set(self.log.notes) - self.had
+
+
+def judge(target: Any, one: Clone, other: Clone) -> None:
+    """No two checkpoints conflict, each that was signed is filed, and the newest one is shown."""
+    for clone in (one, other):
+        assert clone.error is None or isinstance(clone.error, FencedError | BehindError | ForkError), (
+            clone.error
+        )
+    if one.error is not None and other.error is not None:
+        # Each was stopped by the other, one after the other: then what the later one left is what is shown.
+        assert {type(one.error), type(other.error)} <= {FencedError, BehindError, ForkError}
+    by_size: dict[int, bytes] = {}
+    for clone in (one, other):
+        for size in clone.new_notes:
+            root = clone.log.root_at(size)
+            assert by_size.setdefault(size, root) == root, f"two checkpoints for size {size}"
+            assert target.stat(f"checkpoints/{size}") is not None or size == max(clone.log.notes)
+    assert shown(target, one.log.verifiers) == max(max(one.log.notes), max(other.log.notes))
+
+
+def test_clones_started_one_after_the_other() -> None:
+    """The second one takes over before the first publishes again, or finds what it published and refuses."""
+    choice = random.Random(1)
+    ends = []
+    for _ in range(CLONES):
+        target = MemoryStore()
+        kept = WrittenOnce(target)
+        log = DiskLog().grow(choice.randrange(1, 300))
+        drain(running(log, kept))
+        one, other = Clone(log, kept, b"one"), Clone(log, kept, b"other")
+        one.live(choice.randrange(2))
+        other.live(choice.randrange(2))
+        locked = dict(kept.locked)
+        if one.error is None:
+            try:
+                one.log.grow(3, b"one")
+                drain(one.made)
+            except MerklelogError as error:
+                one.error = error
+        if isinstance(one.error, FencedError):
+            assert kept.locked == locked, "a fenced writer locked something"
+            assert one.new_notes == set() or len(one.log.notes) == 2
+            with pytest.raises(StoppedError):
+                one.made.publish()
+        ends.append((type(one.error), type(other.error)))
+        assert (one.error is None) != (other.error is None)
+        judge(target, one, other)
+    assert set(ends) == {(FencedError, type(None)), (type(None), BehindError)}
+
+
+def test_clones_started_together() -> None:
+    """In two threads that the interpreter switches between as it likes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    goes_on = 0
+    try:
+        for seed in range(CLONES):
+            target = MemoryStore()
+            kept = WrittenOnce(target)
+            log = DiskLog().grow(1 + seed)
+            drain(running(log, kept))
+            clones = Clone(log, kept, b"one"), Clone(log, kept, b"other")
+            threads = [threading.Thread(target=clone.live, args=(3,)) for clone in clones]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            judge(target, *clones)
+            assert any(clone.error is not None for clone in clones)
+            goes_on += any(clone.error is None for clone in clones)
+    finally:
+        sys.setswitchinterval(before)
+    assert goes_on == CLONES
+
+
+def _clone_process(path: Path, log: DiskLog, name: bytes, answers: Any, together: Any) -> None:
+    clone = Clone(log, DirectoryStore(path), name)
+    together.wait()
+    clone.live(3)
+    answers.put((name, type(clone.error).__name__, sorted(clone.new_notes)))
+
+
+def test_clones_in_processes_on_one_directory(tmp_path: Path, check: ModuleType) -> None:
+    """The lock file of a directory is what decides between processes."""
+    context = multiprocessing.get_context("fork")
+    for number in range(5):
+        path = tmp_path / str(number)
+        log = DiskLog().grow(250 + number)
+        drain(running(log, DirectoryStore(path), encoding="identity"))
+        answers, together = context.Queue(), context.Barrier(2)
+        workers = [
+            context.Process(target=_clone_process, args=(path, log, name, answers, together))
+            for name in (b"one", b"other")
+        ]
+        for worker in workers:
+            worker.start()
+        told = {name: (error, notes) for name, error, notes in (answers.get(timeout=60) for _ in workers)}
+        for worker in workers:
+            worker.join()
+        ends = sorted(error for error, _ in told.values())
+        assert ends[1] == "NoneType" or ends[0] == "NoneType", told
+        assert set(ends) <= {"NoneType", "FencedError", "BehindError", "ForkError"}
+        winner = next(name for name, (error, _) in told.items() if error == "NoneType")
+        entries = log.copy().grow(9, winner).entries
+        assert shown(DirectoryStore(path), log.verifiers) == len(entries)
+        check.complete(path, log.verifiers, entries)
+
+
+def test_who_is_fenced_between_its_steps_goes_no_further(tmp_path: Path) -> None:
+    """Another writer takes over right after each step of a publication."""
+    for at in ("started", "staged", "headed", "signed", "put", "filed", "pointed", "shown"):
+        target = MemoryStore()
+        kept = WrittenOnce(target)
+        log = DiskLog().grow(300)
+        others: list[DiskLog] = []
+
+        def step(passed: Any, at: str = at, kept: Any = kept, log: Any = log, others: Any = others) -> None:
+            if passed.name == at and not others:
+                others.append(log.copy())
+                made = running(others[0], kept)
+                others[0].grow(10, b"other")
+                drain(made)
+
+        made = publisher(log, kept, step=step)
+        made.start()
+        if at in ("pointed", "shown"):
+            drain(made)
+            log.grow(1)
+        with pytest.raises(FencedError):  # by `head`, or by the pointer that went past it
+            drain(made)
+        # What `head` named may be finished by both, with the same bytes.
+        assert set(log.notes) == (set() if at in ("started", "staged") else {300})
+        assert shown(target, log.verifiers) == 310
+        head = read_head(target)
+        assert head is not None
+        assert head.head.epoch == 2
+        dump(target, tmp_path / at)
+
+
+def test_what_a_fenced_writer_says(tmp_path: Path) -> None:
+    target = DirectoryStore(tmp_path)
+    log = DiskLog().grow(3)
+    made = running(log, target)
+    other = running(log.copy(), target)
+    with pytest.raises(FencedError) as caught:
+        drain(made)
+    assert str(caught.value).startswith(
+        f"dir:{tmp_path}/head: it holds epoch 2, size 0, and this writer knew epoch 1, size 0 there: another "
+    )
+    assert drain(other)
