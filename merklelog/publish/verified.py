@@ -9,7 +9,8 @@ what does not is named.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotFoundError
 from merklelog.formats.bundle import parse_bundle
@@ -21,6 +22,14 @@ from merklelog.tree.tile_hashes import TileHashes
 from merklelog.tree.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, bundle_path, tile_path, width_at
 
 _CACHED = 64
+_INNER = slice(3, 7)  # of the rows above a tile, heights 4 to 7: what proofs ask for (tree.tile_hashes)
+
+
+class _Verified(NamedTuple):
+    """A full tile that leads to the root, and its inner hashes as `TileHashes` takes them."""
+
+    hashes: bytes
+    inner: bytes
 
 
 class VerifiedTiles:
@@ -36,9 +45,11 @@ class VerifiedTiles:
         self._size = size
         self._root = root
         self._cached = cached
-        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int], _Verified] = OrderedDict()
         self._edge: dict[int, bytes] | None = None
-        self._nodes = TileHashes(size, lambda tile: self.tile(tile.level, tile.index), cached=cached)
+        self._nodes = TileHashes(
+            size, lambda tile: self.tile(tile.level, tile.index), nodes=self._inner, cached=cached
+        )
 
     def check(self) -> None:
         """Read the right edge and check it against the root; every other method does that first."""
@@ -49,21 +60,29 @@ class VerifiedTiles:
         edge = self._verified_edge()
         if index == self._size >> (TILE_HEIGHT * (level + 1)) and level in edge:
             return edge[level]
+        return self._full(level, index).hashes
+
+    def _inner(self, level: int, index: int) -> bytes:
+        """What `TileHashes` may ask for beside a full tile: hashed once, as the tile was verified."""
+        return self._full(level, index).inner
+
+    def _full(self, level: int, index: int) -> _Verified:
         if (cached := self._cache.get((level, index))) is not None:
             self._cache.move_to_end((level, index))
             return cached
         hashes = self._fetch(Tile(level, index, width_at(level, index, self._size)))
         above = self.tile(level + 1, index // TILE_WIDTH)
         at = index % TILE_WIDTH * HASH_SIZE
-        if tile_root(hashes) != above[at : at + HASH_SIZE]:
+        rows = list(_rows_above(hashes))
+        if rows[-1] != above[at : at + HASH_SIZE]:
             raise DamagedError(
                 f"{tile_path(level, index)}: its hashes do not make hash {index % TILE_WIDTH} of "
                 f"{self._path(level + 1, index // TILE_WIDTH)}, which the root confirms"
             )
-        self._cache[level, index] = hashes
+        found = self._cache[level, index] = _Verified(hashes, b"".join(rows[_INNER]))
         if len(self._cache) > self._cached:
             self._cache.popitem(last=False)
-        return hashes
+        return found
 
     def read(self, nodes: Sequence[NodeId]) -> Sequence[Hash]:
         """A HashReader, for the proofs of merklelog.tree."""
@@ -166,6 +185,12 @@ def edge_tiles(size: int) -> list[Tile]:
 
 def tile_root(hashes: bytes) -> Hash:
     """The hash of a full tile: what stands for it in the tile above (tlog-tiles, "Merkle Tree")."""
+    *_, root = _rows_above(hashes)
+    return Hash(root)
+
+
+def _rows_above(hashes: bytes) -> Iterator[bytes]:
+    """The hashes of heights 1 to 8 over a full tile, each row joined; the last one is its hash."""
     while len(hashes) > HASH_SIZE:
         hashes = b"".join(node_hashes(hashes))
-    return Hash(hashes)
+        yield hashes
