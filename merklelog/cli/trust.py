@@ -69,6 +69,13 @@ def is_server(target: str) -> bool:
     return scheme_of(target) in GRPC_SCHEMES | HTTP_SCHEMES
 
 
+def is_bucket(target: str) -> bool:
+    """Whether a target is a copy in a bucket, of which a client reads past what was put over an object."""
+    from merklelog.client.targets import S3_SCHEMES, scheme_of
+
+    return scheme_of(target) in S3_SCHEMES
+
+
 @contextlib.contextmanager
 def open_verified(target: str, policy: Policy | None, reach: Reach, *, poll: float = 0.2) -> Iterator[Reads]:
     """A target to read from, whom to believe about it, and how to get to it.
@@ -79,7 +86,7 @@ def open_verified(target: str, policy: Policy | None, reach: Reach, *, poll: flo
     from merklelog.cli.sources import ClientReads, FileReads
     from merklelog.client import VerifiedReads, open_target
 
-    if reach.state is not None or is_server(target):
+    if reach.state is not None or is_server(target) or is_bucket(target):
         with open_client(target, policy, reach, poll=poll) as client:
             yield ClientReads(client)
         return
@@ -94,7 +101,7 @@ def open_client(target: str, policy: Policy | None, reach: Reach, *, poll: float
     """A client of a target. Raises as `open_verified`."""
     from merklelog.client.connecting import connect_with
 
-    if policy is None and (is_server(target) or target.startswith("dir:")):
+    if policy is None and (is_server(target) or is_bucket(target) or target.startswith("dir:")):
         raise UsageError(f"{visible(target)}: who signs this log? {WANT_TRUST}")
     return connect_with(target, policy, reach.access(), state=reach.state, poll=poll)
 
