@@ -150,6 +150,8 @@ def problem_of_answer(response: dict[str, Any], operation: str) -> Problem:
     kind = _KINDS.get(code) or _STATUSES.get(status)
     if kind is None:
         kind = Kind.SILENT if status >= 500 else Kind.REFUSED
+    if status == 405 and operation in ("GetObject", "HeadObject"):
+        kind = Kind.ABSENT  # Amazon S3, "Working with delete markers": what the marker's own id answers
     return Problem(
         kind,
         operation,

@@ -79,6 +79,15 @@ def test_answers(status: int, code: str, kind: Kind, error: type[MerklelogError]
         raise raised
 
 
+def test_a_delete_marker_is_no_object() -> None:
+    for operation, kind in (
+        ("GetObject", Kind.ABSENT),
+        ("HeadObject", Kind.ABSENT),
+        ("PutObject", Kind.REFUSED),
+    ):
+        assert problem_of_answer(answer(405, "MethodNotAllowed"), operation).kind is kind
+
+
 def test_a_wrong_region_names_the_right_one() -> None:
     for status, code in ((301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed"), (301, "")):
         problem = problem_of_answer(answer(status, code, x_amz_bucket_region="eu-west-3"), "GetObject")

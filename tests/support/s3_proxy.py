@@ -93,7 +93,8 @@ def proxied(endpoint: str) -> Iterator[Proxy]:
                 self.close_connection = True
                 return
             if fault is not None:
-                status, answered, data = fault.status, dict(fault.headers), fault.body
+                status, data = fault.status, fault.body
+                answered = {"x-amz-request-id": "REQ1", **fault.headers}
             elif proxy.change is not None:
                 answered, data = proxy.change(asked, answered, data)
             self.answer(status, answered, data)
@@ -129,7 +130,10 @@ def proxied(endpoint: str) -> Iterator[Proxy]:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     proxy = Proxy(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
