@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,21 @@ def bucket(versitygw: S3Server, s3_bucket: MakeBucket) -> Bucket:
     return s3_bucket(versitygw)
 
 
+@pytest.fixture(scope="module")
+def shared(versitygw: S3Server) -> Iterator[tuple[Proxy, Any]]:
+    """A proxy, and a client of it: a client takes a part of a second to make."""
+    with proxied(versitygw.endpoint) as running:
+        yield running, make_client(options(running))
+
+
+def options(proxy: Proxy) -> S3Options:
+    return S3Options(endpoint_url=proxy.endpoint, region=REGION, retention=Retention("GOVERNANCE", 1))
+
+
 @pytest.fixture
-def proxy(bucket: Bucket) -> Iterator[Proxy]:
-    with proxied(bucket.server.endpoint) as running:
-        yield running
+def proxy(shared: tuple[Proxy, Any]) -> Proxy:
+    shared[0].reset()
+    return shared[0]
 
 
 @pytest.fixture
@@ -48,10 +60,9 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-def store(bucket: Bucket, proxy: Proxy, waits: Waits) -> Iterator[S3Store]:
+def store(bucket: Bucket, proxy: Proxy, shared: tuple[Proxy, Any], waits: Waits) -> Iterator[S3Store]:
     """A store behind the proxy, whose pauses are only noted; its bucket was asked for its lock already."""
-    options = S3Options(endpoint_url=proxy.endpoint, region=REGION, retention=Retention("GOVERNANCE", 1))
-    store = S3Store(make_client(options), parse_s3_url(bucket.url()), options, sleep=waits.sleep)
+    store = S3Store(shared[1], parse_s3_url(bucket.url()), options(proxy), sleep=waits.sleep)
     store.put("warm", b"")
     yield store
     store.close()

@@ -56,6 +56,11 @@ class Proxy:
     change: Callable[[Asked, dict[str, str], bytes], tuple[dict[str, str], bytes]] | None = None
     asked: list[Asked] = field(default_factory=list)
 
+    def reset(self) -> None:
+        """Pass everything on from now on, and forget what was asked."""
+        self.judge, self.change = (lambda _: None), None
+        self.asked.clear()
+
     def first(self, count: int, fault: Fault, method: str = "PUT") -> None:
         """Spoil the first `count` requests of a method from now on, and no other."""
         left = [count]

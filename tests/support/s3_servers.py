@@ -12,6 +12,7 @@ it in CI.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import secrets
@@ -121,15 +122,20 @@ def s3_server(request: pytest.FixtureRequest) -> S3Server:
 @pytest.fixture
 def s3_bucket() -> MakeBucket:
     """A new bucket a call; it goes with its server."""
-    clients: dict[str, Any] = {}
 
     def make(server: S3Server, *, lock: bool = True) -> Bucket:
-        client = clients.setdefault(server.name, server.client())
+        client = _client(server)
         name = f"test-{secrets.token_hex(8)}"
         client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock)
         return Bucket(server, name, client)
 
     return make
+
+
+@functools.cache
+def _client(server: S3Server) -> Any:
+    """One client a server: each takes a part of a second to make, and may be used by all."""
+    return server.client()
 
 
 class _Use:
