@@ -264,8 +264,8 @@ class Publisher:
     def _put(self, pub: Publication, target: TargetWriter) -> None:
         """Everything up to the head, in groups, so that an error loses no more than one of them."""
         beside = self._beside[self._targets.index(target)]
-        if beside is not None and target.pointer is not None and not pub.put:
-            beside.run(self._now(), target.pointer, self._log.tiles())
+        if beside is not None and not pub.put:
+            beside.run(self._now(), target.pointer or EMPTY_TREE, self._log.tiles())
         self._put_all(pub, target)
         if target is self._targets[-1]:
             pub.slices.clear()
