@@ -93,6 +93,7 @@ def _begin(log: Log, wait: float | None) -> None:
         if isinstance(failure, MerklelogError):
             raise failure
     except BaseException:
+        # What stopped it is on its way already, and says more.
         with suppress(StoppedError):
             log.close(publish_seconds=0.0)
         raise

@@ -25,7 +25,7 @@ from merklelog.log.directory import DATABASE
 from merklelog.protocol.commit import Commit
 from merklelog.publish.memory import MemoryStore
 from merklelog.store import RocksStore
-from merklelog.tree import verify_consistency
+from merklelog.tree import Hash, verify_consistency
 from tests.support import targets
 from tests.support.checker import check_log
 from tests.support.targets import Gate, published
@@ -232,7 +232,7 @@ def test_damage_of_the_rows_is_found_at_the_next_open(tmp_path: Path, gate: Gate
         assert newest is not None
         store.put_rows("heads", [(b"published", newest)])
     elif damage == "published of another tree":
-        store.write(Commit(published=signers.sign(1, bytes(32), both=True)))
+        store.write(Commit(published=signers.sign(1, Hash(bytes(32)), both=True)))
     else:
         raw = store.meta("log")
         assert raw is not None
