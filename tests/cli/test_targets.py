@@ -37,15 +37,19 @@ def _event(run: Callable, tmp_path: Path) -> None:
     (tmp_path / "event").write_bytes(b"event")
 
 
-@pytest.mark.parametrize("words", EVERY, ids=lambda words: words[0])
-@pytest.mark.parametrize("target", ["s3://bucket/prefix"])
-def test_targets_of_a_later_version_are_said_to_be_that(
-    run: Callable, words: tuple[str, ...], target: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("words", WRITE, ids=lambda words: words[0])
+@pytest.mark.parametrize("target", ["s3://bucket/prefix", "S3://bucket"])
+def test_a_bucket_is_for_reading(run: Callable, words: tuple[str, ...], target: str, tmp_path: Path) -> None:
     done = run(*_with(words, target), status=2)
     assert target.split("//")[0] in done.err
-    assert "not in this version" in done.err or "data directory only" in done.err
+    assert "data directory only" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["event"]
+
+
+@pytest.mark.parametrize("words", READ, ids=lambda words: words[0])
+def test_a_target_of_no_known_kind(run: Callable, words: tuple[str, ...]) -> None:
+    done = run(*_with(words, "ftp://host/log"), status=2)
+    assert "reading from ftp:// is not known; want a PATH, dir:PATH, s3://bucket/prefix or" in done.err
 
 
 @pytest.mark.parametrize("words", WRITE, ids=lambda words: words[0])
@@ -67,7 +71,7 @@ def test_a_copy_named_as_a_log_and_a_log_named_as_a_copy(
 
 
 def test_publishing_goes_to_directories(run: Callable, log: Path, tmp_path: Path) -> None:
-    assert "not in this version" in run("publish", log, "--to", "s3://bucket/prefix", status=2).err
+    assert "made in a directory" in run("publish", log, "--to", "s3://bucket/prefix", status=2).err
     assert "dir:PATH" in run("publish", log, "--to", "public", status=2).err
     assert "--to dir:PATH" in run("publish", log, status=2).err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["event", "log"]
