@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from merklelog.publish import ObjectStore
 
 NOT_REBUILT: Final = (
-    "not rebuilt: idempotency keys, and identities that callers gave: an append sent again is stored again"
+    "not rebuilt: idempotency keys and identities that callers gave (an append sent again is stored again), "
+    "tokens (nobody is asked for one until one is added), settings"
 )
 _OWN_OPTION: Final = {"log.keys": "--keys"}
 _DIRECTORY_READS: Final = 2  # at a time: a directory answers at once, and what is read is hashed here
@@ -97,7 +98,7 @@ def recover(
     Every entry, tile, root and signature is verified on the way. The copy is only read: what a publication had
     begun is finished by the log's next start, which also takes the next epoch. Can be stopped and run again,
     and goes on where it was. Without the private keys the log is for reading only. What lies in entries is
-    rebuilt, dedupe included; idempotency keys are not.
+    rebuilt, dedupe included; idempotency keys, tokens and settings are not.
     """
     from merklelog.log.recover import recover_log
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from scenes import ORIGIN, SIGNERS, VERIFIERS, WRITER, Scene
 
+from merklelog.cli.recover import NOT_REBUILT
 from merklelog.formats import format_vkey, write_signing_key
 from merklelog.protocol.publication import EpochHead
 from merklelog.publish import DirectoryStore, publish_copy
@@ -58,7 +59,7 @@ def test_it_says_what_came_back(there: Scene, run: Run, tmp_path: Path) -> None:
         f"recovered {ORIGIN} at size 700 from dir:{tmp_path}/copy: trail",
         "verified: 700 entries, their tiles and root, 2 checkpoints",
         "no epochs: this copy is not a publish target of the log",
-        "not rebuilt: idempotency keys, and identities that callers gave: an append sent again is stored again",
+        NOT_REBUILT,
     ]
     assert run("append", "trail", "keys/ed25519.key").stdout.startswith("index 700")
     again = run("recover", "trail", "--from", "dir:copy", "--keys", "keys", status=2)
