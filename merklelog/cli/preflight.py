@@ -121,7 +121,7 @@ def _setup(place: S3Place) -> str:
     from merklelog.publish.preflight_setup import setup_script
     from merklelog.publish.s3_options import parse_s3_url
 
-    return setup_script(parse_s3_url(place.target), place.options())
+    return setup_script(parse_s3_url(place.target), place.options)
 
 
 def _report(
@@ -129,7 +129,7 @@ def _report(
 ) -> PreflightReport:
     from merklelog.publish.preflight import Preflight
 
-    made = Preflight(place.store(), place.options(), lock_seconds=lock_seconds)
+    made = Preflight(place.store(), place.options, lock_seconds=lock_seconds)
     looked = made.look()
     if read_only:
         return looked
@@ -173,11 +173,9 @@ def _lines(report: PreflightReport, result: TargetResult) -> Iterator[str]:
                 yield f"{'':8}{'':{width}}  without it: {each.fallback}"
     if result.left:
         yield f"{result.left} scratch objects stay below preflight/; the next preflight removes them"
-    locks = (
-        "nothing is locked"
-        if report.retention is None
-        else f"{report.retention.mode}, {report.retention.days} days"
-    )
+    retention = report.retention
+    days = "" if retention is None else f"{retention.days} day{'s' * (retention.days != 1)}"
+    locks = "nothing" if retention is None else f"in {retention.mode} mode for {days}"
     what = "" if result.whole else ", as far as can be asked without writing"
     yield f"{result.verdict}{what} (for a log that locks {locks}; the bucket by itself: {report.default})"
     if result.record is not None:

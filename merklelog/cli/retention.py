@@ -117,9 +117,9 @@ def extend(
     places = s3_places(target, log)
     orders = []
     for place in places:
-        understood = yes or place.settings.i_understand_compliance
+        understood = yes or place.understood
         _check_understood(place, end, now, understood=understood)
-        mode = None if place.retention is None else place.retention.mode
+        mode = None if place.options.retention is None else place.options.retention.mode
         orders.append(Order(Action.EXTEND, end, before or end, mode, understood))
     details: dict[str, Any] = {"until": _shown(end), "before": _shown(before or end)}
     _run(context, list(zip(places, orders, strict=True)), details)
@@ -136,8 +136,8 @@ def _check_understood(place: S3Place, end: datetime, now: datetime, *, understoo
     """Raises ConfigError for what nobody could take back within a day, unless that was agreed to."""
     from merklelog.publish.retention_policy import UNDERSTOOD_KEY
 
-    mode = place.settings.retention_mode
-    if mode == "COMPLIANCE" and end - now > _DAY and not understood:
+    retention = place.options.retention
+    if retention is not None and retention.mode == "COMPLIANCE" and end - now > _DAY and not understood:
         raise ConfigError(
             f"{place.target}: COMPLIANCE locks until {_shown(end)} can be taken back by nobody, and are paid for "
             f"until then: say --yes, or set {UNDERSTOOD_KEY} = true in the log's configuration"
@@ -198,7 +198,7 @@ def _run(context: click.Context, orders: list[tuple[S3Place, Order]], details: d
         told = {"target": place.target, **details}
         _note(place.directory, f"retention {order.action}", told, session)
         with progress_bar(f"{order.action}: {place.target}", "objects") as advance:
-            report = change_locks(place.store(), order, parallel=place.settings.parallel, advance=advance)
+            report = change_locks(place.store(), order, parallel=place.options.parallel, advance=advance)
         counts = {"changed": report.changed, "already": report.already, "failed": report.failures}
         _note(place.directory, f"retention {order.action} done", {**told, **counts}, session)
         results.append(_result(report, order))

@@ -72,7 +72,8 @@ def ask(requests: Requests, place: str, operation: str, **arguments: Any) -> Ans
             fields["Body"] = fields["Body"].read(_READ)
         return fields
 
-    sent = requests.send(send, operation, place, frozenset(Kind))
+    name = "".join(part.title() for part in operation.split("_"))
+    sent = requests.send(send, name, place, frozenset(Kind))
     problem = sent.problem
     if problem is None:
         meta = sent.value.get("ResponseMetadata", {})

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
+from pathlib import Path
 from typing import Final
 
 from merklelog.errors import UnreachableError
 from merklelog.publish.preflight import Bucket
 from merklelog.publish.preflight_look import Look, Looker
-from merklelog.publish.preflight_record import PreflightRecord, missing_probes
+from merklelog.publish.preflight_record import PreflightRecord, missing_probes, read_record
 from merklelog.publish.preflight_report import Finding, Need, Outcome
-from merklelog.publish.s3_options import Retention
+from merklelog.publish.s3 import open_s3
+from merklelog.publish.s3_options import SCHEME, Retention, S3Options
 
 OLD_DAYS: Final = 90
 _DAY: Final = 86_400
@@ -31,6 +34,27 @@ class StartCheck:
     fallbacks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+
+
+def check_targets(directory: Path, targets: Sequence[str], options: S3Options, now: float) -> StartCheck:
+    """`check_start` of each target in S3, with the records in the log's data directory; other targets need none.
+
+    A bucket that is silent takes a while, half a minute for one that swallows connections. Raises ConfigError
+    for a record that can not be read, a target that is none, or a bucket that is not there.
+    """
+    found = []
+    for target in targets:
+        if target.startswith(SCHEME):
+            store = open_s3(target, options)
+            record = read_record(directory, store.location, str(store.client.meta.endpoint_url))
+            found.append(check_start(store, options.retention, record, now))
+            store.close()
+    return StartCheck(
+        tuple(text for each in found for text in each.refusals),
+        tuple(text for each in found for text in each.fallbacks),
+        tuple(text for each in found for text in each.warnings),
+        tuple(text for each in found for text in each.unknown),
+    )
 
 
 def check_start(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from merklelog.errors import UnreachableError
 from merklelog.publish import preflight_conditions as conditions
@@ -283,3 +284,22 @@ def test_a_store_that_falls_silent_leaves_the_probe_unknown(bucket: Bucket) -> N
     store.client = WeakClient(bucket.client, list_objects_v2=weak.silent())
     with pytest.raises(UnreachableError, match="no answer"):
         Preflight(store, bucket.server.options()).look()
+
+
+def test_a_bucket_of_another_region_is_said_with_its_region(bucket: Bucket) -> None:
+    def elsewhere(call: Any, given: dict[str, Any]) -> dict[str, Any]:
+        headers = {"x-amz-bucket-region": "eu-west-1"}
+        meta = {"HTTPStatusCode": 301, "RequestId": "R2", "HTTPHeaders": headers}
+        raise ClientError({"Error": {"Code": "PermanentRedirect"}, "ResponseMetadata": meta}, "ListObjectsV2")
+
+    with pytest.raises(UnreachableError) as error:
+        look(bucket, list_objects_v2=elsewhere)
+    for words in ("ListObjectsV2", "301 PermanentRedirect", "R2", "eu-west-1", "publish.s3.region"):
+        assert words in str(error.value)
+
+
+def test_who_may_not_list_is_no_stranger(bucket: Bucket) -> None:
+    found = look(bucket, list_objects_v2=weak.refused())
+    fails(found["listing"], "list_objects_v2: 403 AccessDenied")
+    with pytest.raises(UnreachableError, match="403 AccessDenied"):
+        look(bucket, list_objects_v2=weak.refused(), head_bucket=weak.refused())
