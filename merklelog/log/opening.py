@@ -63,9 +63,9 @@ def open_log(
     check_directory(directory)
     config = load_config(directory)
     signers = load_signers(config.keys_path(directory), config.origin)
-    targets = _targets(config, publication_step)
     lock = WriterLock(directory)
     try:
+        targets = _targets(config, publication_step)
         _inspect(directory, config, signers)
         log = _open(directory, config, signers, lock, step or _no_step, observer, targets)
     except BaseException:

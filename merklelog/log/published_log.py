@@ -101,6 +101,7 @@ class PublishedRows:
         if stored is not None:
             self._check_note(stored)
             return stored
+        self._check(self.head.size, self.head.root, "shown to readers")
         newest = next(iter(self._store.stored_sizes()), None)
         if newest is not None and (last := self.signed(newest)) is not None:
             self._check_note(last)

@@ -90,6 +90,7 @@ class Publishing:
         self._at_once = threading.Event()  # do not wait for the interval
         self._dirty = True
         self._closing = False
+        self._is_left = False  # a target took too long at the end: what it still says changes nothing
         self._behind_since: float | None = None
         self.started = threading.Event()  # it takes appends, or never will
         self._thread = threading.Thread(target=self._run, name="merklelog-publisher", daemon=True)
@@ -170,7 +171,9 @@ class Publishing:
         self._dirty = True
         self._at_once.set()
         self._wake.set()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+            self._is_left = self._thread.is_alive()
 
     def end(self, error: MerklelogError) -> None:
         """The log is closed: tell who waits."""
@@ -201,7 +204,8 @@ class Publishing:
                 self._sequencer.stop(error)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the log must stop and its operator must hear
             self._fail(error)
-            self._sequencer.stop(error)
+            if not self._is_left:
+                self._sequencer.stop(error)
             clear_frames(error.__traceback__)  # or it would keep the database open
         finally:
             self.started.set()
@@ -215,6 +219,8 @@ class Publishing:
         while not self._is_over():
             try:
                 self._publisher.start()
+            except (StoppedError, ClosedError):
+                raise
             except (UnknownError, LocalError) as error:
                 self._fail(error, starting=True)
                 pause = self._pause(pause, error)
@@ -248,6 +254,8 @@ class Publishing:
             try:
                 report = self._publisher.publish()
                 break
+            except (StoppedError, ClosedError):
+                raise
             except (UnknownError, LocalError) as error:
                 self._fail(error)
                 tries += 1

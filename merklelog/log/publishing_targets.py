@@ -112,7 +112,10 @@ def open_targets(config: PublishConfig, step: Step) -> Targets:
 
     Raises ConfigError naming the target, also for a lock that was not said to be understood.
     """
-    options = s3_options(config)
+    try:
+        options = s3_options(config)
+    except ConfigError as error:
+        raise ConfigError(f"publish.s3: {error}") from error
     stores = []
     for target in config.targets:
         try:

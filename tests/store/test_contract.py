@@ -138,6 +138,24 @@ def test_the_newest_checkpoint_is_replaced_and_the_kept_ones_stay(backend: Backe
     maker.check(store)
 
 
+def test_rows_of_a_published_log_stand_apart(backend: Backend) -> None:
+    """A filed checkpoint is not the newest note, nor is the published one; and none is taken for a tile's edge."""
+    store, maker = backend.new(), Maker()
+    store.write(maker.commit(entries(300), keep=False))
+    assert (store.published(), store.epoch()) == (None, None)
+    newest = store.newest()
+    edge = store.edge(0, 1)
+    store.write(Commit(filed=(256, b"filed"), epoch=b"epoch row"))
+    store.write(Commit(published=b"shown", filed=(7, b"seven")))
+    store.sync()
+    for _ in range(2):
+        assert (store.newest(), store.published(), store.epoch()) == (newest, b"shown", b"epoch row")
+        assert (store.checkpoint(256), store.checkpoint(7)) == (b"filed", b"seven")
+        assert list(store.stored_sizes()) == [256, 7]
+        assert store.edge(0, 1) == edge
+        store = backend.again(store)
+
+
 def test_sizes_beyond_32_bits_keep_their_order(backend: Backend) -> None:
     store = backend.new()
     sizes = [0, 1, 255, 256, 2**32 - 1, 2**32, 2**40, 2**62, 2**63 - 1]
