@@ -65,11 +65,13 @@ THIRD_PARTY = {
     "prometheus_client": {"servers"},
     "rich": {"cli"},
     "rocksdict": {"store"},
+    "urllib3": {"publish.s3_transfer"},
     "uvloop": {"servers"},
 }
 # The packages that an import comes from, where they have another name.
 PACKAGES = {
     "botocore": ("boto3",),  # boto3 pins its own
+    "urllib3": ("boto3",),  # and botocore its
     "google": ("protobuf", "googleapis-common-protos"),
     "grpc": ("grpcio",),
     "grpc_health": ("grpcio-health-checking",),

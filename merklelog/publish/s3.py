@@ -41,6 +41,7 @@ from merklelog.publish.s3_options import (
 from merklelog.publish.s3_parallel import Parallel
 from merklelog.publish.s3_problems import Kind
 from merklelog.publish.s3_reads import Covered, S3Reads
+from merklelog.publish.s3_transfer import Transfer
 from merklelog.publish.s3_versions import NO_VERSION, Memory, Written
 
 __all__ = [
@@ -89,7 +90,8 @@ class S3Store:
         self._location = str(location)
         self._root = f"{location.prefix}/" if location.prefix else ""
         self._requests = Requests(client, sleep=sleep)
-        self._reads = S3Reads(self._requests, self.bucket, self._root, self._location)
+        self._transfer = Transfer(client, self.bucket, self._requests.count)
+        self._reads = S3Reads(self._requests, self._transfer, self.bucket, self._root, self._location)
         self._locks = Locks(self._requests, self.bucket, self._location, self._options.retention)
         self._memory = Memory()
         self._collector = Collector(self._requests, self._reads, self._memory, self.bucket, self._root, sleep)
@@ -118,6 +120,7 @@ class S3Store:
     def close(self) -> None:
         """End the threads and the connections; the store may not be used after."""
         self._parallel.close()
+        self._transfer.close()
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -238,17 +241,11 @@ class S3Store:
         self, key: str, data: bytes, kind: ObjectKind, condition: dict[str, str], expected: frozenset[Kind]
     ) -> Answer:
         lock = self._locks.until(kind)
-        checksum = encode_base64(_digest(data)).decode("ascii")
+        digest = _digest(data)
         parameters = {**self._parameters(kind, lock), **condition}
         try:
             answer = self._requests.send(
-                lambda: self.client.put_object(
-                    Bucket=self.bucket,
-                    Key=self._root + key,
-                    Body=data,
-                    ChecksumSHA256=checksum,
-                    **parameters,
-                ),
+                lambda: self._transfer.put(self._root + key, data, digest, parameters),
                 "PutObject",
                 self._reads.name(key),
                 expected,
@@ -259,7 +256,14 @@ class S3Store:
         if answer.doubtful:
             self._memory.doubt(key)
         if answer.problem is None:
-            self._wrote(key, kind, lock, checksum, answer.value, created="IfNoneMatch" in condition)
+            self._wrote(
+                key,
+                kind,
+                lock,
+                encode_base64(digest).decode("ascii"),
+                answer.value,
+                created="IfNoneMatch" in condition,
+            )
         return answer
 
     def _parameters(self, kind: ObjectKind, lock: tuple[str, datetime] | None) -> dict[str, Any]:

@@ -140,8 +140,7 @@ class Requests:
     def _attempt(self, call: Callable[[], Any], operation: str) -> tuple[Problem | None, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        with self._lock:
-            self.counts[operation] += 1
+        self.count(operation)
         try:
             value = call()
         except ClientError as error:
@@ -151,6 +150,11 @@ class Requests:
         if isinstance(value, dict):
             self._note_date(value)
         return None, value
+
+    def count(self, operation: str) -> None:
+        """One more request was sent."""
+        with self._lock:
+            self.counts[operation] += 1
 
     @property
     def bucket_seen(self) -> bool:

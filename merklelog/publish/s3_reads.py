@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from merklelog.errors import ConfigError, DamagedError, NotFoundError
+from merklelog.errors import ConfigError, NotFoundError
 from merklelog.publish.objects import (
     MAX_OBJECT_BYTES,
     ObjectStat,
@@ -20,12 +20,12 @@ from merklelog.publish.s3_client import Answer, Requests
 from merklelog.publish.s3_locks import lock_of, read_lock
 from merklelog.publish.s3_options import Lock, ObjectVersion
 from merklelog.publish.s3_problems import Kind
+from merklelog.publish.s3_transfer import Transfer
 from merklelog.publish.s3_versions import list_versions
 
 MAX_COVERED: Final = 1000
 
 _ABSENT: Final = frozenset((Kind.ABSENT,))
-_PART: Final = 1 << 20
 _log = logging.getLogger("merklelog.publish")
 
 
@@ -45,8 +45,9 @@ class Covered:
 class S3Reads:
     """The reading half of a store; keys are the store's, without the prefix."""
 
-    def __init__(self, requests: Requests, bucket: str, root: str, location: str) -> None:
+    def __init__(self, requests: Requests, transfer: Transfer, bucket: str, root: str, location: str) -> None:
         self._requests = requests
+        self._transfer = transfer
         self._client = requests.client
         self._bucket = bucket
         self._root = root
@@ -81,21 +82,10 @@ class S3Reads:
         return _stored(answer.value)
 
     def _read(self, key: str, version_id: str | None, limit: int) -> Answer:
-        which = {} if version_id is None else {"VersionId": version_id}
         name = self.name(key)
-
-        def read() -> dict[str, Any]:
-            response: dict[str, Any] = self._client.get_object(
-                Bucket=self._bucket, Key=self._root + key, ChecksumMode="ENABLED", **which
-            )
-            body = response["Body"]
-            try:
-                response["Body"] = _read_body(body, response.get("ContentLength"), limit, name)
-            finally:
-                body.close()
-            return response
-
-        return self._requests.send(read, "GetObject", name, _ABSENT)
+        return self._requests.send(
+            lambda: self._transfer.get(self._root + key, version_id, limit, name), "GetObject", name, _ABSENT
+        )
 
     def head(self, key: str, version_id: str | None = None) -> Answer:
         """What HeadObject says of a version (None: the newest); the problem when it is not there.
@@ -226,20 +216,6 @@ class S3Reads:
             latest.version_id,
             original.version_id,
         )
-
-
-def _read_body(body: Any, length: int | None, limit: int, name: str) -> bytes:
-    if length is not None and length > limit:
-        raise DamagedError(f"{name}: {length} bytes, want at most {limit}")
-    parts: list[bytes] = []
-    total = 0
-    # To the empty read at the end: only then is the checksum looked at.
-    while part := body.read(_PART):
-        total += len(part)
-        if total > limit:
-            raise DamagedError(f"{name}: more than {limit} bytes")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _stored(response: dict[str, Any]) -> StoredObject:

@@ -1,0 +1,241 @@
+"""The two requests a store makes by the thousand, PutObject and GetObject, at a fraction of boto3's price.
+
+boto3 takes milliseconds of processor time to make a request, and holds the interpreter while it does. So the
+first request of a store goes through boto3, and shows where the bucket is and in which region; those after it are
+built and signed here and sent through the same connections. Whatever is not an answer to be expected (a redirect,
+a refusal) sends the same request through boto3 once more, which knows how to go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from merklelog.errors import DamagedError
+from merklelog.formats.wire import encode_base64
+from merklelog.publish.s3_sign import encode_path, encode_query, sign
+from merklelog.version import __version__
+
+_EMPTY: Final = hashlib.sha256(b"").hexdigest()
+_PART: Final = 1 << 20
+_MAX_ERROR: Final = 1 << 16
+_CODE: Final = re.compile(rb"<Code>([^<]{1,100})</Code>")
+_SCOPE: Final = re.compile(r"^AWS4-HMAC-SHA256 Credential=[^/]+/[0-9]{8}/([^/]+)/s3/aws4_request,")
+# boto3 may follow, refresh or correct what leads to these; they mean that nothing was done.
+_ASK_BOTO3: Final = frozenset((301, 302, 307, 308, 400, 401, 403))
+_HEADERS: Final = {
+    "ContentType": "content-type",
+    "ContentEncoding": "content-encoding",
+    "CacheControl": "cache-control",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "StorageClass": "x-amz-storage-class",
+    "ObjectLockMode": "x-amz-object-lock-mode",
+    "ObjectLockRetainUntilDate": "x-amz-object-lock-retain-until-date",
+    "IfMatch": "if-match",
+    "IfNoneMatch": "if-none-match",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a bucket answers: the URL's part before a key, and the region of its signatures."""
+
+    host: str
+    origin: str
+    path: str
+    region: str
+
+
+class Transfer:
+    """Puts and gets the objects of one bucket; each call is one attempt, and raises what boto3 would.
+
+    `count` is called with the operation for a request beyond the one that the caller counts.
+    """
+
+    def __init__(self, client: Any, bucket: str, count: Callable[[str], None]) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._count = count
+        self._place: _Place | None = None
+        # What a client is made of is not boto3's public face: where it is not as known, boto3 does it all.
+        self._http: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
+        self._credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
+        if self._http is not None and self._credentials is not None:
+            client.meta.events.register("before-send.s3", self._learn)
+
+    def close(self) -> None:
+        """Look at no more requests of the client, which may outlive this."""
+        self._client.meta.events.unregister("before-send.s3", self._learn)
+
+    def put(self, key: str, data: bytes, digest: bytes, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """PutObject of bytes whose SHA-256 is `digest`; gives ETag, VersionId, ChecksumSHA256 as boto3 does."""
+        checksum = encode_base64(digest).decode("ascii")
+        place = self._place
+        if place is not None:
+            headers = {_HEADERS[name]: _text(value) for name, value in parameters.items()}
+            headers["x-amz-checksum-sha256"] = checksum
+            response = self._send(place, "PUT", key, {}, headers, data, digest.hex(), stream=False)
+            if response.status_code == 200:
+                return _parsed(response)
+            if response.status_code not in _ASK_BOTO3:
+                raise _client_error(response, response.content, "PutObject")
+            self._forget("PutObject")
+        found: dict[str, Any] = self._client.put_object(
+            Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, **parameters
+        )
+        return found
+
+    def get(self, key: str, version_id: str | None, limit: int, name: str) -> dict[str, Any]:
+        """GetObject; gives its bytes as `Body`, with ETag and ContentEncoding.
+
+        Raises DamagedError for more than `limit` bytes, and botocore's FlexibleChecksumError for others than the
+        service has a checksum of.
+        """
+        place = self._place
+        if place is not None:
+            query = {} if version_id is None else {"versionId": version_id}
+            headers = {"x-amz-checksum-mode": "ENABLED"}
+            response = self._send(place, "GET", key, query, headers, b"", _EMPTY, stream=True)
+            if response.status_code == 200:
+                return _checked({**_parsed(response), "Body": _read(response.raw, limit, name)})
+            if response.status_code not in _ASK_BOTO3:
+                raise _client_error(response, _read(response.raw, _MAX_ERROR, name), "GetObject")
+            response.raw.close()
+            self._forget("GetObject")
+        which = {} if version_id is None else {"VersionId": version_id}
+        found: dict[str, Any] = self._client.get_object(
+            Bucket=self._bucket, Key=key, ChecksumMode="ENABLED", **which
+        )
+        try:
+            return {**found, "Body": _read(found["Body"], limit, name)}
+        finally:
+            found["Body"].close()
+
+    # --- where the bucket is --------------------------------------------------------------------------------
+
+    def _learn(self, request: Any, **_: Any) -> None:
+        """Looks at a request that boto3 is about to send."""
+        if self._place is not None:
+            return
+        parts = urlsplit(request.url)
+        authorization = request.headers.get("Authorization", b"")
+        text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization
+        scope = _SCOPE.match(text)
+        if scope is None:
+            return
+        if f"{parts.path}/".startswith(f"/{self._bucket}/"):
+            path = f"/{self._bucket}/"
+        elif parts.netloc.startswith(f"{self._bucket}."):
+            path = "/"
+        else:
+            return  # another bucket of the same client, or an endpoint of another form
+        self._place = _Place(parts.netloc, f"{parts.scheme}://{parts.netloc}", path, scope[1])
+
+    def _forget(self, operation: str) -> None:
+        self._place = None
+        self._count(operation)
+
+    # --- one request ----------------------------------------------------------------------------------------
+
+    def _send(
+        self,
+        place: _Place,
+        method: str,
+        key: str,
+        query: dict[str, str],
+        headers: dict[str, str],
+        data: bytes,
+        payload: str,
+        *,
+        stream: bool,
+    ) -> Any:
+        from botocore.awsrequest import AWSPreparedRequest, HeadersDict
+
+        path, asked = encode_path(place.path + key), encode_query(query)
+        signed = sign(
+            method,
+            path,
+            asked,
+            {"host": place.host, **headers},
+            payload,
+            region=place.region,
+            credentials=self._credentials.get_frozen_credentials(),
+            now=datetime.now(UTC),
+        )
+        signed["user-agent"] = f"merklelog/{__version__}"
+        url = f"{place.origin}{path}" + (f"?{asked}" if asked else "")
+        prepared: Any = AWSPreparedRequest  # its stubs know no HeadersDict, which is what it works on
+        return self._http.send(prepared(method, url, HeadersDict(signed), data or None, stream))
+
+
+def _text(value: str | datetime) -> str:
+    return f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
+
+
+def _metadata(response: Any) -> dict[str, Any]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return {
+        "RequestId": headers.get("x-amz-request-id", ""),
+        "HTTPStatusCode": response.status_code,
+        "HTTPHeaders": headers,
+    }
+
+
+def _parsed(response: Any) -> dict[str, Any]:
+    metadata = _metadata(response)
+    headers = metadata["HTTPHeaders"]
+    named = {
+        "ETag": "etag",
+        "VersionId": "x-amz-version-id",
+        "ChecksumSHA256": "x-amz-checksum-sha256",
+        "ContentEncoding": "content-encoding",
+    }
+    found = {name: headers[header] for name, header in named.items() if header in headers}
+    return {**found, "ResponseMetadata": metadata}
+
+
+def _client_error(response: Any, body: bytes, operation: str) -> Exception:
+    from botocore.exceptions import ClientError
+
+    code = _CODE.search(body)
+    told = {"Code": code[1].decode("ascii", "replace") if code else str(response.status_code)}
+    parsed: Any = {"Error": told, "ResponseMetadata": _metadata(response)}
+    return ClientError(parsed, operation)
+
+
+def _read(body: Any, limit: int, name: str) -> bytes:
+    """All of a body, in parts. Raises DamagedError for one that is longer than `limit`."""
+    from botocore.exceptions import ResponseStreamingError
+    from urllib3.exceptions import HTTPError
+
+    parts: list[bytes] = []
+    total = 0
+    try:
+        # To the empty read at the end: only then does boto3 look at the checksum.
+        while part := body.read(_PART):
+            total += len(part)
+            if total > limit:
+                body.close()
+                raise DamagedError(f"{name}: more than {limit} bytes")
+            parts.append(part)
+    except HTTPError as error:
+        raise ResponseStreamingError(error=error) from error
+    return b"".join(parts)
+
+
+def _checked(response: dict[str, Any]) -> dict[str, Any]:
+    from botocore.exceptions import FlexibleChecksumError
+
+    said = response.get("ChecksumSHA256")
+    # One of an object in parts is a checksum of checksums, and ends in their number.
+    if said and "-" not in said:
+        found = encode_base64(hashlib.sha256(response["Body"]).digest()).decode("ascii")
+        if found != said:
+            raise FlexibleChecksumError(error_msg=f"got {found}, want {said}")
+    return response
