@@ -119,9 +119,14 @@ def _store(source: str, chosen: dict[str, Value]) -> tuple[ObjectStore, int]:
     if source.startswith(DIRECTORY_SCHEME) and source != DIRECTORY_SCHEME:
         path = Path(source.removeprefix(DIRECTORY_SCHEME)).absolute()  # as the new configuration needs it
         return open_store(f"{DIRECTORY_SCHEME}{path}"), _DIRECTORY_READS
-    said = {key.variable: str(chosen[key.dotted]) for key in KEYS if key.dotted in chosen}
+    said = {key.variable: _text(chosen[key.dotted]) for key in KEYS if key.dotted in chosen}
     options = s3_options({**said, **os.environ})
     return open_store(source, options), options.parallel
+
+
+def _text(value: Value) -> str:
+    """A setting as a variable has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _keys(
