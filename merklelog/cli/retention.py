@@ -237,9 +237,7 @@ def _lines(result: LocksResult) -> Iterator[str]:
     for text in result.failed:
         yield visible(f"failed: {text}")
     for key in result.covered:
-        yield visible(
-            f"covered: {result.target}/{key}: somebody put a version or a delete marker over the first one"
-        )
+        yield visible(f"covered: {result.target}/{key}: a later version or a delete marker lies over it")
     what = {"extend": "extended", "hold": "held", "release": "released"}[result.action]
     when = "" if result.until is None else f" until {_shown(datetime.fromtimestamp(result.until, UTC))}"
     yield visible(
