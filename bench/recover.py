@@ -12,9 +12,11 @@ from pathlib import Path
 from common import ORIGIN, Row, directory, floor, interleave, print_table, random_entries, resident_mb
 
 import merklelog
+from merklelog.client.targets import s3_options
 from merklelog.log.create import load_signers
 from merklelog.log.recover import recover_log
 from merklelog.publish import DirectoryStore, ObjectStore, publish_copy
+from merklelog.publish.targets import open_store
 
 PUBLICATION = 10_000  # entries between two published checkpoints
 PARALLEL = 2  # as the command reads a directory
@@ -23,6 +25,7 @@ PARALLEL = 2  # as the command reads a directory
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--s3", metavar="URL", help="an empty s3://bucket/prefix to publish to as well")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,7 +36,15 @@ def run(args: argparse.Namespace) -> None:
         cells = []
         for encoding in ("identity", "gzip"):
             row = Row(f"recover, random, directory, {encoding}", "entries/s")
-            cells.append((row, partial(_recover, path, DirectoryStore(path / encoding), args.entries)))
+            cells.append(
+                (row, partial(_recover, path, DirectoryStore(path / encoding), PARALLEL, args.entries))
+            )
+        if args.s3:
+            options = s3_options()
+            bucket = open_store(args.s3, options)
+            _publish(path, bucket, "gzip")
+            row = Row("recover, random, S3, gzip", "entries/s")
+            cells.append((row, partial(_recover, path, bucket, options.parallel, args.entries)))
         interleave(args.runs, cells, partial(floor, pool))
         print(f"# resident memory at the end: {resident_mb():.0f} MB")
         print_table(row for row, _ in cells)
@@ -46,17 +57,20 @@ def _fill(path: Path, pool: Sequence[bytes], count: int) -> None:
             at = start % len(pool)
             log.append_batch(pool[at : at + min(PUBLICATION, count - start)])
     for encoding in ("identity", "gzip"):
-        with merklelog.open_reader(path / "log") as reader:
-            store = DirectoryStore(path / encoding)
-            publish_copy(reader, store, verifiers=reader.vkeys, bundle_encoding=encoding)
+        _publish(path, DirectoryStore(path / encoding), encoding)
 
 
-def _recover(path: Path, store: ObjectStore, count: int) -> float:
+def _publish(path: Path, store: ObjectStore, encoding: str) -> None:
+    with merklelog.open_reader(path / "log") as reader:
+        publish_copy(reader, store, verifiers=reader.vkeys, bundle_encoding=encoding)
+
+
+def _recover(path: Path, store: ObjectStore, parallel: int, count: int) -> float:
     place = path / "recovered"
     shutil.rmtree(place, ignore_errors=True)
     signers = load_signers(path / "log" / "keys", ORIGIN)
     begun = time.perf_counter()
-    report = recover_log(place, store, signers, parallel=PARALLEL)
+    report = recover_log(place, store, signers, parallel=parallel)
     seconds = time.perf_counter() - begun
     if report.size != count or report.remarks:
         raise SystemExit(f"recovered {report.size} of {count} entries: {report.remarks}")
