@@ -106,10 +106,14 @@ class S3Reads:
         return answer
 
     def _find_bucket(self) -> None:
+        # Who may list below a prefix alone is refused the whole bucket, which is there then.
         answer = self._requests.send(
-            lambda: self._client.head_bucket(Bucket=self._bucket), "HeadBucket", self._location, _ABSENT
+            lambda: self._client.head_bucket(Bucket=self._bucket),
+            "HeadBucket",
+            self._location,
+            _ABSENT | {Kind.DENIED},
         )
-        if answer.problem is not None:
+        if answer.problem is not None and answer.problem.kind is not Kind.DENIED:
             raise ConfigError(
                 f"{self._location}: HeadBucket: the store answered 404: there is no such bucket; create it or "
                 "correct the target"
