@@ -62,8 +62,14 @@ class Seen(NamedTuple):
     signed: frozenset[Root]
 
 
-def look(store: Any, entries: dict[Any, Root], signed: list[TreeHead], width: int = 256) -> Seen:
-    """What is there now. `entries` says which entries a root stands for."""
+def look(
+    store: Any,
+    entries: dict[Any, Root],
+    signed: list[TreeHead],
+    width: int = 256,
+    decode: Callable[[bytes], str] = bytes.decode,
+) -> Seen:
+    """What is there now. `entries` says which entries a root stands for, `decode` how one is written there."""
     found = read_head(store)
     manifest = read_manifest(store)
     staging = {entries[parse_staging_key(key)[1]] for key in store.list_keys(STAGING)}
@@ -75,7 +81,7 @@ def look(store: Any, entries: dict[Any, Root], signed: list[TreeHead], width: in
         assert manifest is not None
         data = store.get(key).data
         data = decompress(data, 1 << 30) if manifest.bundles is BundleEncoding.GZIP else data
-        tiles.add((tile.index, tuple(entry.decode() for entry in parse_bundle(data, tile.width))))
+        tiles.add((tile.index, tuple(decode(entry) for entry in parse_bundle(data, tile.width))))
     assert BUNDLE_LEVEL == -1
     notes = [store.get(key).data for key in store.list_keys(CHECKPOINTS)]
     try:
