@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from merklelog.errors import ConfigError, NotFoundError
+from merklelog.errors import NotFoundError
 from merklelog.publish.objects import (
     MAX_OBJECT_BYTES,
     ObjectStat,
@@ -106,18 +106,12 @@ class S3Reads:
         return answer
 
     def _find_bucket(self) -> None:
-        # Who may list below a prefix alone is refused the whole bucket, which is there then.
-        answer = self._requests.send(
-            lambda: self._client.head_bucket(Bucket=self._bucket),
-            "HeadBucket",
+        """Raises ConfigError when there is no such bucket: a listing says so, and needs no more permissions."""
+        self._requests.send(
+            lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=1),
+            "ListObjectsV2",
             self._location,
-            _ABSENT | {Kind.DENIED},
         )
-        if answer.problem is not None and answer.problem.kind is not Kind.DENIED:
-            raise ConfigError(
-                f"{self._location}: HeadBucket: the store answered 404: there is no such bucket; create it or "
-                "correct the target"
-            )
 
     def stat(self, key: str) -> ObjectStat | None:
         """The object's size, or None when it is not there."""

@@ -138,6 +138,12 @@ def test_addressing(options: S3Options, url: str, s3_credentials: None) -> None:
     assert asked_of(open_s3("s3://bucket/x", options)) == url
 
 
+def nothing(request: Any, **_: object) -> AWSResponse:
+    """An empty listing, of a bucket that is there."""
+    listing = HTTPResponse(io.BytesIO(b"<ListBucketResult/>"), preload_content=False)
+    return AWSResponse(request.url, 200, {}, listing)
+
+
 def asked_of(store: S3Store) -> str:
     """The URL that a read of `k` asks; it is caught before it is sent."""
     urls: list[str] = []
@@ -147,12 +153,7 @@ def asked_of(store: S3Store) -> str:
         return AWSResponse(request.url, 404, {}, HTTPResponse(io.BytesIO(), preload_content=False))
 
     store.client.meta.events.register("before-send.s3.HeadObject", catch)
-    store.client.meta.events.register(
-        "before-send.s3.HeadBucket",
-        lambda request, **_: AWSResponse(
-            request.url, 200, {}, HTTPResponse(io.BytesIO(), preload_content=False)
-        ),
-    )
+    store.client.meta.events.register("before-send.s3.ListObjectsV2", nothing)
     assert store.stat("k") is None
     return urls[0]
 
