@@ -36,7 +36,10 @@ def read_after_write(scene: Scene) -> Finding:
     unlisted = ""
     for turn in range(_TURNS):
         names.insert(0, f"seen/new-{turn}")
-        scene.is_there(names[0])  # a store that remembers what it did not find would now be wrong
+        # A store that remembers what it did not find would be wrong from now on.
+        if (absent := scene.read(names[0])[0]).status != 404:
+            seen = f"what is not there: {absent}, want 404: who may not list is not told what is missing"
+            return Finding(probe, Outcome.FAIL, seen)
         for name in (names[0], "seen/same"):
             put = scene.put(name, b"%d" % turn)
             if not put.ok:

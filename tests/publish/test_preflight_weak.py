@@ -161,6 +161,17 @@ def test_a_store_that_answers_from_yesterday(bucket: Bucket) -> None:
     fails(writes.read_after_write(undead), "still there right after its deletion")
 
 
+def test_an_identity_that_is_not_told_what_is_missing(bucket: Bucket) -> None:
+    def get(call: Any, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return call(**given)
+        except ClientError:
+            return weak.refused()(call, given)
+
+    found = writes.read_after_write(scene(bucket, get_object=get))
+    fails(found, "what is not there: 403 AccessDenied", "who may not list")
+
+
 def test_a_store_that_forgets_headers(bucket: Bucket) -> None:
     found = writes.headers(scene(bucket, put_object=weak.without("CacheControl", "ContentEncoding")))
     fails(found, "CacheControl: ''", "ContentEncoding: ''")
