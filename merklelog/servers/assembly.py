@@ -17,7 +17,7 @@ from .guard import Guard
 from .http_api import HttpApi
 from .metrics import Metrics
 from .native import FrontLimits
-from .served import ServedLogs
+from .served import ServedLogs, has_targets
 from .services import Services
 from .settings import ServerSettings
 from .tls import grpc_credentials
@@ -35,6 +35,7 @@ class Assembly:
 
     def __init__(self, settings: ServerSettings, logs: ServedLogs, guard: Guard) -> None:
         self._settings = settings
+        self._logs = logs
         self._guard = guard
         self.readiness = Readiness(logs)
         self.metrics = Metrics(logs, certificates=guard.certificates, ready=lambda: self.readiness.ready)
@@ -84,8 +85,11 @@ class Assembly:
         self._api.refresh()
 
     def drain(self) -> None:
-        """Not ready any more; calls that would go on for ever end."""
+        """Not ready any more; calls that would go on for ever end, and what is not published yet is, now."""
         self.readiness.phase = Phase.DRAINING
+        for served in self._logs:
+            if has_targets(served.log):
+                served.log.publish_now()  # who waits for it is answered before the doors close
         self._waits.drain(_WAITS_OF_DRAIN * self._settings.drain_seconds)
         self._services.drain()
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ class Serving:
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environment},
-            preexec_fn=limit if file_bytes else None,  # else there is no fork, which gRPC's threads here disturb
+            preexec_fn=limit
+            if file_bytes
+            else None,  # else there is no fork, which gRPC's threads here disturb
         )
         self.said: list[dict[str, Any]] = []
         self.raw: list[str] = []
@@ -79,6 +82,14 @@ class Serving:
         """Wait until it serves."""
         record = self.wait_for(" serves")
         self.addresses = {key: record[key] for key in ("grpc", "http", "admin") if key in record}
+        return self
+
+    def started(self) -> Serving:
+        """Wait until its logs take appends: each has compared itself with its targets. It has an admin port."""
+        self.ready()
+        while self.ask("GET", "/readyz", door="admin")[0] != 200:
+            assert self.process.poll() is None, self.raw
+            time.sleep(0.02)
         return self
 
     def connect(self, door: str = "http") -> http.client.HTTPConnection:
@@ -165,5 +176,15 @@ def make_log(tmp_path: Path) -> Callable[..., Path]:
         chosen = {"store.min_free_bytes": 0, **{k.replace("__", "."): v for k, v in settings.items()}}
         merklelog.create_log(path, f"example.com/{path.name}", settings=chosen)
         return path
+
+    return make
+
+
+@pytest.fixture
+def make_published(make_log: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """As `make_log`, with the directory `tmp_path/mount/NAME` as publish target."""
+
+    def make(name: str, **settings: Any) -> Path:
+        return make_log(name, publish__targets=(f"dir:{tmp_path}/mount/{name}",), **settings)
 
     return make
