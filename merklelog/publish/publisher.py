@@ -27,6 +27,7 @@ from merklelog.errors import (
     DamagedError,
     FencedError,
     ForkError,
+    ImmutableError,
     LocalError,
     MerklelogError,
     StoppedError,
@@ -306,7 +307,11 @@ class Publisher:
         """Step 8. Its failure stops no publication: what is left is tried with the next one, and told."""
         try:
             pub.collected += target.collect()
-        except (UnknownError, LocalError) as error:
+        except (
+            UnknownError,
+            LocalError,
+            ImmutableError,
+        ) as error:  # held by somebody: it stays, and harms nobody
             pub.uncollected = f"{target.location}: {error}"
 
     # --- a target that lags, and nothing to publish -------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from merklelog.errors import (
@@ -53,6 +54,9 @@ from merklelog.publish.stored import copy_encoding
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path, width_at
 
 _ATTEMPTS: Final = 8
+_COLLECTED: Final = 900  # keys at a time: with the older versions beside them, S3 takes 1,000 in one request
+# Where nothing can be deleted, what is left would pile up here too. A partial tile that is forgotten harms nobody.
+_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +173,13 @@ class TargetWriter:
     def stage(self, new: Slice) -> None:
         """Step 1: everything new in one object."""
         key = staging_key(new.head.size, new.head.root)
-        self._staged[key] = new.head.size
-        if self._rules.stages:
+        if len(self._staged) < _REMEMBERED:
+            self._staged[key] = new.head.size
+        if not self._rules.stages:
+            return
+        # Nearly always nothing is there yet. Asked so, a bucket says that this is its only version, and nobody has
+        # to list them to collect it.
+        if self.store.put_if_version(key, new.staging, None, STAGING_KIND) is None:
             self.store.put(key, new.staging, STAGING_KIND)
 
     def move(self, wanted: EpochHead) -> None:
@@ -188,7 +197,7 @@ class TargetWriter:
 
         def noting() -> Iterable[NewObject]:
             for tile, new in objects:
-                if tile.width < TILE_WIDTH:
+                if tile.width < TILE_WIDTH and len(self._partials) < _REMEMBERED:
                     self._partials.add(tile)
                 yield new
 
@@ -227,14 +236,16 @@ class TargetWriter:
         """Step 8: what nobody needs once everything up to `floor` is there; how many objects went.
 
         Staging objects of sizes up to `floor`, whoever left them: `head` came to `floor`, and never goes back.
-        Partial tiles whose full ones are there, and older versions of what is replaced. One request on S3.
+        Partial tiles whose full ones are there, and older versions of what is replaced. One request on S3: what
+        is more waits for the next time.
         """
-        full = [tile for tile in self._partials if width_at(tile.level, tile.index, self.floor) == TILE_WIDTH]
-        staged = [key for key, size in self._staged.items() if size <= self.floor]
-        keys = [*staged, *(tile.path for tile in full)]
+        done = [key for key, size in self._staged.items() if size <= self.floor][:_COLLECTED]
+        edges = (t for t in self._partials if width_at(t.level, t.index, self.floor) == TILE_WIDTH)
+        full = list(islice(edges, _COLLECTED - len(done)))
+        keys = [*done, *(tile.path for tile in full)]
         if keys:
             self.store.delete_many(keys, superseded=(HEAD_KEY, CHECKPOINT_KEY))
-        for key in staged:
+        for key in done:
             del self._staged[key]
         self._partials.difference_update(full)
         return len(keys)
