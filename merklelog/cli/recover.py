@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -101,12 +102,16 @@ def recover(
     rebuilt, dedupe included; idempotency keys, tokens and settings are not.
     """
     from merklelog.log.recover import recover_log
+    from merklelog.publish.past import VersionedStore
 
     chosen = dict(parse_setting(text, _OWN_OPTION) for text in settings)
     trusted = _keys(keys, vkeys, chosen)
     store, parallel = _store(source, chosen)
-    with progress_bar("recovering") as advance:
-        report = recover_log(directory, store, trusted, settings=chosen, parallel=parallel, progress=advance)
+    with closing(store) if isinstance(store, VersionedStore) else nullcontext():
+        with progress_bar("recovering") as advance:
+            report = recover_log(
+                directory, store, trusted, settings=chosen, parallel=parallel, progress=advance
+            )
     session.show(_result(report), _lines(report, directory))
 
 

@@ -108,21 +108,8 @@ def recover_log(
         aim = published.aim(can_sign=signers is not None)
         if aim.head is not None:
             _check_targets(chosen, source)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{place.parent}: {error.strerror}") from error
-        with closing(Draft(place, info)) as draft:
-            tiles = VerifiedTiles(published.tiles, *aim.tree)
-            tiles.check()
-            store, frontier = draft.begin(tiles, aim.tree.size)
-            resumed = frontier.size
-            build = Rebuild(published, store, aim, frontier, progress, draft.saved)
-            frontier = build.run()
-            _sign(store, aim, signers)
-            _prepare(draft.path, format_config({**chosen, "log.origin": info.origin}), store, frontier)
-            draft.close_store()
-            _put_in_place(draft, place, aim)
+        config = format_config({**chosen, "log.origin": info.origin})
+        resumed, build = _rebuild(published, aim, place, info, signers, config, progress)
         sizes = [] if aim.head is None else published.kept_sizes(aim.head.start + 1, aim.tree.size)[-LISTED:]
     return RecoveryReport(
         origin=info.origin,
@@ -139,6 +126,32 @@ def recover_log(
         can_append=signers is not None,
         remarks=(*aim.remarks, *build.remarks),
     )
+
+
+def _rebuild(
+    published: Published,
+    aim: Aim,
+    place: Path,
+    info: LogInfo,
+    signers: Signers | None,
+    config: str,
+    progress: Progress,
+) -> tuple[int, Rebuild]:
+    """Make the directory; gives how many entries were there from an earlier run, and what was done."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{place.parent}: {error.strerror}") from error
+    with closing(Draft(place, info)) as draft:
+        store, frontier = draft.begin(VerifiedTiles(published.tiles, *aim.tree), aim.tree.size)
+        resumed = frontier.size
+        build = Rebuild(published, store, aim, frontier, progress, draft.saved)
+        frontier = build.run()
+        _sign(store, aim, signers)
+        _prepare(draft.path, config, store, frontier)
+        draft.close_store()
+        _put_in_place(draft, place, aim)
+    return resumed, build
 
 
 def _info(keys: Signers | Sequence[VerifierKey]) -> LogInfo:

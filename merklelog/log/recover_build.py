@@ -22,7 +22,7 @@ from merklelog.formats import parse_bundle
 from merklelog.formats.wire import quote
 from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.publish.pointer import format_head
-from merklelog.publish.verified import VerifiedTiles, tile_root
+from merklelog.publish.verified import VerifiedTiles, edge_tiles, tile_root
 from merklelog.store import Store
 from merklelog.tree import (
     HASH_SIZE,
@@ -247,6 +247,9 @@ class Rebuild:
             self._grow(hashes)
         if self._frontier.root() != self._aim.tree.root:
             raise self._blame(VerifiedTiles(self._source.tiles, *self._aim.tree))
+        for tile, made in zip(edge_tiles(self._size), filter(None, self._frontier.partials()), strict=True):
+            if tile.level:
+                self._remark_tile(tile, self._difference(tile, made))
         self._store.write(Commit(segments=segments, growth=Growth((), edge_pieces(self._frontier))))
         self._store.sync()
         self._progress(self._size, self._size)

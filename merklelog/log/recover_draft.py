@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from merklelog.errors import LockedError, MerklelogError
+from merklelog.errors import DamagedError, LockedError, MerklelogError
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.store import FORMAT, RocksStore
 from merklelog.store.problems import os_problem
@@ -77,12 +77,12 @@ class Draft:
 
     def begin(self, tiles: VerifiedTiles, size: int) -> tuple[RocksStore, Frontier]:
         """The draft's database and its tree: what an earlier run left, if the tree of `size` begins with it, else
-        a new one. Raises what reading `tiles` raises.
+        a new one. Raises what reading `tiles` raises, but for damage.
         """
         state = self._read()
         if state is not None and state.done <= size and state.log == self._info:
             found = self._open(state)
-            if found is not None and root_hash(state.done, tiles.read) == found[1].root():
+            if found is not None and _begins_with(tiles, found[1]):
                 return found
         self._clear()
         try:
@@ -149,6 +149,14 @@ class Draft:
             if self._handle >= 0:
                 os.close(self._handle)
                 self._handle = -1
+
+
+def _begins_with(tiles: VerifiedTiles, frontier: Frontier) -> bool:
+    """Whether the copy's tree has that beginning; False also where damaged tiles do not let it be told."""
+    try:
+        return root_hash(frontier.size, tiles.read) == frontier.root()
+    except DamagedError:
+        return False
 
 
 __all__ = ["Draft"]

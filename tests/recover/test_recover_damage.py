@@ -74,6 +74,16 @@ def test_a_damaged_tile_is_made_anew(scene: Scenes, change: str) -> None:
     assert report.remarks[0].endswith("made anew from the entries")
 
 
+@pytest.mark.parametrize("key", ["tile/0/002.p/88", "tile/1/000.p/2"])
+@pytest.mark.parametrize("change", ["flipped", "gone"])
+def test_a_damaged_tile_at_the_right_edge_too(scene: Scenes, change: str, key: str) -> None:
+    there = scene(600)
+    spoil(there, key, change)
+    report = there.recover()
+    there.check(report, 600, (600,))
+    assert [remark.split(":")[1] for remark in report.remarks] == [f"/memory/store/{key}"]
+
+
 def test_a_damaged_entry_is_named(scene: Scenes) -> None:
     there = scene(600)
     bundle = there.store.get("tile/entries/001").data
@@ -116,6 +126,9 @@ class Versions:
         self._store.delete(key)
         if data is not None:
             self._store.put(key, data)
+
+    def close(self) -> None:
+        pass
 
     def get(self, key: str, *, limit: int = MAX_OBJECT_BYTES) -> StoredObject:
         return self._store.get(key, limit=limit)
