@@ -5,6 +5,8 @@ producer_batch      a batch, and the handle of one entry of it
 producer_buffer     batches being filled, bounded in bytes; options
 producer_delivery   sending in order, trying again, deadlines
 producer_checks     what the log answered against what it signed
+producer_kept       what a log with publish targets has not published yet
+producer_outbox     the same on disk, for the next start
 producer_transport  what is asked of the way to the log
 producer_stream     that way over gRPC
 producer_targets    from the name of a log to a producer for it
@@ -31,6 +33,7 @@ from .producer_batch import Sent, fresh
 from .producer_buffer import Buffer, ProducerOptions
 from .producer_checks import Checker
 from .producer_delivery import Delivery
+from .producer_outbox import Outbox
 from .producer_transport import Sender
 
 LOGGER: Final = logging.getLogger("merklelog.producer")
@@ -65,7 +68,9 @@ class Producer:
         self._trust = trust
         self._options = options
         self._block = options.block_seconds
-        self._buffer = Buffer(options, self._wake)
+        self._outbox = None if options.outbox is None else Outbox(options.outbox, trust.origin)
+        first = 0 if self._outbox is None else self._outbox.next_number
+        self._buffer = Buffer(options, self._wake, first)
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
         self._checker: Checker | None = None
@@ -109,6 +114,11 @@ class Producer:
         """The newest head that was verified."""
         return self._trust.head if self._checker is None else self._checker.head
 
+    @property
+    def unpublished(self) -> int:
+        """Entries that the log has and did not publish yet: kept here, or in the outbox, until it has."""
+        return self._buffer.unpublished
+
     def flush(self, timeout: float | None = None) -> None:
         """Send what is collected, and wait until all that was sent before is durable and verified.
 
@@ -123,19 +133,31 @@ class Producer:
             raise fresh(failure)
 
     def close(self, timeout: float | None = None) -> None:
-        """Flush, and end. What is not settled after `timeout` seconds fails with ClosedError.
+        """Flush, wait until it is published where the log has targets, and end.
 
-        Raises what `flush` does. Closing again does nothing.
+        What is not settled after `timeout` seconds (for the publication: at most `deadline_seconds`) fails with
+        ClosedError; with an outbox it is there for the next producer. Raises what `flush` does. Closing again does
+        nothing.
         """
         self._refuse_own_thread("close")
         self._buffer.close(ClosedError("the producer was closed"))
+        most = self._options.deadline_seconds
+        if timeout is None and self._outbox is not None:
+            timeout = most
+        ends = time.monotonic() + (most if timeout is None else timeout)
         done = self._buffer.flush(timeout)
         if not done:
             self._buffer.abandon(
                 ClosedError("the producer was closed before this was settled: stored or not")
             )
+        elif not self._buffer.wait_published(max(most if timeout is None else ends - time.monotonic(), 0.0)):
+            self._buffer.abandon(ClosedError("the producer was closed before this was published"))
+            done = False
+        if not done:
             self._call(self._stop)
         self._thread.join(None if timeout is None else max(timeout, 1.0))
+        if self._outbox is not None and not self._thread.is_alive():
+            self._outbox.close()
         failure = self._buffer.take_failure()
         if failure is not None:
             raise fresh(failure)
@@ -178,7 +200,8 @@ class Producer:
         sender = self._connect()
         try:
             checker = self._checker = Checker(self._trust, sender.proofs)
-            await Delivery(self._buffer, self._options, sender, checker, self._changed).run()
+            delivery = Delivery(self._buffer, self._options, sender, checker, self._changed, self._outbox)
+            await delivery.run()
         finally:
             await sender.close()
 

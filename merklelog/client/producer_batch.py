@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import SimpleNamespace
 
 from merklelog.errors import ClosedError, MerklelogError
@@ -21,21 +22,54 @@ WIRE_BYTES = 8
 class Batch:
     """Entries that travel together: they keep their idempotency key and their company however often they are sent.
 
-    `created` is the monotonic time of its first entry. Its buffer fills it and settles it once, under its lock.
+    `number` says its place among all of its producer; `created` is the monotonic time of its first entry. Its
+    buffer fills it, settles it once and, where the log has publish targets, ends it when it is published.
+    `indexes` and `epoch` are where the log put it, as it last said, in a verified `note` where it is not empty.
     """
 
-    __slots__ = ("_hashes", "callbacks", "created", "done", "entries", "error", "key", "receipts", "size")
+    __slots__ = (
+        "__weakref__",
+        "_hashes",
+        "_original",
+        "callbacks",
+        "count",
+        "created",
+        "done",
+        "ended",
+        "entries",
+        "epoch",
+        "error",
+        "failure",
+        "indexes",
+        "key",
+        "note",
+        "number",
+        "published",
+        "receipts",
+        "size",
+        "stored",
+    )
 
-    def __init__(self, key: bytes, created: float) -> None:
+    def __init__(self, key: bytes, number: int, created: float) -> None:
         self.key = key
+        self.number = number
         self.created = created
         self.entries: list[bytes] = []
+        self.count = 0
         self.size = 0  # bytes as a message
         self.done = threading.Event()
         self.receipts: BatchReceipt | None = None
         self.error: MerklelogError | None = None
+        self.ended = threading.Event()  # published, or given up
+        self.published: BatchReceipt | None = None
+        self.failure: MerklelogError | None = None
+        self.indexes: Sequence[int] | None = None
+        self.epoch = 0
+        self.note = b""
+        self.stored = False  # in an outbox on disk
         self.callbacks: deque[tuple[int, Callable[[Sent], object]]] = deque()
         self._hashes: list[Hash] | None = None
+        self._original: Callable[[], Batch | None] | None = None
 
     @property
     def hashes(self) -> list[Hash]:
@@ -43,6 +77,40 @@ class Batch:
         if self._hashes is None:
             self._hashes = leaf_hashes(self.entries)
         return self._hashes
+
+    def take_entries(self, entries: list[bytes]) -> None:
+        """The entries again, for their hashes, where they had left the memory."""
+        self._hashes = leaf_hashes(entries)
+
+    def forget_hashes(self) -> None:
+        """They are made anew when they are needed."""
+        self._hashes = None
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that its entries take."""
+        return self.size + self.count * (OVERHEAD_BYTES - WIRE_BYTES)
+
+    def twin(self) -> Batch:
+        """What is kept of a settled batch whose entries are on disk: it tells this one, if anybody has it."""
+        twin = Batch(self.key, self.number, self.created)
+        twin.count, twin.size, twin.stored = self.count, self.size, self.stored
+        twin.indexes, twin.epoch, twin.note = self.indexes, self.epoch, self.note
+        twin.done.set()
+        twin._original = weakref.ref(self)
+        return twin
+
+    def end(self, outcome: BatchReceipt | MerklelogError) -> None:
+        """Published, or given up: who waits for that is woken."""
+        told: list[Batch | None] = [self, self._original() if self._original is not None else None]
+        for batch in told:
+            if batch is None:
+                continue
+            if isinstance(outcome, MerklelogError):
+                batch.failure = outcome
+            else:
+                batch.published = outcome
+            batch.ended.set()
 
     def tell(self) -> None:
         """Wake who waits and run the callbacks, after it was settled."""
@@ -62,8 +130,9 @@ class Batch:
 class Sent:
     """One entry that a producer took: a future, of threads and of event loops (`await sent`).
 
-    It has its receipt once the entry is durable in the log and the log was seen to hold it: a signed checkpoint
-    whose tree has this very leaf hash at that index, and extends every tree that was verified before.
+    It has its receipt once the entry is durable in the log and the log was seen to hold it: a signed note whose
+    tree has this very leaf hash at that index, and extends every tree that was verified before. The note is a
+    checkpoint; that of a log with publish targets is a receipt note, until the entry is `published`.
     """
 
     __slots__ = ("_batch", "_position")
@@ -99,6 +168,19 @@ class Sent:
             raise fresh(error)
         if receipts is None:
             raise ClosedError("the batch was settled without an outcome")
+        return receipts[self._position]
+
+    def published(self, timeout: float | None = None) -> Receipt:
+        """The receipt that leads to a published checkpoint; waits for it.
+
+        For a log without publish targets that is `result`. Raises as `result` does: the producer sends again what
+        a log lost with its disk, so an error here says that it gave up, or was closed.
+        """
+        if not self._batch.ended.wait(timeout):
+            raise TimeoutError(f"not published within {timeout} s")
+        receipts = self._batch.published
+        if receipts is None:
+            raise fresh(self._batch.failure or ClosedError("the producer was closed before it was published"))
         return receipts[self._position]
 
     def add_done_callback(self, callback: Callable[[Sent], object]) -> None:

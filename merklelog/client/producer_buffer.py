@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,11 @@ class ProducerOptions:
     for `block_seconds` (None: for ever; 0: not at all) and then raises OverloadedError. What the log has not
     taken and proven `deadline_seconds` after it was sent fails. With `stop_on_error` the first failure ends the
     producer, so that nothing is ever stored behind an entry that was not.
+
+    Of a log with publish targets, entries are kept until they are published, in memory (they count to
+    `max_pending_bytes`), or in the directory `outbox`, up to `outbox_bytes`: from there the next producer sends
+    what this one did not get published, and nothing fails at a deadline. `wait` is what a result stands for:
+    "integrated", a receipt at once, or "published".
     """
 
     linger_seconds: float = 0.005
@@ -39,6 +45,9 @@ class ProducerOptions:
     block_seconds: float | None = 60.0
     deadline_seconds: float = 120.0
     stop_on_error: bool = False
+    wait: str = "integrated"
+    outbox: str | os.PathLike[str] | None = None
+    outbox_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
         self._check("max_batch_entries", self.max_batch_entries, 1, MOST_ENTRIES)
@@ -47,6 +56,9 @@ class ProducerOptions:
         self._check("max_in_flight", self.max_in_flight, 1, 256)
         self._check("linger_seconds", self.linger_seconds, 0, 3_600)
         self._check("deadline_seconds", self.deadline_seconds, 0.001, 7 * 86_400)
+        self._check("outbox_bytes", self.outbox_bytes, 1, 1 << 50)
+        if self.wait not in {"integrated", "published"}:
+            raise UsageError(f"wait: got {self.wait!r}, want 'integrated' or 'published'")
         if self.block_seconds is not None:
             self._check("block_seconds", self.block_seconds, 0, 7 * 86_400)
 
@@ -62,7 +74,8 @@ class Buffer:
     `wake` is called, under the lock, when a batch is begun or full: it tells the thread that delivers.
     """
 
-    def __init__(self, options: ProducerOptions, wake: Callable[[], None]) -> None:
+    def __init__(self, options: ProducerOptions, wake: Callable[[], None], first: int = 0) -> None:
+        """`first` is the number of the first batch."""
         self._options = options
         self._wake = wake
         self._lock = threading.Lock()
@@ -70,11 +83,13 @@ class Buffer:
         self._open: Batch | None = None
         self._ready: deque[Batch] = deque()
         self._unsettled: dict[Batch, None] = {}
-        self._pending = 0
+        self._kept: dict[Batch, None] = {}  # settled, and not published yet
+        self._pending = 0  # bytes in memory
+        self._stored = 0  # bytes in the outbox on disk
         self._ended: MerklelogError | None = None
         self._failure: MerklelogError | None = None
         self._name = secrets.token_bytes(16)
-        self._made = 0
+        self._made = first
 
     # --- the side of those who send ---------------------------------------------------------------------------
 
@@ -91,8 +106,7 @@ class Buffer:
         with self._lock:
             if self._ended is not None:
                 raise fresh(self._ended)
-            # An entry larger than the bound passes when it is alone, or it never would.
-            if self._pending and self._pending + cost > self._options.max_pending_bytes:
+            if not self._has_room(cost):
                 self._wait_for_room(cost, block_seconds)
             batch = self._open
             if batch is None or batch.size + size + WIRE_BYTES > self._options.max_batch_bytes:
@@ -100,27 +114,33 @@ class Buffer:
             position = len(batch.entries)
             batch.entries.append(entry)
             batch.size += size + WIRE_BYTES
+            batch.count = position + 1
             self._pending += cost
+            self._stored += cost
             if position + 1 >= self._options.max_batch_entries:
                 self._close_batch()
         return Sent(batch, position)
 
-    def _wait_for_room(self, cost: int, seconds: float | None) -> None:
-        most = self._options.max_pending_bytes
+    def _has_room(self, cost: int) -> bool:
+        """An entry larger than a bound passes when it is alone, or it never would."""
+        options = self._options
+        if options.outbox is not None and self._stored and self._stored + cost > options.outbox_bytes:
+            return False
+        return not self._pending or self._pending + cost <= options.max_pending_bytes
 
+    def _wait_for_room(self, cost: int, seconds: float | None) -> None:
         def room() -> bool:
-            return self._ended is not None or not self._pending or self._pending + cost <= most
+            return self._ended is not None or self._has_room(cost)
 
         if not self._room.wait_for(room, seconds):
-            raise OverloadedError(
-                f"{self._pending:,} bytes wait to be stored, as many as this producer holds"
-            )
+            held = max(self._pending, self._stored) if self._options.outbox is not None else self._pending
+            raise OverloadedError(f"{held:,} bytes wait to be stored, as many as this producer holds")
         if self._ended is not None:
             raise fresh(self._ended)
 
     def _begin(self) -> Batch:
         self._close_batch()
-        batch = Batch(self._name + self._made.to_bytes(8, "big"), time.monotonic())
+        batch = Batch(self._name + self._made.to_bytes(8, "big"), self._made, time.monotonic())
         self._made += 1
         self._open = batch
         self._unsettled[batch] = None
@@ -153,7 +173,13 @@ class Buffer:
     def pending(self) -> tuple[int, int]:
         """Entries and bytes that are not settled yet."""
         with self._lock:
-            return sum(len(batch.entries) for batch in self._unsettled), self._pending
+            return sum(batch.count for batch in self._unsettled), self._pending
+
+    @property
+    def unpublished(self) -> int:
+        """Entries that the log has, and that are kept until it has published them."""
+        with self._lock:
+            return sum(batch.count for batch in self._kept)
 
     # --- the side of the one who delivers ----------------------------------------------------------------------
 
@@ -188,20 +214,83 @@ class Buffer:
                 return None
             return self._open.created, self._open.created + self._options.linger_seconds
 
-    def settle(self, batch: Batch, outcome: BatchReceipt | MerklelogError) -> None:
-        """Say what became of a batch, once; makes room for others."""
+    def settle(self, batch: Batch, outcome: BatchReceipt | MerklelogError, *, kept: bool = False) -> None:
+        """Say what became of a batch, once; makes room for others unless it is `kept` until `release`."""
         with self._lock:
             if self._unsettled.pop(batch, self) is self:
                 return
             if isinstance(outcome, MerklelogError):
                 batch.error = outcome
-                self._failure = self._failure or outcome
+                if not self._is_safe(batch, outcome):
+                    self._failure = self._failure or outcome
             else:
                 batch.receipts = outcome
-            self._pending -= batch.size + len(batch.entries) * (OVERHEAD_BYTES - WIRE_BYTES)
-            batch.entries = []  # their hashes are all that a receipt needs
-            self._room.notify_all()
+            if kept:
+                self._kept[batch] = None
+            else:
+                self._let_go(batch)
+        if not kept:
+            batch.end(outcome)
         batch.tell()
+
+    def release(self, batch: Batch, outcome: BatchReceipt | MerklelogError) -> None:
+        """The end of a kept batch: it is published, or given up. One that is not settled yet is so now."""
+        with self._lock:
+            unsettled = batch in self._unsettled
+            if not unsettled:
+                if self._kept.pop(batch, self) is self:
+                    return
+                if isinstance(outcome, MerklelogError) and not self._is_safe(batch, outcome):
+                    self._failure = self._failure or outcome
+                self._let_go(batch)
+        if unsettled:
+            self.settle(batch, outcome)
+        else:
+            batch.end(outcome)
+
+    @staticmethod
+    def _is_safe(batch: Batch, outcome: MerklelogError) -> bool:
+        """What a producer that ends leaves in its outbox is nobody's loss."""
+        return isinstance(outcome, ClosedError) and batch.stored
+
+    def exchange(self, batch: Batch, twin: Batch) -> None:
+        """Keep this instead of that."""
+        with self._lock:
+            if self._kept.pop(batch, self) is not self:
+                self._kept[twin] = None
+
+    def spooled(self, batch: Batch) -> None:
+        """The outbox on disk has the entries, and the log took them: they leave the memory."""
+        with self._lock:
+            if batch.entries:
+                self._pending -= batch.cost
+                batch.entries = []
+                self._room.notify_all()
+
+    def adopt(self, batches: Iterable[Batch]) -> None:
+        """What an earlier producer left in the outbox: kept like what this one sent, but in nobody's memory."""
+        with self._lock:
+            for batch in batches:
+                batch.done.set()
+                self._kept[batch] = None
+                self._stored += batch.cost
+
+    def is_settled(self, batch: Batch) -> bool:
+        """Whether its outcome was told."""
+        with self._lock:
+            return batch not in self._unsettled
+
+    def _let_go(self, batch: Batch) -> None:
+        if batch.entries:
+            self._pending -= batch.cost
+        self._stored -= batch.cost
+        batch.entries = []  # their hashes are all that a receipt needs
+        self._room.notify_all()
+
+    def wait_published(self, seconds: float | None) -> bool:
+        """Wait until nothing is kept; whether that came to be in time."""
+        with self._lock:
+            return self._room.wait_for(lambda: not self._kept, seconds)
 
     def close(self, why: MerklelogError) -> None:
         """Take no more entries; what is held goes on. The first reason stays."""
@@ -218,15 +307,15 @@ class Buffer:
             return self._ended is not None and self._open is None and not self._ready
 
     def abandon(self, why: MerklelogError) -> None:
-        """Settle everything that is not settled with this error, and take no more."""
+        """Settle and end everything that is not with this error, and take no more."""
         self.close(why)
         with self._lock:
             self._ready.clear()
-            left = list(self._unsettled)
+            left = [*self._unsettled, *self._kept]
             if not isinstance(why, ClosedError):
                 self._failure = self._failure or why
         for batch in left:
-            self.settle(batch, why)
+            self.release(batch, why)
 
     def forget(self) -> None:
         """In a forked child: the threads, and whoever held the lock, are the parent's."""
@@ -237,6 +326,7 @@ class Buffer:
         self._open = None
         self._ready.clear()
         self._unsettled.clear()
+        self._kept.clear()
 
 
 def _as_bytes(entry: object) -> bytes:

@@ -11,9 +11,11 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from merklelog.client.epochs import ReceiptHead
 from merklelog.client.receipts import RangeProofs, SingleProofs, tree_before, tree_before_range
 from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import ForkError, ProofError, StaleError
+from merklelog.formats.receipt import is_receipt
 from merklelog.log.receipt import BatchReceipt, ProofSource
 from merklelog.protocol.advance import TrustedHead
 from merklelog.tree import CompactRange, Hash, verify_consistency, verify_inclusion, verify_range
@@ -32,59 +34,123 @@ class Answered(NamedTuple):
     answer: Answer
 
 
+class _Line:
+    """One history as it grows: its newest verified head, and the peaks of that tree where they are known."""
+
+    def __init__(self, head: TrustedHead | None) -> None:
+        self.head = head
+        self.tree = CompactRange() if head is None or not head.size else None
+
+
 class Checker:
     """Verifies answers, in the order they were given, against a trust that only advances.
 
-    The trust's own head is moved at most once a second, and by `keep`: where it is a file, that costs a sync.
+    Checkpoints are one history. Receipts of a log with publish targets are one for each epoch, which begins with
+    what was published. The trust's own head is moved at most once a second, and by `keep`: where it is a file,
+    that costs a sync.
     """
 
     def __init__(self, trust: Trust, proofs: Proofs) -> None:
         self._trust = trust
         self._proofs = proofs
         self._kept = trust.head
-        self._head = trust.head  # verified to extend `_kept`
-        empty = self._head is None or not self._head.size
-        self._tree = CompactRange() if empty else None  # the peaks of the head's tree, where they are known
+        self._shown = _Line(trust.head)  # verified to extend `_kept`
+        self._receipts = _Line(None)
+        self._epoch = 0
         self._keep_at = 0.0
 
     @property
     def head(self) -> TrustedHead | None:
-        """The newest head that was verified."""
-        return self._head
+        """The newest checkpoint that was verified."""
+        return self._shown.head
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch that a verified receipt was of, 0 before the first."""
+        return self._epoch
+
+    def believes(self, note: bytes) -> bool:
+        """Whether there is a key to verify this note with: for a receipt note there need not be."""
+        return not is_receipt(note) or bool(self._trust.epochs.keys)
 
     async def check(self, group: Sequence[Answered]) -> list[BatchReceipt]:
         """The receipts of these batches, all under the newest of the signed notes that came with them.
 
-        Raises VerificationError and FormatError where the log is disproven; what the proofs raise where it could
-        not be told, and then it may be asked again.
+        All of them are of one epoch, or of none. Raises VerificationError and FormatError where the log is
+        disproven; what the proofs raise where it could not be told, and then it may be asked again.
         """
         newest = max((each.answer for each in group), key=lambda answer: answer.size)
+        if is_receipt(newest.note):
+            receipt = self._trust.verify_receipt(newest.note)
+            if receipt.epoch != newest.epoch:
+                raise ProofError(f"answer: got epoch {newest.epoch} and a receipt of epoch {receipt.epoch}")
+            return await self._check_receipts(group, newest, receipt)
         head = trusted_head(self._trust.verify(newest.note))
-        if head.size != newest.size:
-            raise ProofError(f"answer: got a checkpoint of size {head.size}, want {newest.size}")
-        if self._head is not None and head.size < self._head.size:
-            raise StaleError(f"the log answers with size {head.size}; {self._head.size} was verified already")
+        _check_size(head, newest)
+        receipts = await self._check(group, head, self._shown, None)
+        await self._keep_now_and_then()
+        return receipts
+
+    async def _check_receipts(
+        self, group: Sequence[Answered], newest: Answer, receipt: ReceiptHead
+    ) -> list[BatchReceipt]:
+        head = receipt.head
+        _check_size(head, newest)
+        if receipt.epoch < self._epoch:
+            raise StaleError(f"answered in epoch {receipt.epoch}, which is over: {self._epoch} was seen")
+        begins = receipt.epoch > self._epoch
+        line = _Line(None) if begins else self._receipts
+        if begins:
+            line.tree = None  # an epoch begins with a tree, and not with an empty one
+        receipts = await self._check(group, head, line, receipt.epoch)
+        shown = self._shown.head
+        if begins and shown is not None:
+            await self._extend(*sorted((shown, head), key=lambda each: each.size))
+        self._receipts, self._epoch = line, receipt.epoch
+        return receipts
+
+    async def published(self, note: bytes, batches: Sequence[Batch]) -> list[BatchReceipt]:
+        """The receipts of these batches under a checkpoint whose tree is larger than all of their indexes.
+
+        Raises as `check`; ProofError when one of them is not there.
+        """
+        head = trusted_head(self._trust.verify(note))
+        if self._shown.head is not None and head.size < self._shown.head.size:
+            raise StaleError(f"checkpoint: got size {head.size}, trusted is {self._shown.head.size}")
+        group = [Answered(batch, Answer(batch.indexes or (), head.size, note)) for batch in batches]
+        receipts = await self._check(group, head, self._shown, None)
+        await self._keep_now_and_then()
+        return receipts
+
+    async def _check(
+        self, group: Sequence[Answered], head: TrustedHead, line: _Line, epoch: int | None
+    ) -> list[BatchReceipt]:
+        if line.head is not None and head.size < line.head.size:
+            raise StaleError(f"the log answers with size {head.size}; {line.head.size} was verified already")
         receipts: list[BatchReceipt] = []
         tree: CompactRange | None = None
         continues = False
         for run in _runs(group, head.size):
             if isinstance(run[0].answer.indexes, range):
-                source, tree, follows = await self._place(run, head)
+                source, tree, follows = await self._place(run, head, line)
                 continues = continues or follows
             else:
                 source = await self._find(run[0], head)
-            receipts += [_receipts(each, source, head) for each in run]
+            receipts += [_receipts(each, source, head, epoch) for each in run]
         if not continues:
-            await self._extend(self._head, head)
-        self._head, self._tree = head, tree
+            await self._extend(line.head, head)
+        if group or line.head is None or head.size > line.head.size:
+            line.head, line.tree = head, tree
+        return receipts
+
+    async def _keep_now_and_then(self) -> None:
         if time.monotonic() >= self._keep_at:
             await self.keep()
-        return receipts
 
     async def keep(self) -> None:
         """Move the trust's head to the newest one; where another was quicker, prove that both are one history."""
         self._keep_at = time.monotonic() + _KEEP_SECONDS
-        head = self._head
+        head = self._shown.head
         if head is None or head is self._kept:
             return
         proven = [] if self._kept is None else [self._kept]
@@ -93,10 +159,10 @@ class Checker:
             proven.append(other)
         self._kept = self._trust.head
         if self._kept is not None and self._kept.size > head.size:
-            self._head, self._tree = self._kept, None
+            self._shown.head, self._shown.tree = self._kept, None
 
     async def _place(
-        self, run: Sequence[Answered], head: TrustedHead
+        self, run: Sequence[Answered], head: TrustedHead, line: _Line
     ) -> tuple[ProofSource, CompactRange, bool]:
         """Verify that neighbours stand where the log says.
 
@@ -104,25 +170,26 @@ class Checker:
         """
         leaves = [leaf for each in run for leaf in each.batch.hashes]
         start = run[0].answer.indexes[0]
-        proof, tree = self._alone(leaves, start, head)
+        proof, tree = self._alone(leaves, start, head, line)
         if tree is None:
             proof = await self._proofs.range_proof(
                 start, start + len(leaves), head.size, head.root, _PROOF_SECONDS
             )
             tree = verify_range(leaves, start, head.size, proof, head.root)
-        follows = self._head is not None and self._head.size == start
-        if follows and self._head is not None and tree_before_range(start, proof) != self._head.root:
-            raise _fork(self._head, head, f"the tree of size {head.size} does not begin with that of {start}")
+        follows = line.head is not None and line.head.size == start
+        if follows and line.head is not None and tree_before_range(start, proof) != line.head.root:
+            raise _fork(line.head, head, f"the tree of size {head.size} does not begin with that of {start}")
         return RangeProofs(leaves, start, head.size, proof), tree, follows
 
+    @staticmethod
     def _alone(
-        self, leaves: list[Hash], start: int, head: TrustedHead
+        leaves: list[Hash], start: int, head: TrustedHead, line: _Line
     ) -> tuple[Sequence[Hash], CompactRange | None]:
         """The range proof and the tree, when these leaves are all that is new; else no tree.
 
         None too where they do not make the root: the proof the log then shows tells a fork from a wrong answer.
         """
-        held = self._tree
+        held = line.tree
         if held is None or held.end != start or start + len(leaves) != head.size:
             return (), None
         try:
@@ -171,9 +238,14 @@ class Checker:
             raise _fork(old, new, str(fault)) from fault
 
 
-def _receipts(answered: Answered, source: ProofSource, head: TrustedHead) -> BatchReceipt:
+def _receipts(answered: Answered, source: ProofSource, head: TrustedHead, epoch: int | None) -> BatchReceipt:
     batch, answer = answered
-    return BatchReceipt(source, answer.indexes, batch.hashes, head.size, head.note)
+    return BatchReceipt(source, answer.indexes, batch.hashes, head.size, head.note, epoch=epoch)
+
+
+def _check_size(head: TrustedHead, answer: Answer) -> None:
+    if head.size != answer.size:
+        raise ProofError(f"answer: got a signed note of size {head.size}, want {answer.size}")
 
 
 def _fork(old: TrustedHead, new: TrustedHead, why: str) -> ForkError:

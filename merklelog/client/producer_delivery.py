@@ -1,7 +1,8 @@
 """Delivering a producer's batches: in order, many on their way at a time, sent again until the deadline.
 
 Runs in the producer's own event loop. Three kinds of failure: what may come right by itself is tried again with
-the same batches, keys and order; a refusal fails one batch; an answer that is disproven ends the producer.
+the same batches, keys and order; a refusal fails one batch; an answer that is disproven ends the producer. What a
+log with publish targets lost with its disk is sent again too: see `producer_kept`.
 """
 
 from __future__ import annotations
@@ -12,23 +13,30 @@ from collections import deque
 
 from merklelog.client.retry import Attempts, Retry
 from merklelog.errors import (
+    ForkError,
     FormatError,
     MerklelogError,
+    NotFoundError,
     OverloadedError,
+    ProofError,
+    RangeError,
     StaleError,
     UnavailableError,
-    UnreachableError,
     VerificationError,
 )
+from merklelog.log.receipt import BatchReceipt
 
 from .producer_batch import Batch
 from .producer_buffer import Buffer, ProducerOptions
 from .producer_checks import Answered, Checker
+from .producer_kept import ASK_SECONDS, TEMPORARY, Kept, as_temporary
+from .producer_outbox import Outbox
 from .producer_transport import Answer, Sender
 
-# Whoever did not answer may have stored it: to go on before that is known would break the order.
-TEMPORARY = (OverloadedError, UnreachableError)
+_SPOOLED = 64  # batches that go to disk together
 _FATAL = (VerificationError, FormatError, StaleError)
+# What is found when a receipt's tree is not there any more; a fork, unless its epoch is over.
+_GONE = (ProofError, ForkError, RangeError, NotFoundError, StaleError)
 
 
 class Delivery:
@@ -41,14 +49,28 @@ class Delivery:
         sender: Sender,
         checker: Checker,
         changed: asyncio.Event,
+        outbox: Outbox | None = None,
     ) -> None:
         self._buffer = buffer
         self._options = options
         self._sender = sender
         self._checker = checker
         self._changed = changed
+        self._outbox = outbox
         self._sent: deque[tuple[Batch, asyncio.Future[Answer]]] = deque()
         self._again: deque[Batch] = deque()
+        self._kept = Kept(
+            buffer,
+            options,
+            sender.proofs,
+            checker,
+            outbox,
+            lost=self._send_again,
+            doubt=self._doubt,
+            changed=changed.set,
+        )
+        self._has_targets = False
+        self._doubted = False  # whether what is kept is still there has to be asked before more is sent
         seconds = options.deadline_seconds
         # The batches have deadlines, not the tries; and each is to be tried within its own.
         self._retry = Retry(
@@ -57,47 +79,122 @@ class Delivery:
         self._attempts = Attempts(self._retry)
         self._not_before = 0.0
         self._trouble: MerklelogError | None = None
-        self._answered: list[Answered] = []
+        self._answered: deque[Answered] = deque()
+        self._checking: list[Answered] = []
         self._to_check = asyncio.Event()
         self._all_sent = False
 
     async def run(self) -> None:
         """Deliver until the buffer is closed and everything is settled. Raises what ends the producer."""
-        tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._check())]
+        await self._adopt()
+        working = {asyncio.create_task(self._send()), asyncio.create_task(self._check())}
+        tasks = {*working, asyncio.create_task(self._kept.watch())}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            left = set(tasks)
+            while working & left:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _adopt(self) -> None:
+        """What an earlier producer left in the outbox comes first."""
+        if self._outbox is None:
+            return
+        left = await asyncio.to_thread(lambda outbox: list(outbox.left()), self._outbox)
+        self._buffer.adopt(left)
+        self._kept.adopt(batch for batch in left if batch.indexes is not None)
+        self._again.extend(batch for batch in left if batch.indexes is None)
+        self._doubted = self._has_targets = bool(self._kept)
+
     # --- sending ----------------------------------------------------------------------------------------------
 
     async def _send(self) -> None:
-        while self._sent or self._again or not self._buffer.closed:
+        while not self._is_done():
             self._changed.clear()
             await self._collect()
             await self._expire(time.monotonic())
-            self._fill(time.monotonic())
+            if self._outbox is not None:
+                await self._spool(self._outbox, time.monotonic())
+            if await self._is_sure(time.monotonic()):
+                await self._fill(time.monotonic())
             await self._pause()
         self._all_sent = True
         self._to_check.set()
+        self._kept.stop()
 
-    def _fill(self, now: float) -> None:
+    def _is_done(self) -> bool:
+        left = self._sent or self._again or self._answered or self._checking or self._kept
+        return not left and self._buffer.closed
+
+    async def _is_sure(self, now: float) -> bool:
+        """Whether more may be sent: not before it is known that what was answered is not to be sent first."""
+        if not self._doubted:
+            return True
+        if not self._has_targets:
+            self._doubted = False
+            return True
+        if self._answered or self._checking or now < self._not_before:
+            return False
+        self._doubted = False
+        if not self._kept:
+            return True
+        try:
+            await self._kept.recheck()
+        except TEMPORARY as error:
+            self._doubted = True
+            self._trouble = error
+            self._not_before = time.monotonic() + self._attempts.pause(as_temporary(error))
+            return False
+        return True
+
+    async def _fill(self, now: float) -> None:
         while now >= self._not_before and len(self._sent) < self._options.max_in_flight:
-            batch = self._again.popleft() if self._again else self._buffer.take(now)
-            if batch is None:
+            if self._again:
+                batch = self._again.popleft()
+            elif self._outbox is not None or (taken := self._buffer.take(now)) is None:
                 return
-            answer = self._sender.send(batch.entries, batch.key)
+            else:
+                batch = taken
+            entries = batch.entries
+            if self._outbox is not None and not entries:
+                entries = await asyncio.to_thread(self._outbox.entries, batch)
+                batch.take_entries(entries)
+            answer = self._sender.send(entries, batch.key)
             answer.add_done_callback(lambda _answer: self._changed.set())
             self._sent.append((batch, answer))
             batch.hashes  # noqa: B018 - made now, while the log is at work
 
+    async def _spool(self, outbox: Outbox, now: float) -> None:
+        """All that is ready goes to disk before it is sent; what is not sent soon leaves the memory."""
+        batches: list[Batch] = []
+        while len(batches) < _SPOOLED and (batch := self._buffer.take(now)) is not None:
+            batches.append(batch)
+        if not batches:
+            return
+        await asyncio.to_thread(outbox.store, batches)
+        self._again.extend(batches)
+        for batch in list(self._again)[self._options.max_in_flight :]:
+            self._buffer.spooled(batch)
+        if len(batches) == _SPOOLED:
+            self._changed.set()
+
+    def _send_again(self, batches: list[Batch]) -> None:
+        """These too, in the order in which they were first sent."""
+        merged = {batch.number: batch for batch in (*self._again, *batches)}
+        self._again = deque(merged[number] for number in sorted(merged))
+        self._changed.set()
+
+    def _doubt(self) -> None:
+        self._doubted = True
+        self._changed.set()
+
     async def _pause(self) -> None:
         """Until something is answered or there is more to send."""
-        if self._buffer.closed and not self._sent and not self._again:
+        if self._is_done():
             return
         loop = asyncio.get_running_loop()
         timer = None
@@ -109,15 +206,21 @@ class Delivery:
 
     def _next_time(self) -> float | None:
         """When there is something to do though nothing happens: something to send, or to give up."""
-        oldest = self._sent[0][0] if self._sent else self._again[0] if self._again else None
-        following = (self._again[0].created, 0.0) if self._again else self._buffer.next()
+        collected = self._buffer.next()
+        following = (self._again[0].created, 0.0) if self._again else collected
         times = []
         if following is not None and len(self._sent) < self._options.max_in_flight:
             times.append(max(self._not_before, following[1]))
-        if oldest is not None:
-            times.append(oldest.created + self._options.deadline_seconds)
-        elif following is not None:
-            times.append(following[0] + self._options.deadline_seconds)
+        if self._outbox is not None and collected is not None:
+            times.append(collected[1])
+        if self._doubted and not self._answered and not self._checking:
+            times.append(self._not_before)
+        begun = [batch.created for batch, _ in self._sent] + [batch.created for batch in self._again]
+        awaited = [self._kept.oldest_awaited(), following[0] if following is not None else None, *begun]
+        if self._outbox is None:
+            with_deadline = [each for each in awaited if each]
+            if with_deadline:
+                times.append(min(with_deadline) + self._options.deadline_seconds)
         return min(times, default=None)
 
     # --- what came of it --------------------------------------------------------------------------------------
@@ -132,6 +235,7 @@ class Delivery:
                 return
             self._sent.popleft()
             self._answered.append(Answered(batch, answer.result()))
+            self._has_targets = self._has_targets or bool(answer.result().epoch)
             self._to_check.set()
             if self._trouble is not None:
                 self._trouble = None
@@ -140,17 +244,21 @@ class Delivery:
     async def _failed(self, error: BaseException) -> None:
         if not isinstance(error, MerklelogError) or isinstance(error, _FATAL):
             raise error
+        refused = self._sent[0][0]
         await self._recall()
         if isinstance(error, TEMPORARY):
             self._trouble = error
-            self._not_before = time.monotonic() + self._attempts.pause(_as_temporary(error))
+            self._not_before = time.monotonic() + self._attempts.pause(as_temporary(error))
+            # Whoever is overloaded is there as before; else it may be another start, and another disk.
+            self._doubted = self._doubted or not isinstance(error, OverloadedError)
         else:
-            self._fail([self._again.popleft()], error)
+            self._again.remove(refused)
+            self._fail([refused], error)
 
     async def _recall(self) -> None:
         """Give up the connection: what was sent and not answered is to be sent again, in its order."""
         answers = [answer for _, answer in self._sent]
-        self._again.extendleft(reversed([batch for batch, _ in self._sent]))
+        self._send_again([batch for batch, _ in self._sent])
         self._sent.clear()
         await self._sender.reset()
         for answer in answers:
@@ -159,16 +267,23 @@ class Delivery:
                 answer.exception()  # heard: the first of them said why
 
     async def _expire(self, now: float) -> None:
-        """Fail what has waited for too long."""
+        """Fail what has waited for too long, unless an outbox on disk has it."""
+        if self._outbox is not None:
+            return
         before = now - self._options.deadline_seconds
-        if self._sent and self._sent[0][0].created < before:
+        if any(self._is_late(batch, before) for batch, _ in self._sent):
             await self._recall()
-        late = []
-        while self._again and self._again[0].created < before:
-            late.append(self._again.popleft())
+        late = [batch for batch in self._again if self._is_late(batch, before)]
+        for batch in late:
+            self._again.remove(batch)
         if not self._sent and not self._again:
             late += self._buffer.expired(before)
         self._fail(late, self._too_late("the log did not take it"))
+        text = "the log stored it but did not publish it"
+        self._fail(self._kept.give_up(before), self._too_late(text))
+
+    def _is_late(self, batch: Batch, before: float) -> bool:
+        return batch.created < before and not self._buffer.is_settled(batch)
 
     def _too_late(self, what: str) -> MerklelogError:
         text = f"{what} within {self._options.deadline_seconds:g} s, and it may be stored or not"
@@ -184,7 +299,7 @@ class Delivery:
         if batches and self._options.stop_on_error:
             self._buffer.close(error)  # before anybody hears of it, and sends what could not come any more
         for batch in batches:
-            self._buffer.settle(batch, error)
+            self._kept.end(batch, error)
         if batches and self._options.stop_on_error:
             raise error
 
@@ -192,44 +307,76 @@ class Delivery:
 
     async def _check(self) -> None:
         attempts = Attempts(self._retry)
-        group: list[Answered] = []
         while True:
-            group += self._answered
-            self._answered.clear()
+            self._take_answered()
             self._to_check.clear()
-            if not group:
+            if not self._checking:
                 if self._all_sent:
                     await self._checker.keep()
                     return
+                self._changed.set()  # somebody may wait for all to be checked
                 await self._to_check.wait()
                 continue
             try:
-                await self._check_group(group)
+                await self._check_group(self._checking)
             except TEMPORARY as error:
                 self._trouble = error
-                await asyncio.sleep(attempts.pause(_as_temporary(error)))
-                group = self._unexpired(group)
+                await asyncio.sleep(attempts.pause(as_temporary(error)))
+                self._checking = self._unexpired(self._checking)
+            except _GONE as error:
+                if not await self._is_over(error):
+                    raise
+                for batch, answer in self._checking:
+                    batch.indexes, batch.epoch = answer.indexes, answer.epoch
+                    self._kept.hold(batch)
+                self._checking = []
+                self._doubted = True
             else:
-                group = []
+                self._checking = []
                 attempts = Attempts(self._retry)
 
-    async def _check_group(self, group: list[Answered]) -> None:
+    def _take_answered(self) -> None:
+        """More of the same epoch: a tree has one history in each."""
+        epoch = self._checking[0].answer.epoch if self._checking else None
+        while self._answered and epoch in (None, self._answered[0].answer.epoch):
+            self._checking.append(self._answered.popleft())
+            epoch = self._checking[0].answer.epoch
+
+    async def _is_over(self, error: MerklelogError) -> bool:
+        """Whether what is missing is only lost: the log is in another epoch than it answered in."""
         try:
-            async with asyncio.timeout_at(group[0].batch.created + self._options.deadline_seconds):
-                receipts = await self._checker.check(group)
-        except TimeoutError as error:
-            raise UnavailableError("no proof came in time") from error
-        for (batch, _), receipt in zip(group, receipts, strict=True):
-            self._buffer.settle(batch, receipt)
+            return await self._kept.is_over(self._checking[0].answer.epoch)
+        except TEMPORARY as away:
+            raise error from away
+
+    async def _check_group(self, group: list[Answered]) -> None:
+        note = max((each.answer for each in group), key=lambda answer: answer.size).note
+        receipts: list[BatchReceipt] | list[None] = [None] * len(group)
+        if self._checker.believes(note):
+            try:
+                async with asyncio.timeout_at(self._deadline(group)):
+                    receipts = await self._checker.check(group)
+            except TimeoutError as error:
+                raise UnavailableError("no proof came in time") from error
+        for (batch, answer), found in zip(group, receipts, strict=True):
+            batch.indexes, batch.epoch = answer.indexes, answer.epoch
+            if found is not None and found.epoch is None:
+                self._kept.end(batch, found)
+            else:
+                self._kept.add(batch, found)
+
+    def _deadline(self, group: list[Answered]) -> float:
+        """Until when a proof may take; what is sent again was begun long ago."""
+        batch = group[0].batch
+        if self._outbox is not None or self._buffer.is_settled(batch):
+            return asyncio.get_running_loop().time() + 4 * ASK_SECONDS
+        return batch.created + self._options.deadline_seconds
 
     def _unexpired(self, group: list[Answered]) -> list[Answered]:
         """Those whose deadline has not passed; the others fail."""
+        if self._outbox is not None:
+            return group
         before = time.monotonic() - self._options.deadline_seconds
-        late = [each.batch for each in group if each.batch.created < before]
+        late = [each.batch for each in group if self._is_late(each.batch, before)]
         self._fail(late, self._too_late("the log stored it but did not prove it"))
-        return [each for each in group if each.batch.created >= before]
-
-
-def _as_temporary(error: OverloadedError | UnreachableError) -> OverloadedError | UnavailableError:
-    """As one of the errors after which `retry` knows a pause."""
-    return error if isinstance(error, OverloadedError | UnavailableError) else UnavailableError(str(error))
+        return [each for each in group if each.batch not in late]

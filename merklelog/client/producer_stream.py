@@ -165,4 +165,4 @@ class _Stream:
                 )
             self._waiting.popleft()  # not before: what is left here is told of the error
             if not answer.done():
-                answer.set_result(Answer(indexes, response.tree_size, response.signed_note))
+                answer.set_result(Answer(indexes, response.tree_size, response.signed_note, response.epoch))

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Final, TypedDict, Unpack
 
 from merklelog.client.access import Access
+from merklelog.client.believed import ReceiptKeys, Trusted, believed
 from merklelog.client.state import StateFile
 from merklelog.client.targets import GRPC_SCHEMES, scheme_of
-from merklelog.client.trust import Trust, Trusted, policy_of
+from merklelog.client.trust import Trust
 from merklelog.errors import UsageError
 
 from .producer import Producer
@@ -22,6 +23,7 @@ _DEFAULTS: Final = ProducerOptions()
 class Connection(TypedDict, total=False):
     """How to get to a server, and where to remember its log: the arguments of `connect` by these names."""
 
+    receipt_key: ReceiptKeys | None
     state: str | os.PathLike[str] | None
     token: str | None
     ca: str | os.PathLike[str] | None
@@ -37,7 +39,8 @@ def open_producer(
     """A producer for the log at grpc(s)://host:port; `trust` and the rest are as for `connect`.
 
     The policy must be met by the log's own signature: what a log has just signed, no witness has cosigned yet. A
-    token needs the scope `append`, and `read` too unless nobody else appends. Nothing is asked of the server yet.
+    token needs the scope `append`, and `read` too unless nobody else appends to a log without publish targets.
+    Nothing is asked of the server yet.
     Raises UsageError, KeyFormatError and PolicyError for what can not be meant, and what a state file does that
     can not be believed.
     """
@@ -67,10 +70,10 @@ def producer_maker(
         connection.get("token_in_clear", False),
     )
     place = place_of(target, access)
-    policy = policy_of(trust)
+    whom = believed(trust, connection.get("receipt_key"))
 
     def make() -> Producer:
-        trusted = Trust(policy, None if state is None else StateFile(state))
+        trusted = Trust(whom.policy, None if state is None else StateFile(state), whom.receipt_keys)
         name = origin if origin is not None else trusted.origin or ""
 
         def connect() -> Sender:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from merklelog.client.transport import Included
+from merklelog.client.transport import Epoch, Included
 from merklelog.tree import Hash
 
 
@@ -15,12 +15,14 @@ from merklelog.tree import Hash
 class Answer:
     """What a log says of one batch: the index of each entry, and the signed note over a tree that has them all.
 
-    Indexes that go up one by one are a `range`. Nothing of it is verified yet.
+    Indexes that go up one by one are a `range`. `epoch` is that of a receipt note, 0 where the note is a
+    checkpoint. Nothing of it is verified yet.
     """
 
     indexes: Sequence[int]
     size: int
     note: bytes
+    epoch: int = 0
 
 
 class Proofs(Protocol):
@@ -39,6 +41,14 @@ class Proofs(Protocol):
         ...
 
     async def consistency(self, old: int, size: int, root: Hash, seconds: float) -> Sequence[Hash]:
+        """See AsyncTransport."""
+        ...
+
+    async def grown(self, size: int, seconds: float) -> bytes:
+        """See AsyncTransport."""
+        ...
+
+    async def epoch(self, seconds: float) -> Epoch:
         """See AsyncTransport."""
         ...
 

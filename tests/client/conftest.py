@@ -15,6 +15,11 @@ from types import ModuleType
 
 import pytest
 
+# Fixtures of every test of producers.
+from tests.client.producer_door import door, log, logs
+
+__all__ = ["door", "log", "logs", "memory", "start_grpc", "start_http"]
+
 ROOT = Path(__file__).resolve().parents[2]
 HELPER = ROOT / "tests" / "publish" / "memory_log.py"
 

@@ -59,6 +59,7 @@ class TargetLog:
         self.waits: Callable[[], object] = lambda: None
         self.keys: dict[bytes | None, list[int]] = {}
         self.appends = 0
+        self.commits = [0, len(self.log)]  # sizes between appends
         self.receipt_key = RECEIPT_KEY
         self.targets = True
 
@@ -75,6 +76,7 @@ class TargetLog:
     def lose(self) -> None:
         """The disk is gone, and what was published brought back: keys are not."""
         del self.log[self.shown :]
+        self.commits = [size for size in self.commits if size <= self.shown]
         self.keys.clear()
         self.restart()
 
@@ -138,6 +140,7 @@ class TargetLog:
         if indexes is None:
             start = len(self.log)
             self.log += batch.entries
+            self.commits.append(len(self.log))
             indexes = self.keys[batch.key] = list(range(start, len(self.log)))
         size = len(self.log)
         proof = tuple(prove_inclusion(indexes[0], size, reader(self.leaves))) if len(indexes) == 1 else None
