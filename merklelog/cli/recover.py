@@ -107,11 +107,9 @@ def recover(
     chosen = dict(parse_setting(text, _OWN_OPTION) for text in settings)
     trusted = _keys(keys, vkeys, chosen)
     store, parallel = _store(source, chosen)
-    with closing(store) if isinstance(store, VersionedStore) else nullcontext():
-        with progress_bar("recovering") as advance:
-            report = recover_log(
-                directory, store, trusted, settings=chosen, parallel=parallel, progress=advance
-            )
+    held = closing(store) if isinstance(store, VersionedStore) else nullcontext()
+    with held, progress_bar("recovering") as advance:
+        report = recover_log(directory, store, trusted, settings=chosen, parallel=parallel, progress=advance)
     session.show(_result(report), _lines(report, directory))
 
 
