@@ -28,6 +28,7 @@ from .guard import Guard
 from .logging import configure, event
 from .notify import Notifier
 from .places import Places
+from .preflights import Preflights
 from .publication import Teller, rollback_protection
 from .served import ServedLogs
 
@@ -55,6 +56,7 @@ class Server:
         self._settings = places.settings(environment, self._options)
         self._guard = Guard(self._settings, environment)
         self._notifier = Notifier(environment)
+        self._preflights = Preflights(environment)
         self._logs = ServedLogs()
         self._doors: list[Door] = []
         self._stale: list[Door] = []  # doors that still show an old certificate
@@ -113,6 +115,7 @@ class Server:
             self._doors.append(door)
 
     def _open_log(self, path: Path) -> Log:
+        self._preflights.check(path)
         # Reads are served at once; appends once the log has compared itself with its targets, if it has any.
         return open_log(path, observer=self._assembly.observer, wait=None)
 
@@ -173,8 +176,14 @@ class Server:
     # --- serving -----------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Until it is asked to stop, or a door has ended by itself."""
-        ends = [*[each.closed() for each in self._doors], self._reloads(), self._watch(), _wait(self._stop)]
+        """Until it is asked to stop, a door has ended by itself, or a bucket is none to publish to."""
+        ends = [
+            *[each.closed() for each in self._doors],
+            self._reloads(),
+            self._watch(),
+            self._preflights.again(),
+            _wait(self._stop),
+        ]
         tasks = [asyncio.create_task(each) for each in ends]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
