@@ -22,7 +22,7 @@ AUDITS = 25
 @contextmanager
 def publishing(path: Path, target: str, **settings: Any) -> Iterator[Policy]:
     """A log that is appended to and published to the target as fast as it can, until the block ends."""
-    base = {"store.min_free_bytes": 0, "publish.targets": (target,), "publish.interval": 0.05}
+    base: dict[str, Any] = {"store.min_free_bytes": 0, "publish.targets": (target,), "publish.interval": 0.05}
     merklelog.create_log(path, "busy.example/log", settings={**base, **settings})
     done = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def target(seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Tar
     client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     bucket = Bucket(seaweedfs, name, client)
     path = tmp_path_factory.mktemp("any") / "log"
-    settings = {
+    settings: dict[str, Any] = {
         "store.min_free_bytes": 0,
         "publish.targets": (bucket.url(),),
         "publish.interval": 0.05,
