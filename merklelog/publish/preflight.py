@@ -45,6 +45,7 @@ LOCK_SECONDS: Final = 60
 _AFTER: Final = 1.5  # seconds after a lock's end: the servers of one store differ a little
 _ATTEMPTS: Final = 3
 _LOCK_PROBES: Final = ("compliance", "governance", "governance-bypass", "versions", "legal-hold")
+_LOCKS: Final = ("compliance", "governance")
 _NO_LOCK: Final = "the bucket has no Object Lock"
 
 Advance = Callable[[int, int | None], None]
@@ -191,15 +192,21 @@ def _guarded(run: tuple[tuple[str, ...], Run], scene: Scene) -> list[Finding]:
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
-    """In the table's order, with what a lock that held says of the bucket's settings."""
-    held = any(
-        each.probe in ("compliance", "governance") and each.outcome is Outcome.PASS for each in findings
-    )
-    told = [
-        Finding(each.probe, Outcome.PASS, f"it may not be asked ({each.seen}), but a lock held")
-        if held and each.probe in ("versioning", "object-lock") and each.outcome is Outcome.UNKNOWN
-        else each
-        for each in findings
-    ]
-    order = [probe.name for probe in PROBES]
-    return tuple(sorted(told, key=lambda finding: order.index(finding.probe)))
+    """In the table's order, with what one finding says of another."""
+    by_name = {finding.probe: finding for finding in findings}
+    held = any(_came_to(by_name, name, Outcome.PASS) for name in _LOCKS)
+    for name in ("versioning", "object-lock"):
+        if held and _came_to(by_name, name, Outcome.UNKNOWN):
+            seen = f"it may not be asked ({by_name[name].seen}), but a lock held"
+            by_name[name] = Finding(name, Outcome.PASS, seen)
+    for name in _LOCKS:
+        if _came_to(by_name, name, Outcome.PASS) and not _came_to(by_name, "delete", Outcome.PASS):
+            seen = (
+                f"{by_name[name].seen} (this identity deletes nothing: of its lock only the shortening tells)"
+            )
+            by_name[name] = Finding(name, Outcome.PASS, seen)
+    return tuple(by_name[probe.name] for probe in PROBES if probe.name in by_name)
+
+
+def _came_to(findings: dict[str, Finding], name: str, outcome: Outcome) -> bool:
+    return name in findings and findings[name].outcome is outcome

@@ -151,8 +151,6 @@ def versions(scene: Scene) -> Finding:
         return _too_late("versions")
     if not by_version.ok or data != _ONE:
         return Finding("versions", Outcome.FAIL, f"{said}; the locked version: {by_version}, {data[:20]!r}")
-    if marker.ok and marker.version and not scene.delete(name, marker.version).ok:
-        return Finding("versions", Outcome.FAIL, f"{said}; the delete marker can not be removed again")
     shown = "hidden" if not hidden.ok else "still shown"
     return Finding("versions", Outcome.PASS, f"{said}; {shown}, and readable by its version")
 

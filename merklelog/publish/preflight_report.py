@@ -90,11 +90,17 @@ PROBES: Final = (
     ),
     Probe(
         "listing",
-        "keys and their versions can be listed",
-        "no audit for objects that should not be there, no search for versions put over others",
+        "keys below the prefix can be listed",
+        "a store does not tell who may not list what is missing from what is denied: no log can start",
+        writes=False,
+    ),
+    Probe(
+        "version-listing",
+        "versions below the prefix can be listed",
+        "no search for what was put over published objects, and after a crash superseded versions stay",
         need=Need.FALLBACK,
-        fallback="superseded versions are removed only as far as the writer remembers them, so after a crash some "
-        "stay; objects put there by others are not noticed",
+        fallback="superseded versions are removed only as far as the writer remembers them; what others put over "
+        "published objects is not noticed by this identity",
         writes=False,
     ),
     Probe(
@@ -197,9 +203,9 @@ PROBES: Final = (
     Probe(
         "delete-many",
         "many versions are deleted in one request, locked ones excepted",
-        "collecting costs a request an object",
+        "what is superseded is not collected",
         need=Need.FALLBACK,
-        fallback="collecting costs a request an object, or is not done",
+        fallback="nothing is collected: the bucket grows by a few objects a publication",
     ),
     Probe(
         "anonymous",

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from merklelog.errors import UnreachableError
 from merklelog.log import create_log, open_log
 from merklelog.publish.preflight import Preflight
-from merklelog.publish.preflight_report import Outcome, Verdict
+from merklelog.publish.preflight_report import Need, Outcome, Verdict
 from merklelog.publish.preflight_setup import policy
 from merklelog.publish.s3 import Retention, S3Location, S3Options
 from tests.support import s3_programs
@@ -53,7 +53,8 @@ def test_with_that_policy_everything_passes_and_nobody_bypasses_governance(bucke
         Preflight(bucket.store("other"), options).look()
 
 
-def test_with_that_policy_a_log_publishes_and_collects(bucket: Bucket, tmp_path: Path) -> None:
+def publish(bucket: Bucket, folder: Path) -> None:
+    """Make a log with the bucket as its target; two sessions with three publications of a hundred entries each."""
     settings = {
         "store.min_free_bytes": 0,
         "publish.targets": (bucket.url(),),
@@ -63,18 +64,45 @@ def test_with_that_policy_a_log_publishes_and_collects(bucket: Bucket, tmp_path:
         "publish.s3.retention_mode": "GOVERNANCE",
         "publish.s3.retention_days": 1,
     }
-    create_log(tmp_path / "trail", "policy.example/log", settings=settings)
+    create_log(folder / "trail", "policy.example/log", settings=settings)
     for _ in range(2):
-        with open_log(tmp_path / "trail") as log:
+        with open_log(folder / "trail") as log:
             for number in range(3):
                 log.append_batch([b"%d" % (number * 100 + entry) for entry in range(100)])
                 log.wait_published(log.integrated.size).result(60)
+
+
+def test_with_that_policy_a_log_publishes_and_collects(bucket: Bucket, tmp_path: Path) -> None:
+    publish(bucket, tmp_path)
     store = bucket.store()  # by the log's own identity
     keys = list(store.list_keys())
     assert {"head", "checkpoint", "checkpoints/600", "tile/0/001", "tile/entries/001"} <= set(keys)
     assert not [key for key in keys if key.startswith(("staging/", "tile/0/000.p/", "tile/entries/000.p/"))]
     versions = [version.key for version in store.versions()]
     assert sorted(versions) == sorted(set(versions)), "superseded versions stay"
+
+
+@pytest.mark.parametrize(
+    ("action", "probe"),
+    [("s3:DeleteObjectVersion", "delete"), ("s3:ListBucketVersions", "version-listing")],
+)
+def test_what_a_log_falls_back_from_it_does_without(
+    bucket: Bucket, tmp_path: Path, action: str, probe: str
+) -> None:
+    document = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])
+    for statement in document["Statement"]:
+        statement["Action"] = [each for each in statement["Action"] if each != action]
+    document["Statement"] = [each for each in document["Statement"] if each["Action"]]
+    bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(document))
+    options = bucket.server.options(retention=Retention("GOVERNANCE", 1))
+    report = Preflight(bucket.store(), options, lock_seconds=12).try_out()
+    assert probe in {finding.probe for finding in report.failed(Need.FALLBACK)}
+    assert report.failed(Need.REQUIRED) == ()
+    assert report.verdict is Verdict.FALLBACK
+    told = {finding.probe: finding.seen for finding in report.findings}["governance"]
+    assert ("this identity deletes nothing" in told) == (probe == "delete")
+    publish(bucket, tmp_path)
+    assert {"checkpoint", "checkpoints/600", "tile/0/001"} <= set(bucket.store().list_keys())
 
 
 def test_with_that_policy_nothing_published_can_be_removed_though_nothing_locks_it(bucket: Bucket) -> None:

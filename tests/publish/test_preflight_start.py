@@ -71,7 +71,8 @@ def but(outcome: Outcome, *probes: str) -> tuple[Finding, ...]:
         (Outcome.FAIL, "object-lock", None, Verdict.FIT),
         (Outcome.FAIL, "object-lock", GOVERNANCE, Verdict.UNFIT),
         (Outcome.FAIL, "delete", COMPLIANCE, Verdict.FALLBACK),
-        (Outcome.UNKNOWN, "listing", COMPLIANCE, Verdict.FALLBACK),
+        (Outcome.UNKNOWN, "version-listing", COMPLIANCE, Verdict.FALLBACK),
+        (Outcome.FAIL, "listing", None, Verdict.UNFIT),
         (Outcome.FAIL, "legal-hold", COMPLIANCE, Verdict.FIT),
     ],
 )

@@ -224,8 +224,7 @@ def test_what_may_not_be_asked_is_unknown(bucket: Bucket) -> None:
     found = look(bucket, **{name: weak.refused() for name in names})
     for probe in ("versioning", "object-lock", "default-retention", "lifecycle"):
         fails(found[probe], "403 AccessDenied", outcome=Outcome.UNKNOWN)
-    listing = look(bucket, list_object_versions=weak.refused())["listing"]
-    fails(listing, "list_object_versions: 403 AccessDenied")
+    fails(look(bucket, list_object_versions=weak.refused())["version-listing"], "403 AccessDenied")
 
 
 @pytest.mark.slow
@@ -246,10 +245,10 @@ def test_a_clock_that_is_wrong(bucket: Bucket) -> None:
     def ask(ahead: float) -> Finding:
         looker = Looker(bucket.client, bucket.name, "log/", "s3://b/log", lambda: clock() + ahead)
         looked = looker.look()
-        assert looked.skew == pytest.approx(-ahead if ahead else 0, abs=2)
+        assert looked.skew == pytest.approx(-ahead if ahead else 0, abs=3)
         return next(finding for finding in looked.findings if finding.probe == "clock")
 
-    fails(ask(0), "to the second", outcome=Outcome.PASS)
+    fails(ask(0), "as far as can be told", outcome=Outcome.PASS)
     fails(ask(30), "behind this one", outcome=Outcome.PASS)
     fails(ask(300), " s behind this one")
     fails(ask(-300), " s ahead of this one")
@@ -311,6 +310,6 @@ def test_a_bucket_of_another_region_is_said_with_its_region(bucket: Bucket) -> N
 
 def test_who_may_not_list_is_no_stranger(bucket: Bucket) -> None:
     found = look(bucket, list_objects_v2=weak.refused())
-    fails(found["listing"], "list_objects_v2: 403 AccessDenied")
+    fails(found["listing"], "403 AccessDenied")
     with pytest.raises(UnreachableError, match="403 AccessDenied"):
         look(bucket, list_objects_v2=weak.refused(), head_bucket=weak.refused())
