@@ -27,6 +27,7 @@ REASONS: Final[dict[str, type[errors.MerklelogError]]] = {
     "OVERLOADED": errors.OverloadedError,
     "STORAGE_FULL": errors.UnavailableError,
     "STORAGE_FAILED": errors.UnavailableError,
+    "NOT_READY": errors.UnavailableError,
     "LOG_STOPPED": errors.UnavailableError,
     "SHUTTING_DOWN": errors.UnavailableError,
     # What a server says of its own disk proves nothing; what it then does not show is the finding.
