@@ -89,6 +89,7 @@ class Publishing:
         self._wake = threading.Event()  # something new, asked for or closing
         self._at_once = threading.Event()  # do not wait for the interval
         self._dirty = True
+        self._wanted = 0  # the size that was asked for at once: no waiting until it is published
         self._closing = False
         self._is_left = False  # a target took too long at the end: what it still says changes nothing
         self._behind_since: float | None = None
@@ -160,7 +161,9 @@ class Publishing:
 
     def publish_now(self) -> Future[Head]:
         """Publish what is integrated without waiting for the interval; a future of the head that shows it."""
-        future = self.wait(self._sequencer.head.size)
+        size = self._sequencer.head.size
+        future = self.wait(size)
+        self._wanted = max(self._wanted, size)
         self._at_once.set()
         self._wake.set()
         return future
@@ -265,7 +268,7 @@ class Publishing:
         self._count(report, began)
         if report is not None:
             self._dirty = True  # until there is nothing left to do
-            if not self._closing:
+            if not self._closing and self.rows.head.size >= self._wanted:
                 self._at_once.wait(max(0.0, self._interval - (monotonic() - began)))
 
     def _pause(self, pause: float, error: MerklelogError) -> float:

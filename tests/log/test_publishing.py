@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,10 @@ from merklelog.formats import (
     single_log_policy,
     verify_receipt,
 )
+from merklelog.log import publishing_targets
 from merklelog.protocol import verify_proof_file
 from merklelog.publish.memory import MemoryStore
+from merklelog.publish.publisher import Publisher
 from merklelog.tree import leaf_hash, verify_consistency, verify_inclusion
 from tests.support import targets
 from tests.support.checker import Rehashed, check_log
@@ -262,6 +265,24 @@ def test_status_tells_lag_and_counts(directory: Path, gate: Gate) -> None:
         status = log.publishing
         assert (status.lag_entries, status.lag_seconds, status.last_error) == (0, 0.0, None)
         assert status.targets == ("memory:store",)
+
+
+def test_a_publication_that_was_asked_for_takes_no_pauses(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backlog is worked off in pieces; who asked for all of it does not wait for the interval between them."""
+    small = partial(Publisher, limit=64 << 10)
+    monkeypatch.setattr(publishing_targets, "Publisher", small)
+    with merklelog.open(targets.make(tmp_path / "log", publish__interval=3_600.0)) as log:
+        log.append(b"the first one")
+        published(log)
+        log.append_batch([b"%d" % i + bytes(100) for i in range(3_000)])
+        assert log.publish_now().result(targets.PATIENCE).size == 3_001
+        assert len([size for size in log.stored_sizes() if size > 1]) > 2
+        log.append_batch([b"%d" % i + bytes(100) for i in range(3_000)])
+    with merklelog.open_reader(log.path) as reader:
+        assert reader.size == 6_001
+        check_log(reader)
 
 
 def test_an_idle_log_asks_nothing(directory: Path, gate: Gate) -> None:
