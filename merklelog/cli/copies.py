@@ -45,7 +45,7 @@ class PublishResult:
 )
 @click.pass_obj
 def publish(session: Session, directory: str, target: str | None, encoding: str | None) -> None:
-    """Publish what the log has, to its own targets or into a static copy.
+    """Publish what the log has, or make a static copy.
 
     Without --to it is a publication now to the log's publish.targets, and ends when readers of all of them see
     every entry that the log had; another process that has the log open is waited for. With --to it makes a
