@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from merklelog.cli.command import append_argument, command, trust_options
+from merklelog.cli.command import append_argument, command, receipt_key_option, trust_options
 from merklelog.cli.files import STANDARD, output
 from merklelog.cli.progress import progress_bar
 from merklelog.cli.results import Origin, Root, Size
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session
-from merklelog.cli.trust import read_trust
+from merklelog.cli.trust import read_believed
 from merklelog.errors import UsageError
 
 if TYPE_CHECKING:
     from merklelog.cli.feed import Tally
     from merklelog.cli.inputs import Inputs
     from merklelog.cli.sinks import Grown
+    from merklelog.client.remote import Wait
 
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """Entries are durable and under a signed checkpoint."""
+    """Entries are durable and under a signed note: a checkpoint, or until it is published a receipt."""
 
     origin: Origin
     entries: Annotated[int, "entries given"]
@@ -38,7 +39,9 @@ class AppendResult:
     index: Annotated[int | None, "the entry's index when exactly one was given"]
     size: Size
     root: Root
-    checkpoint: Annotated[str, "the signed checkpoint of that size"]
+    checkpoint: Annotated[str | None, "the signed checkpoint of that size; null while it is not published"]
+    receipt: Annotated[str | None, "until then, of a log with publish targets: the receipt note of that size"]
+    epoch: Annotated[int | None, "the epoch that the receipt note was signed in"]
     proof: Annotated[str | None, "the proof file that -o named"]
 
 
@@ -60,7 +63,14 @@ class AppendResult:
 @click.option(
     "-o", "--receipt", metavar="FILE", type=click.Path(), help="Save the proof of a single entry to FILE."
 )
+@click.option(
+    "--wait",
+    type=click.Choice(["integrated", "published"]),
+    default="integrated",
+    help="When it is done, of a log with publish targets: in the tree, or seen by their readers.",
+)
 @trust_options
+@receipt_key_option
 @server_options()
 @click.pass_obj
 def append(
@@ -70,22 +80,25 @@ def append(
     jsonl: bool,
     idempotency_key: str | None,
     receipt: str | None,
+    wait: Wait,
     policy: str | None,
     vkeys: tuple[str, ...],
+    receipt_key: str | None,
     reach: Reach,
 ) -> None:
     """Append entries and print their indexes.
 
     Without FILE, or for -, standard input is read. When this ends with status 0, all of them are on disk and
-    under a signed checkpoint. Lines are not looked into: any bytes will do. TARGET is a data directory, or a
-    server's grpc(s):// or http(s)://, whose answers are verified: say by --vkey or --policy whom you trust.
-    Over HTTP entries go one by one.
+    under a signed checkpoint; a log with publish targets signs a receipt first, unless you wait for the
+    publication, and -o then saves that receipt (see `merklelog receipt`). Lines are not looked into: any bytes
+    will do. TARGET is a data directory, or a server's grpc(s):// or http(s)://, whose answers are verified: say
+    by --vkey or --policy whom you trust. Over HTTP entries go one by one, and are waited for.
     """
     from merklelog.cli.feed import Tally
     from merklelog.cli.inputs import check, choose_inputs
     from merklelog.cli.sinks import open_sink
 
-    trusted = read_trust(policy, vkeys)
+    trusted = read_believed(policy, vkeys, receipt_key)
     inputs = choose_inputs(files, lines=jsonl)
     key = None if idempotency_key is None else os.fsencode(idempotency_key)
     total = check(inputs)
@@ -97,13 +110,15 @@ def append(
     place = contextlib.nullcontext(None) if receipt is None else output(receipt, session)
     tally = Tally()
     try:
-        with place as save, open_sink(target, trusted, reach) as sink:
+        with place as save, open_sink(target, trusted, reach, wait) as sink:
             batches = _batches(inputs, single=receipt is not None, key=key)
             with progress_bar("appending") as advance:
                 sink.feed(batches, tally, key, lambda: advance(tally.entries, total))
+            grown = sink.grown()
             if save is not None and tally.last is not None:
-                save(tally.last[0].to_bytes())
-            result = _result(sink.grown(), tally, receipt)
+                last = tally.last[0]
+                save((last if wait == "integrated" else last.upgrade()).to_bytes())
+            result = _result(grown, tally, receipt)
     except BaseException:
         if tally.entries:  # whatever comes now, these are durable
             session.note(f"appended before it stopped: {tally}")
@@ -144,7 +159,9 @@ def _result(grown: Grown, tally: Tally, receipt: str | None) -> AppendResult:
         index=single,
         size=grown.size,
         root=grown.root,
-        checkpoint=grown.note.decode("utf-8"),
+        checkpoint=grown.note.decode("utf-8") if grown.epoch is None else None,
+        receipt=None if grown.epoch is None else grown.note.decode("utf-8"),
+        epoch=grown.epoch,
         proof=receipt,
     )
 

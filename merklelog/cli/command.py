@@ -157,6 +157,16 @@ def trust_options(function: Function) -> Function:
     return policy(keys(function))
 
 
+def receipt_key_option(function: Function) -> Function:
+    """`--receipt-key`: for who trusts a policy, in which there is none."""
+    option = click.option(
+        "--receipt-key",
+        metavar="KEY",
+        help="The log's receipt key, the third that `merklelog vkey` prints. [default: what of --vkey is one]",
+    )
+    return option(function)
+
+
 def output_option(what: str) -> Callable[[Function], Function]:
     """`-o FILE`: where `what` is written."""
     return click.option(

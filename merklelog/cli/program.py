@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "follow": "follow",
     "prove": "prove",
     "verify": "verify",
+    "receipt": "receipt",
     "consistency": "prove",
     "audit": "audit",
     "publish": "copies",

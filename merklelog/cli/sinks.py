@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as WaitTimeoutError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from merklelog.cli.trust import is_server, open_client
+from merklelog.errors import LevelError, UnavailableError
+from merklelog.formats.receipt import parse_receipt
 from merklelog.tree import TreeSize
 
 if TYPE_CHECKING:
     from merklelog.cli.feed import Tally
     from merklelog.cli.server import Reach
     from merklelog.client import Client
-    from merklelog.formats import Policy
+    from merklelog.client.believed import Believed
+    from merklelog.client.remote import Wait
     from merklelog.log import BatchReceipt, Log
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """A log after the append: its newest checkpoint, and the new entries: how many, from where to where."""
+    """A log after the append: the newest note, and the new entries: how many, from where to where.
+
+    The note is a checkpoint, or a receipt note of `epoch` of a log with publish targets.
+    """
 
     origin: str
     size: TreeSize
     root: str
     note: bytes
+    epoch: int | None
     appended: int
     start: int
     end: int
@@ -44,24 +52,28 @@ class Sink(Protocol):
 
 
 @contextlib.contextmanager
-def open_sink(target: str, policy: Policy | None, reach: Reach) -> Iterator[Sink]:
+def open_sink(target: str, trust: Believed | None, reach: Reach, wait: Wait) -> Iterator[Sink]:
     """The log at `target`. A directory without a policy and a state file is believed, as its own writer is."""
-    if is_server(target) or policy is not None or reach.state is not None:
-        with open_client(target, policy, reach) as client:
-            yield ClientSink(client, batches=not target.lower().startswith("http"))
+    if is_server(target) or trust is not None or reach.state is not None:
+        with open_client(target, trust, reach) as client:
+            yield ClientSink(client, wait, batches=not target.lower().startswith("http"))
         return
     from merklelog.log import open_log
 
-    with open_log(target) as log:
-        yield LogSink(log)
+    with open_log(target, wait=reach.timeout) as log:
+        yield LogSink(log, reach.timeout if wait == "published" else None)
 
 
 class LogSink:
     """A log that this process writes, as the only one."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, published: float | None) -> None:
+        """`published`: wait so many seconds until the log has published all of it. Raises LevelError."""
+        if published is not None and log.epoch is None:
+            raise LevelError(f"{log.path}: it has no publish targets, so nothing in it is ever published")
         self._log = log
-        self._start = log.size
+        self._published = published
+        self._start = log.integrated.size
 
     def feed(
         self, batches: Iterable[list[bytes]], tally: Tally, key: bytes | None, landed: Callable[[], object]
@@ -73,8 +85,15 @@ class LogSink:
 
     def grown(self) -> Grown:
         """See Sink: what is new is between the two sizes."""
-        log, start, end = self._log, self._start, self._log.size
-        return Grown(log.origin, end, log.root.hex(), log.checkpoint(), end - start, start, end)
+        log, start, head = self._log, self._start, self._log.integrated
+        end = head.size
+        if self._published is not None:
+            try:
+                head = log.wait_published(end).result(self._published)
+            except WaitTimeoutError as error:
+                text = f"{log.path}: appended and not published within {self._published:g} s; it goes on"
+                raise UnavailableError(text) from error
+        return Grown(log.origin, head.size, head.root.hex(), head.note, head.epoch, end - start, start, end)
 
 
 class ClientSink:
@@ -83,11 +102,13 @@ class ClientSink:
     Others may append to it too, so what is new is counted by its indexes.
     """
 
-    def __init__(self, client: Client, *, batches: bool) -> None:
+    def __init__(self, client: Client, wait: Wait, *, batches: bool) -> None:
         self._client = client
+        self._wait = wait
         self._batches = batches
-        self._start = client.checkpoint().checkpoint.size
+        self._start = client.size()
         self._new: tuple[int, int, int] = (0, self._start, self._start)
+        self._last: BatchReceipt | None = None
 
     def feed(
         self, batches: Iterable[list[bytes]], tally: Tally, key: bytes | None, landed: Callable[[], object]
@@ -99,7 +120,8 @@ class ClientSink:
         for number, batch in enumerate(batches):
             own = None if key is None else batch_key(key, number)
             append = self._client.append_batch if self._batches else self._client.append_each
-            receipt = append(batch, idempotency_key=own)
+            receipt = append(batch, idempotency_key=own, wait=self._wait)
+            self._last = receipt
             self._count(receipt)
             tally.add(position, receipt)
             position += len(batch)
@@ -115,6 +137,12 @@ class ClientSink:
 
     def grown(self) -> Grown:
         """See Sink."""
+        last = self._last
+        if last is not None and last.epoch is not None:
+            receipt = parse_receipt(last.note)[0]  # verified when it came
+            origin, root = receipt.origin, receipt.root.hex()
+            return Grown(origin, receipt.size, root, last.note, last.epoch, *self._new)
         head = self._client.checkpoint()
         checkpoint = head.checkpoint
-        return Grown(checkpoint.origin, checkpoint.size, checkpoint.root.hex(), head.note, *self._new)
+        root = checkpoint.root.hex()
+        return Grown(checkpoint.origin, checkpoint.size, root, head.note, None, *self._new)

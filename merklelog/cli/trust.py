@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from merklelog.cli.server import Reach
     from merklelog.cli.sources import Reads
     from merklelog.client import Client, TileSource
+    from merklelog.client.believed import Believed
     from merklelog.formats import Policy
     from merklelog.protocol import Cosigner
 
@@ -40,6 +41,27 @@ def read_trust(policy: str | None, vkeys: tuple[str, ...]) -> Policy | None:
         raise KeyFormatError(f"--vkey: {error}") from error
     except PolicyError as error:
         raise PolicyError(f"--vkey: {str(error).removeprefix('policy: ')}") from error
+
+
+def read_believed(policy: str | None, vkeys: tuple[str, ...], receipt_key: str | None) -> Believed | None:
+    """The same with receipt keys: those of `--receipt-key` and among `--vkey`. Raises as `read_trust`."""
+    from merklelog.client.believed import Believed, believed
+    from merklelog.formats import parse_vkey
+    from merklelog.formats.algorithms import SignatureType
+
+    trusted = read_trust(policy, vkeys)
+    if trusted is None:
+        if receipt_key is not None:
+            raise UsageError(f"--receipt-key: it signs no checkpoint; {WANT_TRUST} too")
+        return None
+    keys = tuple(key for text in vkeys if (key := parse_vkey(text)).type is SignatureType.RECEIPT)
+    if not trusted.logs and not trusted.witnesses:
+        raise UsageError(f"--vkey: a receipt key signs no checkpoint; {WANT_TRUST} too")
+    try:
+        more = believed(trusted, receipt_key).receipt_keys
+    except KeyFormatError as error:
+        raise KeyFormatError(f"--receipt-key: {error}") from error
+    return Believed(trusted, (*keys, *(key for key in more if key not in keys)))
 
 
 def _read_policy(path: str) -> Policy:
@@ -97,7 +119,7 @@ def open_verified(target: str, policy: Policy | None, reach: Reach, *, poll: flo
         yield FileReads(source, VerifiedReads(source, trust))
 
 
-def open_client(target: str, policy: Policy | None, reach: Reach, *, poll: float = 0.2) -> Client:
+def open_client(target: str, policy: Policy | Believed | None, reach: Reach, *, poll: float = 0.2) -> Client:
     """A client of a target. Raises as `open_verified`."""
     from merklelog.client.connecting import connect_with
 

@@ -199,7 +199,7 @@ def _open(connection: Connection) -> tuple[Transport, Trust]:
         return TileTransport(bucket, cache=bucket, poll=connection.poll), trusted
     source = open_target(target)
     try:
-        own = believed(source.vkeys) if isinstance(source, LogReader) else None
+        own = believed(source.vkeys, source.receipt_vkey) if isinstance(source, LogReader) else None
         return local_transport(source, connection.poll), connection.trust(own)
     except BaseException:
         source.close()

@@ -104,9 +104,9 @@ class Kept:
     def end(self, batch: Batch, outcome: BatchReceipt | MerklelogError) -> None:
         """Published, or refused: it is kept no longer."""
         self._batches.pop(batch.number, None)
-        self._buffer.release(batch, outcome)
         if self._outbox is not None:
             self._outbox.remove(batch)
+        self._buffer.release(batch, outcome)
         self._changed()
 
     def give_up(self, before: float) -> list[Batch]:

@@ -46,6 +46,7 @@ class Client:
     def __init__(self, transport: Transport, trust: Trust, retry: Retry, target: str = "") -> None:
         self._transport = transport
         self._trust = trust
+        self._seconds = retry.attempt
         self._logic = Logic(trust, retry, target)
         self._appends = Appends(self._logic, self.upgrade)
 
@@ -65,6 +66,11 @@ class Client:
     def trusted(self) -> TrustedHead | None:
         """The newest verified checkpoint, None before the first."""
         return self._trust.head
+
+    def size(self) -> int:
+        """How many entries the log has, published or not, so far as it says: at least those of its checkpoint."""
+        shown = self.checkpoint().checkpoint.size
+        return max(shown, self._transport.epoch(self._seconds).size or 0)
 
     def checkpoint(self, size: int | None = None) -> VerifiedHead:
         """The newest checkpoint, or the one stored for a size."""

@@ -1,0 +1,128 @@
+"""`merklelog receipt upgrade`: from the receipt of a log with publish targets to a proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import click
+
+from merklelog.cli.command import command, receipt_key_option, trust_options
+from merklelog.cli.files import STANDARD, name_of, output, read_argument, read_bytes
+from merklelog.cli.results import Origin, Root, Size
+from merklelog.cli.server import Reach, server_options
+from merklelog.cli.session import Session
+from merklelog.cli.trust import open_client, read_believed
+from merklelog.errors import FormatError
+
+if TYPE_CHECKING:
+    from merklelog.client.upgrades import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeResult:
+    """The entry is under a published checkpoint."""
+
+    origin: Origin
+    index: Annotated[int, "the entry's index"]
+    leaf_hash: Annotated[str, "the entry's leaf hash"]
+    size: Size
+    root: Root
+    epoch: Annotated[int | None, "the epoch of the receipt; null when the file was a proof already"]
+    checkpoint: Annotated[str, "the signed checkpoint that the proof leads to"]
+    proof: Annotated[str, "the file with the proof"]
+
+
+@click.group("receipt")
+def receipt() -> None:
+    """Receipts of entries that are not published yet."""
+
+
+@command(
+    "upgrade",
+    example="merklelog receipt upgrade event.tlog-proof --from trail\n"
+    "merklelog receipt upgrade event.tlog-proof --from dir:/srv/copy "
+    '--vkey "$(sed -n 1p trail.vkeys)" --vkey "$(sed -n 3p trail.vkeys)"',
+    result=UpgradeResult,
+)
+@click.argument("file", metavar="FILE", type=click.Path())
+@click.option("--from", "target", metavar="TARGET", required=True, help="The log, or a published copy of it.")
+@click.option(
+    "--entry", metavar="FILE", type=click.Path(), help="The entry, to verify the receipt itself by."
+)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write the proof there.  [default: in the receipt's place]",
+)
+@trust_options
+@receipt_key_option
+@server_options()
+@click.pass_obj
+def upgrade(
+    session: Session,
+    file: str,
+    target: str,
+    entry: str | None,
+    path: str | None,
+    policy: str | None,
+    vkeys: tuple[str, ...],
+    receipt_key: str | None,
+    reach: Reach,
+) -> None:
+    """Make a proof of a receipt: the same entry under a published checkpoint.
+
+    FILE is what `merklelog append -o` or a client's `save` wrote; the proof takes its place. What is not published
+    yet is waited for (--timeout), and then it ends with status 3: try again. Status 1 with LostError says that the
+    log lost the entry with its disk, so append it again; with ForkError, that it has two histories, and prints the
+    two signed notes.
+    """
+    from merklelog.formats.bundle import MAX_ENTRY
+
+    trusted = read_believed(policy, vkeys, receipt_key)
+    data = None if entry is None else read_argument(entry, MAX_ENTRY, "entry")
+    saved, claim = _read(file, data)
+    with open_client(target, trusted, reach) as client:
+        better = client.upgrade(saved, data)
+    with output(path or file, session) as write:
+        write(better.to_bytes())
+    session.show(*_shown(claim, better.to_bytes(), better.leaf_hash, path or file))
+
+
+def _read(file: str, entry: bytes | None) -> tuple[bytes, Claim]:
+    """The file's bytes and what they claim. Raises FormatError naming it, OSError."""
+    from merklelog.client.upgrades import claim_of
+    from merklelog.formats.proof import MAX_PROOF_BYTES
+
+    saved = read_bytes(file, MAX_PROOF_BYTES)
+    try:
+        return saved, claim_of(saved, entry)
+    except FormatError as error:
+        raise FormatError(f"{name_of(file)}: {error}") from error
+
+
+def _shown(claim: Claim, proof: bytes, leaf: bytes, path: str) -> tuple[UpgradeResult, list[str]]:
+    from merklelog.formats import parse_checkpoint, parse_proof
+    from merklelog.formats.receipt import is_receipt, parse_receipt
+
+    note = parse_proof(proof).checkpoint
+    checkpoint = parse_checkpoint(note).checkpoint
+    result = UpgradeResult(
+        origin=checkpoint.origin,
+        index=claim.index,
+        leaf_hash=leaf.hex(),
+        size=checkpoint.size,
+        root=checkpoint.root.hex(),
+        epoch=parse_receipt(claim.note)[0].epoch if is_receipt(claim.note) else None,
+        checkpoint=note.decode("utf-8"),
+        proof=path,
+    )
+    if path == STANDARD:
+        return result, []  # the proof is what is there
+    return result, [f"{path}: entry {claim.index}, under the published checkpoint of size {checkpoint.size}"]
+
+
+receipt.add_command(upgrade)
