@@ -156,9 +156,10 @@ def versions(scene: Scene) -> Finding:
 
 
 def legal_hold(scene: Scene) -> Finding:
-    """A legal hold on an object that nothing else holds."""
+    """A legal hold on an object whose lock is over: that is what holds are for."""
     name = "locks/hold"
-    put = scene.put(name, _ONE)
+    until = scene.until(SHORT_LOCK_SECONDS)
+    put = scene.put(name, _ONE, ("GOVERNANCE", until))
     if not put.ok or not put.version:
         return Finding("legal-hold", Outcome.UNKNOWN, f"no object to hold: {put}")
     change = _holder(scene, name, put.version)
@@ -167,12 +168,12 @@ def legal_hold(scene: Scene) -> Finding:
         return Finding("legal-hold", Outcome.FAIL, f"it can not be set: {on}")
     back = scene.ask("get_object_legal_hold", name, VersionId=put.version)
     status = back.fields.get("LegalHold", {}).get("Status")
-    if scene.default.mode is not None:
-        _outwait(scene)
+    scene.wait_for(until)
     refused = scene.delete(name, put.version)
     if refused.ok:
-        over = "" if scene.default.mode is None else ", its retention over"
-        return Finding("legal-hold", Outcome.FAIL, f"a version was deleted while it was held{over}")
+        return Finding(
+            "legal-hold", Outcome.FAIL, "a version whose lock was over was deleted while it was held"
+        )
     off = change("OFF")
     if not off.ok:
         return Finding("legal-hold", Outcome.FAIL, f"it can not be released: {off}")
@@ -190,10 +191,6 @@ def _holder(scene: Scene, name: str, version: str) -> Callable[[str], Answer]:
         return scene.ask("put_object_legal_hold", name, VersionId=version, LegalHold=hold)
 
     return change
-
-
-def _outwait(scene: Scene) -> None:
-    scene.wait_for(scene.until(SHORT_LOCK_SECONDS))
 
 
 def _too_late(probe: str) -> Finding:

@@ -146,8 +146,8 @@ PROBES: Final = (
     ),
     Probe(
         "legal-hold",
-        "a legal hold can be set, holds, and can be released",
-        "`merklelog retention hold` does not work here",
+        "a legal hold can be set, holds when the lock is over, and can be released",
+        "what `merklelog retention hold` is said to hold can be deleted when its lock is over",
         need=Need.ADVICE,
     ),
     Probe(

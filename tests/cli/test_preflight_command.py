@@ -54,7 +54,8 @@ def test_a_log_s_targets_are_tried_and_the_result_is_kept(run: Callable, log: Pa
     assert outcomes["governance-bypass"] == "fail"
     costs = [line for line in lines if "The cost:" in line]
     assert [line.strip() for line in costs] == [
-        "advice. The cost: who takes over the server, or its keys, deletes what GOVERNANCE locks"
+        "advice. The cost: who takes over the server, or its keys, deletes what GOVERNANCE locks",
+        "advice. The cost: what `merklelog retention hold` is said to hold can be deleted when its lock is over",
     ]
     assert "what is locked is removed when its locks are over" in done.err
     assert empty(bucket)

@@ -45,9 +45,10 @@ def bucket(versitygw: S3Server, s3_bucket: MakeBucket, monkeypatch: pytest.Monke
 def test_with_that_policy_everything_passes_and_nobody_bypasses_governance(bucket: Bucket) -> None:
     options = bucket.server.options(retention=Retention("GOVERNANCE", 30))
     report = Preflight(bucket.store(), options, lock_seconds=12).try_out()
-    assert {finding.probe for finding in report.findings if finding.outcome is not Outcome.PASS} == set(), (
-        report
-    )
+    # versitygw deletes what is held, once its lock is over: no policy helps there.
+    bad = [finding for finding in report.findings if finding.outcome is not Outcome.PASS]
+    assert [finding.probe for finding in bad] == ["legal-hold"], bad
+    assert "deleted while it was held" in bad[0].seen
     assert (report.verdict, report.left) == (Verdict.FIT, 0)
     with pytest.raises(UnreachableError, match="403 AccessDenied"):
         Preflight(bucket.store("other"), options).look()
