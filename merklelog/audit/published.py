@@ -179,13 +179,17 @@ class PublishedRows:
     ) -> LockReport | None:
         """Read back the lock of every object that a copy of a tree of `size` keeps for good; None: it has none.
 
-        `progress` is told how many were read.
+        `progress` is told how many were read. What can not be listed is a finding, and None then too.
         """
         if not isinstance(self._store, LockedStore):
             return None
         reader = LockReader(self._store, self._parallel, findings)
         pinned = {key: version for key, version in self.pinned.items() if _is_locked(key, size)}
-        return reader.read(merged(self._locked(size), pinned), progress)
+        try:
+            return reader.read(merged(self._locked(size), pinned), progress)
+        except MerklelogError as error:
+            findings.fault(FindingKind.LOCK, self._store.location, error)
+            return None
 
     def _locked(self, size: int) -> Iterator[str]:
         for prefix in (CHECKPOINTS, PARTITIONS, TILES):
@@ -222,8 +226,7 @@ def _is_locked(key: str, size: int) -> bool:
     if not key.startswith(TILES):
         return key.startswith((CHECKPOINTS, PARTITIONS))
     tile = tile_of(key)
-    full = tile is not None and tile.width == TILE_WIDTH
-    return full and tile is not None and width_at(tile.level, tile.index, size) == TILE_WIDTH
+    return tile is not None and tile.width == width_at(tile.level, tile.index, size) == TILE_WIDTH
 
 
 def locked_objects(size: int) -> int:
