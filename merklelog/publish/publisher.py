@@ -273,9 +273,11 @@ class Publisher:
 
     def _put_all(self, pub: Publication, target: TargetWriter) -> None:
         objects = islice(self._objects(pub, target), pub.put, None)
-        while group := list(islice(objects, _GROUP)):
-            pub.created += target.put(group)
-            pub.put += len(group)
+        count = _GROUP
+        while count == _GROUP:
+            count, created = target.put(islice(objects, _GROUP))
+            pub.created += created
+            pub.put += count
         pub.put = 0
         target.floor = max(target.floor, pub.aim.size)
 

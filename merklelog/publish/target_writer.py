@@ -192,16 +192,20 @@ class TargetWriter:
                 raise self._fenced(read_head(self.store))
         raise self._unsettled(HEAD_KEY)
 
-    def put(self, objects: Iterable[tuple[Tile, NewObject]]) -> int:
-        """Step 4: tiles and bundles; how many were new."""
+    def put(self, objects: Iterable[tuple[Tile, NewObject]]) -> tuple[int, int]:
+        """Step 4: tiles and bundles, taken one at a time; how many there were, and how many were new."""
+        count = 0
 
         def noting() -> Iterable[NewObject]:
+            nonlocal count
             for tile, new in objects:
+                count += 1
                 if tile.width < TILE_WIDTH and len(self._partials) < _REMEMBERED:
                     self._partials.add(tile)
                 yield new
 
-        return self.store.put_many(noting())
+        created = self.store.put_many(noting())
+        return count, created
 
     def file(self, size: int, note: bytes) -> None:
         """Step 5: the checkpoint under its size."""
