@@ -19,6 +19,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ from merklelog.publish.s3_client import make_client
 from tests.support import s3_programs
 from tests.support.s3_supervisor import ADMIN, READER, REGION
 
-__all__ = ["ADMIN", "READER", "REGION", "Bucket", "S3Server"]
+__all__ = ["ADMIN", "READER", "REGION", "Bucket", "S3Server", "running"]
 
 HOSTS = s3_programs.CACHE / "running"
 
@@ -136,6 +137,14 @@ def s3_bucket() -> MakeBucket:
 def _client(server: S3Server) -> Any:
     """One client a server: each takes a part of a second to make, and may be used by all."""
     return server.client()
+
+
+@contextmanager
+def running(kind: str) -> Iterator[S3Server]:
+    """A server for a program that is no test, with the admin's credentials in the environment."""
+    os.environ.update(AWS_ACCESS_KEY_ID=ADMIN[0], AWS_SECRET_ACCESS_KEY=ADMIN[1])
+    with _Use(kind) as server:
+        yield server
 
 
 class _Use:
