@@ -82,7 +82,7 @@ def test_what_the_server_promises_is_what_the_unit_counts_on() -> None:
     assert unit["Type"] == ["notify"]
     assert unit["ExecReload"] == ["/bin/sh -c 'kill -HUP \"$MAINPID\"'"]
     assert unit["LoadCredential"] == [
-        f"{name}:/etc/merklelog/%i/keys/{name}" for name in ("ed25519.key", "mldsa44.key")
+        f"{name}:/etc/merklelog/%i/keys/{name}" for name in ("ed25519.key", "mldsa44.key", "receipt.key")
     ]
     assert unit["Environment"] == ["MERKLELOG_LOG__KEYS=%d"]
     for name in NAMES:
