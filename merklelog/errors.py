@@ -181,6 +181,13 @@ class UnreachableError(UnknownError):
     """A target did not answer, or refused to."""
 
 
+class CertificateError(UnreachableError):
+    """TLS with a server can not be: its certificate is not to be believed, or it does not take the client's.
+
+    Trying again does not help.
+    """
+
+
 class UnavailableError(UnreachableError):
     """A server can not answer now and may in a while; `retry_after` is in seconds, None where it did not say.
 

@@ -21,6 +21,7 @@ from merklelog.client.access import Access, split_url
 from merklelog.client.statuses import GRPC, REASONS, error_for
 from merklelog.client.transport import Appended, Batch, Epoch, Included
 from merklelog.errors import (
+    CertificateError,
     DamagedError,
     MerklelogError,
     ProofError,
@@ -272,7 +273,9 @@ def error_of(where: str, error: Any) -> MerklelogError:
     if "deserializing" in details:
         return no_message(where)
     if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
-        return error_for(UnreachableError, f"{where}: certificate", details, None)
+        return error_for(CertificateError, f"{where}: certificate", details, None)
+    if "SSL_ERROR_SSL" in details:
+        return error_for(CertificateError, f"{where}: TLS", details, None)
     if number in (1, 2, 13) and any(word in details for word in _BROKEN):
         return error_for(UnavailableError, where, details, wait)
     kind = GRPC.get(number, UnreachableError)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult
 
 from merklelog.client.access import Access
-from merklelog.errors import DamagedError, UnavailableError, UnreachableError, UsageError
+from merklelog.errors import CertificateError, DamagedError, UnavailableError, UsageError
 from merklelog.version import __version__
 
 _KEPT: Final = 16
@@ -105,7 +105,7 @@ class Connections:
         """One request and its whole answer, of at most `limit` bytes, within `seconds`.
 
         Raises UnavailableError when there was none in that time or the connection broke (the request may have been
-        carried out); UnreachableError when the server's certificate can not be believed; DamagedError for a longer
+        carried out); CertificateError when TLS can not be; DamagedError for a longer
         answer and for one that is no HTTP.
         """
         where = f"{self.location}{path}"
@@ -120,11 +120,11 @@ class Connections:
             try:
                 answer, whole = self._exchange(connection, method, path, body, sent, limit, ends)
             except ssl.SSLCertVerificationError as error:
-                raise UnreachableError(f"{where}: certificate: {error.verify_message}") from error
+                raise CertificateError(f"{where}: certificate: {error.verify_message}") from error
             except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
                 raise UnavailableError(f"{where}: the server closed the connection") from error
             except ssl.SSLError as error:
-                raise UnreachableError(f"{where}: TLS: {error.reason or error}") from error
+                raise CertificateError(f"{where}: TLS: {error.reason or error}") from error
             except TimeoutError as error:
                 raise UnavailableError(f"{where}: no whole answer within {seconds:.1f} s") from error
             except (http.client.RemoteDisconnected, ConnectionError) as error:

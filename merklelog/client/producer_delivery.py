@@ -13,6 +13,7 @@ from collections import deque
 
 from merklelog.client.retry import Attempts, Retry
 from merklelog.errors import (
+    CertificateError,
     ForkError,
     FormatError,
     MerklelogError,
@@ -246,7 +247,7 @@ class Delivery:
             raise error
         refused = self._sent[0][0]
         await self._recall()
-        if isinstance(error, TEMPORARY):
+        if isinstance(error, TEMPORARY) and not isinstance(error, CertificateError):
             self._trouble = error
             self._not_before = time.monotonic() + self._attempts.pause(as_temporary(error))
             # Whoever is overloaded is there as before; else it may be another start, and another disk.

@@ -24,7 +24,7 @@ SECONDS = 60
 
 
 def test_every_example_runs(tmp_path: Path) -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     keys = merklelog.create_log(tmp_path / "log", "page.example/log", settings={"store.min_free_bytes": 0})
     (tmp_path / "trail.vkeys").write_text("".join(f"{format_vkey(key)}\n" for key in keys))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -51,12 +51,12 @@ def test_every_example_runs(tmp_path: Path) -> None:
     finally:
         server.terminate()
         server.communicate(timeout=SECONDS)
-    assert printed == ["", "stored at 10000\n", "10100\n", ""]
+    assert printed == ["", "10000\n", "stored at 10001\n", "10101\n", ""]
     proof = parse_proof((tmp_path / "measurement-42.tlog-proof").read_bytes())
     assert verify_proof_file(proof, leaf_hash(b"measurement 42"), single_log_policy(keys)).index == 42
     with merklelog.open_reader(tmp_path / "log") as log:
-        assert log.size == 10_102
-        assert b'"message":"order 7 was refunded"' in log.entry(10_101)
+        assert log.size == 10_103
+        assert b'"message":"order 7 was refunded"' in log.entry(10_102)
 
 
 @pytest.mark.parametrize("field", fields(ProducerOptions), ids=lambda field: field.name)

@@ -11,13 +11,15 @@ import pytest
 
 import merklelog
 from merklelog.client import Client
+from merklelog.client.producer_buffer import ProducerOptions
+from merklelog.client.producer_targets import open_producer
 from merklelog.client.retry import Retry
 from merklelog.errors import (
+    CertificateError,
     ForbiddenError,
     MerklelogError,
     UnauthenticatedError,
     UnavailableError,
-    UnreachableError,
     UsageError,
 )
 from tests.servers.security.conftest import Authority
@@ -113,9 +115,19 @@ def test_a_server_that_nobody_vouches_for(way: Way) -> None:
     foreign = way.place.folder / "foreign"
     roots = [path for path in foreign.glob("*.pem") if b"CERTIFICATE" in path.read_bytes()]
     for more in ({"ca": None}, {"ca": min(roots)}):
-        with way.client(**more) as client, pytest.raises(UnreachableError, match="certificate") as error:
+        with way.client(**more) as client, pytest.raises(CertificateError, match="certificate") as error:
             client.checkpoint()
         assert not isinstance(error.value, UnavailableError)
+    if not way.target.startswith("grpc"):
+        return
+    # A producer, which waits for a server that is away, does not wait for one it can not believe.
+    words = {name: value for name, value in way.words.items() if name != "retry"}
+    patient = ProducerOptions(deadline_seconds=3_600)
+    to = open_producer(way.target, way.keys, patient, **{**words, "ca": min(roots)})
+    with pytest.raises(CertificateError):
+        to.send(b"x").result(60)
+    with pytest.raises(CertificateError):
+        to.close()
 
 
 def test_a_certificate_of_ones_own(server: Running) -> None:
