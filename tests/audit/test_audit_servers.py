@@ -22,7 +22,7 @@ from merklelog.client import Access, Retry
 from merklelog.errors import NotFoundError, UnavailableError, UsageError
 from merklelog.formats import Policy, single_log_policy
 from merklelog.publish import DirectoryStore, publish_copy
-from tests.client.test_lying_server import GrpcLiar
+from tests.client.lying_server import GrpcLiar
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNERS = {"grpc": "grpc_server.py", "http": "http/http_process.py"}
