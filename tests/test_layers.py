@@ -61,7 +61,7 @@ THIRD_PARTY = {
     "isal": {"publish"},
     "msgspec": {"publish", "log", "servers"},
     "numpy": {"store"},
-    "opentelemetry": {"servers.spans"},
+    "opentelemetry": {"servers.commit_spans", "servers.spans"},
     "prometheus_client": {"servers"},
     "rich": {"cli"},
     "rocksdict": {"store"},
