@@ -132,6 +132,23 @@ def test_deleted_is_gone_and_may_come_again(store: ObjectStore, reopen: Reopen) 
     assert reopen().get("a/b/c").data == b"2"
 
 
+def test_many_are_deleted_and_superseded_ones_stay_what_they_are(store: ObjectStore, reopen: Reopen) -> None:
+    store.put_many([NewObject(f"a/{number}", b"%d" % number) for number in range(20)])
+    version = store.put_if_version("head", b"1", None)
+    version = store.put_if_version("head", b"2", version)
+    store.put("checkpoint", b"3")
+    store.delete_many((f"a/{number}" for number in range(1, 20)), superseded=["head", "checkpoint", "none"])
+    assert list(reopen().list_keys()) == ["a/0", "checkpoint", "head"]
+    assert [reopen().get(key).data for key in ("a/0", "checkpoint", "head")] == [b"0", b"3", b"2"]
+    assert store.put_if_version("head", b"4", version) is not None
+    reopen().delete_many(["a/0", "a/0", "never/there"], superseded=["head"])
+    assert list(store.list_keys()) == ["checkpoint", "head"]
+    store.delete_many([])
+    for calls in ({"keys": ["a//b"]}, {"keys": [], "superseded": [".."]}):
+        with pytest.raises(UsageError, match="object key"):
+            store.delete_many(**calls)
+
+
 def test_keys_are_listed_in_the_order_of_their_bytes(store: ObjectStore) -> None:
     keys = [
         "a",
