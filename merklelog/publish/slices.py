@@ -12,7 +12,7 @@ from merklelog.publish.encoding import BundleEncoding
 from merklelog.publish.layout import encode_bundle, kind_of
 from merklelog.publish.objects import NewObject
 from merklelog.publish.source import TileReads
-from merklelog.publish.staging import format_staging
+from merklelog.publish.staging import StagingWriter
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree.hashing import HASH_SIZE
 from merklelog.tree.prove import root_hash
@@ -98,17 +98,7 @@ def next_head(source: TileReads, old: TreeHead, newest: TreeHead, limit: int = S
 def cut_slice(source: TileReads, origin: str, old: int, head: TreeHead, encoding: BundleEncoding) -> Slice:
     """Read and check what is new from `old` up to `head`. Raises DamagedError as VerifiedTiles does."""
     tiles = VerifiedTiles(source, head.size, head.root)
-    parts: list[bytes] = []
-    made: list[Tile] = []
-    for tile, new in new_objects(tiles, old, head.size, encoding):
-        made.append(tile)
-        parts.append(new.data)
-    staging = format_staging(
-        origin, head, [(tile.path, len(data)) for tile, data in zip(made, parts, strict=True)], parts
-    )
-    start = len(staging) - sum(map(len, parts))
-    places = []
-    for tile, data in zip(made, parts, strict=True):
-        places.append((tile, start, len(data)))
-        start += len(data)
-    return Slice(old, head, encoding, staging, tuple(places))
+    writer = StagingWriter(origin, head, list(tiles_to_put(old, head.size)))
+    for _, new in new_objects(tiles, old, head.size, encoding):
+        writer.add(new.data)
+    return Slice(old, head, encoding, writer.finish(), tuple(writer.places))

@@ -10,6 +10,7 @@ every object of it stands under its own key. Nothing in it is believed: its tile
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -58,6 +59,38 @@ class Staging:
     def tiles(self) -> list[Tile]:
         """What the objects are."""
         return [parse_path(key) for key in self.objects]
+
+
+class StagingWriter:
+    """Makes a staging object, one object after the other, and holds its bytes once.
+
+    `tiles` are what will be added, in that order. The second line has to say how long each is, and stands before
+    them: room for it is left, and what is not needed of that is filled with spaces, which JSON allows.
+    """
+
+    def __init__(self, origin: str, head: TreeHead, tiles: Sequence[Tile]) -> None:
+        self.places: list[tuple[Tile, int, int]] = []  # each object added: its tile, start and length
+        self._header = _Header(
+            origin, head.size, head.root.hex(), [(tile.path, MAX_STAGING_BYTES) for tile in tiles]
+        )
+        self._tiles = tiles
+        self._room = len(msgspec.json.encode(self._header))
+        self._buffer = io.BytesIO()
+        self._buffer.write(_FIRST_LINE + b" " * self._room + b"\n")
+
+    def add(self, data: bytes) -> None:
+        """The stored bytes of the next object."""
+        self.places.append((self._tiles[len(self.places)], self._buffer.tell(), len(data)))
+        self._buffer.write(data)
+
+    def finish(self) -> bytes:
+        """The whole object. Raises FormatError when it is too long to be one."""
+        if self._buffer.tell() > MAX_STAGING_BYTES:
+            raise FormatError(f"staging: {self._buffer.tell()} bytes, want at most {MAX_STAGING_BYTES}")
+        self._header.objects = [(tile.path, length) for tile, _, length in self.places]
+        self._buffer.seek(len(_FIRST_LINE))
+        self._buffer.write(msgspec.json.encode(self._header))
+        return self._buffer.getvalue()  # CPython gives its buffer away here, and makes no copy
 
 
 def format_staging(
