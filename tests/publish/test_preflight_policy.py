@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from botocore.exceptions import ClientError
 from merklelog.errors import UnreachableError
 from merklelog.log import create_log, open_log
 from merklelog.publish.preflight import Preflight
-from merklelog.publish.preflight_report import Need, Outcome, Verdict
+from merklelog.publish.preflight_look import Looker
+from merklelog.publish.preflight_report import DefaultRetention, Need, Outcome, Verdict
+from merklelog.publish.preflight_scene import Scene
 from merklelog.publish.preflight_setup import policy
+from merklelog.publish.preflight_writes import delete
 from merklelog.publish.s3 import Retention, S3Location, S3Options
 from tests.support import s3_programs
 from tests.support.s3_servers import ADMIN, Bucket, MakeBucket, S3Server
@@ -95,13 +99,14 @@ def test_what_a_log_falls_back_from_it_does_without(
         statement["Action"] = [each for each in statement["Action"] if each != action]
     document["Statement"] = [each for each in document["Statement"] if each["Action"]]
     bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(document))
-    options = bucket.server.options(retention=Retention("GOVERNANCE", 1))
-    report = Preflight(bucket.store(), options, lock_seconds=12).try_out()
-    assert probe in {finding.probe for finding in report.failed(Need.FALLBACK)}
-    assert report.failed(Need.REQUIRED) == ()
-    assert report.verdict is Verdict.FALLBACK
-    told = {finding.probe: finding.seen for finding in report.findings}["governance"]
-    assert ("this identity deletes nothing" in told) == (probe == "delete")
+    looker = Looker(bucket.server.client(), bucket.name, "log/", bucket.url(), time.time)
+    options, scratch = bucket.server.options(), "log/preflight/1-a/"
+    scene = Scene(bucket.server.client(), bucket.name, scratch, options, default=DefaultRetention())
+    found = {finding.probe: finding for finding in [*looker.look().findings, delete(scene)]}
+    bad = [name for name, finding in found.items() if finding.outcome is not Outcome.PASS]
+    assert bad == [probe]
+    assert found[probe].about.need is Need.FALLBACK
+    assert "403 AccessDenied" in found[probe].seen
     publish(bucket, tmp_path)
     assert {"checkpoint", "checkpoints/600", "tile/0/001"} <= set(bucket.store().list_keys())
 

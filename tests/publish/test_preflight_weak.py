@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from merklelog.errors import UnreachableError
+from merklelog.publish import preflight
 from merklelog.publish import preflight_conditions as conditions
 from merklelog.publish import preflight_locks as locks
 from merklelog.publish import preflight_writes as writes
@@ -313,3 +314,9 @@ def test_who_may_not_list_is_no_stranger(bucket: Bucket) -> None:
     fails(found["listing"], "403 AccessDenied")
     with pytest.raises(UnreachableError, match="403 AccessDenied"):
         look(bucket, list_objects_v2=weak.refused(), head_bucket=weak.refused())
+
+
+def test_an_identity_that_deletes_nothing_proves_less_of_a_lock() -> None:
+    held = [Finding("compliance", Outcome.PASS, "refused"), Finding("delete", Outcome.FAIL, "403")]
+    assert "this identity deletes nothing" in preflight._sorted(held)[0].seen
+    assert preflight._sorted([held[0], Finding("delete", Outcome.PASS, "204")])[0] == held[0]
