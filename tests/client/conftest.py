@@ -15,10 +15,30 @@ from types import ModuleType
 
 import pytest
 
-# Fixtures of every test of producers.
+# Fixtures of several test files.
+from tests.client.connected import client, served
+from tests.client.lying_server import between, grpc_liar, grpc_world, http_liar, http_world
 from tests.client.producer_door import door, log, logs
+from tests.client.producer_server import server, template, vkeys
 
-__all__ = ["door", "log", "logs", "memory", "start_grpc", "start_http"]
+__all__ = [
+    "between",
+    "client",
+    "door",
+    "grpc_liar",
+    "grpc_world",
+    "http_liar",
+    "http_world",
+    "log",
+    "logs",
+    "memory",
+    "served",
+    "server",
+    "start_grpc",
+    "start_http",
+    "template",
+    "vkeys",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPER = ROOT / "tests" / "publish" / "memory_log.py"
