@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from merklelog.errors import FormatError, MerklelogError
-from merklelog.formats import bundle, checkpoint, checkpoint_text, keys, note, policy, proof, wire
+from merklelog.formats import bundle, checkpoint, checkpoint_text, keys, note, policy, proof, receipt, wire
 from merklelog.formats.keys import SignatureType, SigningKey
 from merklelog.protocol.verdict import verify_proof_file
 from merklelog.publish import encoding, manifest
@@ -31,6 +31,7 @@ LOG_MLDSA = _key(2, ORIGIN, SignatureType.COSIGNATURE_MLDSA44)
 WITNESS = _key(3, "witness.example/one", SignatureType.COSIGNATURE_ED25519)
 WITNESS_MLDSA = _key(4, "witness.example/two", SignatureType.COSIGNATURE_MLDSA44)
 KEYS = [LOG, LOG_MLDSA, WITNESS, WITNESS_MLDSA]
+RECEIPTS = _key(5, f"{ORIGIN}/receipt", SignatureType.RECEIPT)
 
 
 HEAD = checkpoint.Checkpoint(ORIGIN, TreeSize(1), leaf_hash(ENTRY))
@@ -52,6 +53,8 @@ def _policy() -> bytes:
     ).encode()
 
 
+RECEIPT = receipt.ReceiptNote(ORIGIN, 3, TreeSize(1), leaf_hash(ENTRY), 1_700_000_000)
+RECEIPT_NOTE = receipt.sign_receipt(RECEIPT, RECEIPTS)
 NOTE = _note(*KEYS)
 SHORT_NOTE = _note(LOG, WITNESS)
 POLICY = _policy()
@@ -113,6 +116,15 @@ def signed_head(data: bytes) -> None:
     assert note.format_note(checkpoint.parse_checkpoint(data).note) == data
 
 
+def receipt_note(data: bytes) -> None:
+    _, parsed = receipt.parse_receipt(data)
+    assert note.format_note(parsed) == data
+
+
+def verified_receipt(data: bytes) -> None:
+    assert receipt.verify_receipt(data, RECEIPTS.verifier) == RECEIPT, "nobody signed this"
+
+
 def proof_file(data: bytes) -> None:
     assert proof.format_proof(proof.parse_proof(data)) == data
 
@@ -168,6 +180,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "signature_line": signature_line,
     "head_text": head_text,
     "signed_head": signed_head,
+    "receipt_note": receipt_note,
+    "verified_receipt": verified_receipt,
     "proof_file": proof_file,
     "verified_proof": verified_proof,
     "trust_policy": trust_policy,
@@ -181,14 +195,16 @@ _LINES = NOTE.split(b"\n\n")[1]
 SEEDS: dict[str, list[bytes]] = {
     "decimal": [b"0", b"18", b"9223372036854775807"],
     "base64": [b"", b"AA==", b"AAA=", b"AAAA", b"+/+/"],
-    "vkey": [keys.format_vkey(key.verifier).encode() for key in KEYS],
-    "signing_key": [keys.format_signing_key(key).encode() for key in KEYS],
+    "vkey": [keys.format_vkey(key.verifier).encode() for key in (*KEYS, RECEIPTS)],
+    "signing_key": [keys.format_signing_key(key).encode() for key in (*KEYS, RECEIPTS)],
     "origin": [ORIGIN.encode(), b"example.com:8080/log", "例え.example/ログ".encode()],
     "signed_note": [SHORT_NOTE, NOTE, b"\n\n" + _LINES],
     "verified_note": [SHORT_NOTE, NOTE],
     "signature_line": _LINES.splitlines(),
     "head_text": [TEXT, TEXT + b"extension\n"],
     "signed_head": [SHORT_NOTE, NOTE],
+    "receipt_note": [RECEIPT_NOTE, RECEIPT_NOTE + _LINES],
+    "verified_receipt": [RECEIPT_NOTE, RECEIPT_NOTE + _LINES],
     "proof_file": [BARE_PROOF, PROOF, DEEP_PROOF],
     "verified_proof": [SHORT_PROOF, PROOF],
     "trust_policy": [SHORT_POLICY, POLICY, b"quorum none\n"],
