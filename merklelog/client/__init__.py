@@ -2,9 +2,10 @@
 
 connecting  from the name of a log and whom to believe to a client
 remote      the clients themselves, for threads and for tasks
-steps       what they do, as generators without I/O; `drive` carries them out
+steps       what they do, as generators without I/O, with `appends` and `upgrades`; `drive` carries them out
 transport   what a log is asked; `tile_transport`, `grpc_transport`, `grpc_aio` and `threaded` ask it
-trust       whom to believe, and the newest verified head; `state` keeps that, `retry` says when to try again
+trust       whom to believe (`believed`), and the newest verified head; `state` keeps that; `epochs` the receipts
+retry       when to try again
 source      what a reader of tiles asks of a log; `published` and `http_source` are two, `cached` keeps tiles
 targets     from the name of a log to its source
 heads       which checkpoint a reader believes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from merklelog.client.tile_transport import TileTransport
 from merklelog.client.transport import Appended, Batch, Transport
 from merklelog.errors import LevelError
 from merklelog.log import Log, LogReader, open_log
+from merklelog.tree.tiles import TILE_WIDTH
 
 
 def local_transport(source: TileSource, poll: float) -> Transport:
@@ -29,8 +31,8 @@ class _Directory:
         self._log: Log | None = None
         self.checkpoint = reader.checkpoint
         self.stored_sizes = reader.stored_sizes
-        self.tile = reader.tile
-        self.bundle = reader.bundle
+        self.tile: Callable[..., bytes] = reader.tile
+        self.bundle: Callable[..., bytes] = reader.bundle
 
     def epoch(self) -> int | None:
         """The epoch that the log is in, or was in last."""
@@ -67,7 +69,11 @@ class _Directory:
         if self._log is None:
             log = self._log = open_log(self._path)
             self.checkpoint, self.stored_sizes = log.checkpoint, log.stored_sizes
-            self.tile, self.bundle = log.tile, log.bundle
+            # Receipts lead beyond what is published.
+            self.tile = lambda level, index, width=TILE_WIDTH: log.integrated_tiles().tile(
+                level, index, width
+            )
+            self.bundle = lambda index, width=TILE_WIDTH: log.integrated_tiles().bundle(index, width)
         return self._log
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ _FORMAT: Final = 1
 _MAGIC: Final = b"merklelog outbox 1\n"
 _BATCH: Final = ".batch"
 _PLACE: Final = ".at"
+_NAME: Final = re.compile("[0-9a-f]{16}")
 _DIGEST: Final = hashlib.sha256().digest_size
 _LENGTH: Final = 4
 
@@ -169,11 +171,11 @@ class Outbox:
         file = self._file(number).with_suffix(_PLACE)
         try:
             told = json.loads(file.read_bytes())
-            first, count = int(told["first"]), int(told["count"])
-            indexes: Sequence[int] = range(first, first + count)
-            if told["indexes"] is not None:
-                indexes = [int(index) for index in told["indexes"]]
-            return int(told["epoch"]), indexes
+            epoch, first, count, listed = told["epoch"], told["first"], told["count"], told["indexes"]
+            indexes: Sequence[int] = range(first, first + count) if listed is None else listed
+            if not all(isinstance(number, int) for number in (epoch, *indexes[:1])):
+                return None
+            return epoch, indexes
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -213,7 +215,7 @@ def _fault(what: Path, error: OSError) -> StorageError:
 
 
 def _number(file: Path) -> int:
-    try:
-        return int(file.name.removesuffix(_BATCH), 16)
-    except ValueError as error:
-        raise DamagedError(f"outbox: {file}: no name of a batch") from error
+    name = file.name.removesuffix(_BATCH)
+    if not _NAME.fullmatch(name):
+        raise DamagedError(f"outbox: {file}: no name of a batch")
+    return int.from_bytes(bytes.fromhex(name), "big")
