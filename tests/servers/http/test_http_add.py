@@ -130,6 +130,8 @@ def test_what_can_not_be_met_is_refused(
         {"Origin": "http://127.0.0.1:7080", "Host": "127.0.0.1:7080", "Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
         {"Idempotency-Key": "é ✓".encode().decode("latin-1")},
+        {"Accept": "*/*"},
+        {"Prefer": "wait=never, handling=lenient"},
         {"Content-Type": "application/x-www-form-urlencoded"},
     ],
 )
