@@ -58,6 +58,7 @@ class Inbox:
         self._fate = fate
         self._shut = not is_open  # no appends are taken
         self._refused = False  # nor ever again
+        self.why = "none has answered"  # what appends are told before `admit`
         self._queue: deque[Request] = deque()
         self._beside: deque[Beside] = deque()
         self._mutex = allocate_lock()
@@ -93,7 +94,7 @@ class Inbox:
         if self._fate.failure is not None or self._refused:
             return self._fate.refusal()
         return UnavailableError(
-            "the log takes no appends yet: it has to hear from its publish targets first", RETRY_AFTER
+            f"the log takes no appends yet, it waits for its targets: {self.why}", RETRY_AFTER
         )
 
     def _too_much(self, cost: int) -> MerklelogError:

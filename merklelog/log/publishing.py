@@ -304,6 +304,7 @@ class Publishing:
         status = replace(self._status, last_error=said, failures=self._status.failures + 1)
         if starting:
             status = replace(status, starting=said)
+            self._sequencer.wait_for(said)
         self._status = status
 
 

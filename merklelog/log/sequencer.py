@@ -113,6 +113,10 @@ class Sequencer:
 
         return self.write(make)
 
+    def wait_for(self, why: str) -> None:
+        """Say why appends are not let in yet."""
+        self._inbox.why = why
+
     def close(self) -> None:
         """Commit all that waits, keep the last checkpoint, and end both threads."""
         if self._inbox.close() or any(thread.is_alive() for thread in self._threads):

@@ -97,6 +97,8 @@ def test_a_target_that_does_not_answer_at_the_start(directory: Path, gate: Gate)
         assert log.prove(0)
         while log.publishing is None or "cable" not in str(log.publishing.starting):
             assert log.starting
+        with pytest.raises(UnavailableError, match="the cable is cut"):
+            log.append(b"two")
         later = log.wait_published(2)
         gate.up()
         begun = threading.Event()
