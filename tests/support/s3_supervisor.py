@@ -56,6 +56,7 @@ def seaweedfs(data: Path) -> tuple[list[str], dict[str, str], str]:
         *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}"),
         *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={data / 's3.json'}"),
         *("-s3.autoCreateBucket=false", "-webdav=false", "-admin.ui=false"),
+        "-volume.max=5000",  # each bucket takes one of its own, and what is locked keeps its bucket
         *(f"-filer.localSocket={data / 'f.sock'}", f"-s3.localSocket={data / 's.sock'}"),
     ]
     for name in ("master", "volume", "filer"):
