@@ -62,7 +62,7 @@ def ask(requests: Requests, place: str, operation: str, **arguments: Any) -> Ans
     """One request by boto3's name for it; an error that the store answered is an answer.
 
     A body is read up to a MiB of it. Repeated when the store asks for patience, as the log's own requests are.
-    Raises UnreachableError where no answer came.
+    Raises UnreachableError where no answer came, or one that the store is out of order.
     """
     call = getattr(requests.client, operation)
 
@@ -79,7 +79,8 @@ def ask(requests: Requests, place: str, operation: str, **arguments: Any) -> Ans
         meta = sent.value.get("ResponseMetadata", {})
         date = _date(meta.get("HTTPHeaders", {}).get("date", ""))
         return Answer(True, meta.get("HTTPStatusCode", 0), fields=sent.value, date=date)
-    if problem.status == 0:
+    # A store that is out of order says nothing of what it enforces; 501 says that it lacks something.
+    if problem.status == 0 or (problem.status >= 500 and problem.status != 501):
         raise error_of(problem, place)
     return Answer(False, problem.status, problem.code, problem.request_id, problem=problem)
 

@@ -292,6 +292,11 @@ def test_a_store_that_falls_silent_leaves_the_probe_unknown(bucket: Bucket) -> N
     report = made.try_out()
     found = {finding.probe: finding for finding in report.findings}["legal-hold"]
     fails(found, "no answer", outcome=Outcome.UNKNOWN)
+    broken = preflight._guarded(
+        (("if-match",), lambda made: [conditions.if_match(made, MODE)]),
+        scene(bucket, put_object=weak.refused("InternalError", 500)),
+    )
+    fails(broken[0], "500 InternalError", outcome=Outcome.UNKNOWN)
     store.client = WeakClient(bucket.client, list_objects_v2=weak.silent())
     with pytest.raises(UnreachableError, match="no answer"):
         Preflight(store, bucket.server.options()).look()
