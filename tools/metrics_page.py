@@ -23,8 +23,8 @@ The tables are made from the code by `tools/metrics_page.py`; a test compares th
 ## The admin port
 
 A server has a port of its own for those who run it, 127.0.0.1:7090 unless `server.admin` says otherwise. It asks
-nobody for a token, so it belongs on loopback or inside a cluster. On loopback it answers to `localhost`, to addresses
-and to `server.names` only, so that no page that a browser shows can read it.
+nobody for a token, so it belongs on loopback or inside a cluster. On loopback it answers to `localhost`, to
+addresses and to `server.names` only, so that no page that a browser shows can read it.
 
 | path | answer |
 |---|---|
@@ -56,9 +56,10 @@ provider is configured: by `opentelemetry-instrument merklelog serve DIR`, with 
 that its `traceparent` names. A span has the route, the path and the status; it never has an entry, a key or a
 token.
 
-Commits serve many requests at once, so their spans are traces of their own: `merklelog.commit` from the queue to the
-database, with `merklelog.requests`, `merklelog.entries` and `merklelog.entry_bytes`, and `merklelog.sync` for what
-one sync made durable. Both have the log's origin as `merklelog.log`, and the stages that the metrics time as events.
+Commits serve many requests at once, so their spans are traces of their own: `merklelog.commit` from the queue to
+the database, with `merklelog.requests`, `merklelog.entries` and `merklelog.entry_bytes`, and `merklelog.sync` for
+what one sync made durable. Both have the log's origin as `merklelog.log`, and the stages that the metrics time as
+events.
 """
 
 
