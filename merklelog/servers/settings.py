@@ -42,9 +42,9 @@ SERVER_KEYS: Final = (
     Key(
         "server",
         "grpc_front",
-        "grpcio",
-        "what serves gRPC: grpcio, or native, which is quicker and can have the address of HTTP too",
-        choices=("grpcio", "native"),
+        "native",
+        "what serves gRPC: native, which can have the address of HTTP too, or grpcio, slower and longer in use",
+        choices=("native", "grpcio"),
     ),
     Key("server", "drain_seconds", 30, "how long requests under way may take after a stop", high=3_600),
     Key(

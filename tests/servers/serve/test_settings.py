@@ -49,7 +49,10 @@ def test_tls_files_are_below_the_file_that_names_them(tmp_path: Path) -> None:
         ("[server]\nhttp = 'http://127.0.0.1:1'", ":2: server.http is "),
         ("[server]\nhttp = '127.0.0.1:65536'", ":2: server.http is '127.0.0.1:65536': want a port"),
         ("[server]\nhttp = '::1:80'", ":2: server.http is '::1:80'"),
-        ("[server]\nhttp = '127.0.0.1:7070'", "server.http is '127.0.0.1:7070', which server.grpc has too"),
+        (
+            "[server]\nhttp = '127.0.0.1:7070'\ngrpc_front = 'grpcio'",
+            "server.http is '127.0.0.1:7070', which server.grpc has too",
+        ),
         ("[server]\ngrpc = ''\nhttp = ''\nadmin = ''", "are empty"),
         ("[server]\nlog_format = 'xml'", ":2: server.log_format is 'xml': want one of human, json"),
         ("[limits]\n# nothing\ncalls = 0", ":3: limits.calls is 0: want 1 to "),
