@@ -158,6 +158,7 @@ class Publisher:
         for _ in range(_ATTEMPTS):
             if not target.is_checked:
                 check_target(target.look(), self._log.integrated(), self._roots(), self._log.signed)
+                target.check_epoch(plan.epoch, self._writer)
                 target.is_checked = True
             tree = target.tree
             lost = target.take(EpochHead(plan.epoch, tree.size, tree.size, tree.root, self._writer))

@@ -135,6 +135,15 @@ class TargetWriter:
         """The newest tree that `head` or `checkpoint` names."""
         return max(self.head.tree if self.head else None, self.pointer, key=size_of) or EMPTY_TREE
 
+    def check_epoch(self, epoch: int, writer: str) -> None:
+        """Check that what was read last leaves this epoch to this writer. Raises FencedError.
+
+        Without it, two that start at once could come to have one epoch: the other one has taken it since the
+        number was chosen, and a compare-and-swap against what is read now would succeed.
+        """
+        if self.head is not None and self.head.epoch >= epoch and self.head.writer != writer:
+            raise self._fenced(StoredHead(self.head, self._head_version or "", self._head_data))
+
     def take(self, wanted: EpochHead) -> LostSwap:
         """Try once to move `head` to a new epoch: WON, or what else it may be. Raises FencedError."""
         if self._is_new:

@@ -28,13 +28,15 @@ BROKEN = ("sign-first", "no-staging", "no-epoch-cas", "plain-pointer", "reuse-ep
 
 
 class Scope(NamedTuple):
-    """How far the model goes: leaves a tile has, starts that are explored, and which sizes may be published.
+    """How far the model goes: leaves a tile has, and what a start and a publication may choose.
 
-    `aims` None: every beginning of a writer's log that is longer than what it knows to be published.
+    `epochs` are those that a start may take, when they are larger than the one there (another target may have
+    seen more starts than this one). `aims` None: every beginning of a writer's log that is longer than what it
+    knows to be published.
     """
 
     width: int = 2
-    epochs: int = 3
+    epochs: tuple[int, ...] = (1, 2, 3)
     aims: frozenset | None = None
 
 
@@ -116,15 +118,16 @@ def _without_disk(w: World, i: int, scope: Scope) -> Iterator[tuple[str, World]]
 def _start(w: World, i: int, broken: str, scope: Scope) -> Iterator[tuple[str, World]]:
     log, root = w.writers[i].log, w.head[1]
     assert log is not None
-    if w.head[0] == scope.epochs or (not prefix(root, log) and not prefix(log, root)):
+    if not prefix(root, log) and not prefix(log, root):
         return  # beside the target: it refuses
     if len(log) < len(root):
         if not reachable(w, root, scope):
             raise Violation(f"head {w.head} can not be finished")
         log = root
-    epoch = w.head[0] + 1 if broken != "reuse-epoch" else max(1, w.head[0])
-    p = Writer(log, epoch, (epoch, root), 3 if root != w.pointer else 0, root)
-    yield f"{'AB'[i]} starts epoch {epoch} at {log}", _with(w, i, p, head=(epoch, root))
+    epochs = [epoch for epoch in scope.epochs if epoch > w.head[0]]
+    for epoch in epochs if broken != "reuse-epoch" else [max(1, w.head[0])]:
+        p = Writer(log, epoch, (epoch, root), 3 if root != w.pointer else 0, root)
+        yield f"{'AB'[i]} starts epoch {epoch} at {log}", _with(w, i, p, head=(epoch, root))
 
 
 def _running(w: World, i: int, broken: str, scope: Scope) -> Iterator[tuple[str, World]]:

@@ -102,10 +102,18 @@ def look(
 class Path:
     """The way through the model that one target's publishers took so far; `trail` are its labels."""
 
-    def __init__(self, seen: Callable[[], Seen], entries: dict[Any, Root], width: int = 256) -> None:
+    def __init__(
+        self,
+        seen: Callable[[], Seen],
+        entries: dict[Any, Root],
+        width: int = 256,
+        *,
+        is_one_of_many: bool = False,
+    ) -> None:
         self.seen = seen
+        self.is_one_of_many = is_one_of_many
         self.entries = entries
-        self.scope = Scope(width, MANY)
+        self.scope = Scope(width)
         self.world = World((Writer(None), Writer(None)), budget=(MANY,) * 4)
         self.trail: list[str] = []
         self._untold: tuple[list[str], list[str]] = ([], [])
@@ -140,8 +148,8 @@ class Path:
     def passed(self, writer: int, step: PublicationStep) -> None:
         """The publisher passed a step. Raises Departure when the model can not."""
         p, verb = self.world.writers[writer], VERBS[step.name]
-        if step.name is StepName.FENCED and p.step != 2:
-            if p.epoch:  # it found out from the pointer, or when it was idle
+        if step.name is StepName.FENCED and (p.step != 2 or self._is_elsewhere(p)):
+            if p.epoch:  # it found out from the pointer, or when it was idle, or on another target
                 self._follow(writer, "crashes")
             return
         for label in self._untold[writer] if verb else ():
@@ -157,6 +165,10 @@ class Path:
             return
         self._follow(writer, verb, aim=self.entries[step.root])
 
+    def _is_elsewhere(self, p: Writer) -> bool:
+        """Whether who is fenced still has this target, because it lost another one."""
+        return self.is_one_of_many and self.world.head == p.known
+
     def quietly(self, writer: int) -> None:
         """Something of this writer's was stored, and it does not know yet."""
         labels = self._follow(writer, None, quiet=("",))
@@ -167,7 +179,8 @@ class Path:
     ) -> list[str]:
         """Go on to a world that looks as the target does, by a step `verb` (None: by any, or none)."""
         seen, name = self.seen(), "AB"[writer]
-        scope = self.scope._replace(aims=seen.staging | {seen.head[1]} if aim is None else frozenset({aim}))
+        aims = seen.staging | {seen.head[1]} if aim is None else frozenset({aim})
+        scope = self.scope._replace(aims=aims, epochs=(seen.head[0],))
         queue: list[tuple[World, list[str]]] = [(self.world, [])]
         known = {self.world}
         while queue:

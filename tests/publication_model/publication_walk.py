@@ -45,10 +45,9 @@ class Process:
     def begin(self) -> None:
         """Start the process: it compares itself with the target and takes an epoch."""
         assert self.disk is not None
-        store = FailingStore(self.walk.store, self._gate)
         self.publisher = Publisher(
             self.disk,
-            [store],
+            [FailingStore(store, self._gate) for store in self.walk.stores],
             encoding=lambda _: BundleEncoding.GZIP,
             step=self._passed,
             rules=self.walk.rules,
@@ -80,7 +79,7 @@ class Process:
         self._go.release()
         self._paused.acquire()
         if self.publisher is not None:
-            self.walk.path.quietly(self.number)  # what it did since its last step, or half of one
+            self.walk.quietly(self.number)  # what it did since its last step, or half of one
         if self.idle:
             assert self._thread is not None
             self._thread.join()
@@ -93,7 +92,7 @@ class Process:
             self.turn("kill")
         if self.publisher is not None:
             self.publisher = None
-            self.walk.path.crashed(self.number)
+            self.walk.crashed(self.number)
 
     # --- the process's side
 
@@ -119,23 +118,27 @@ class Process:
         """A write that nobody hears the answer of."""
         if write is not None:
             write()
-            self.walk.path.quietly(self.number)
+            self.walk.quietly(self.number)
 
     def _passed(self, step: PublicationStep) -> None:
-        self.walk.path.passed(self.number, step)
+        self.walk.passed(self.number, step)
 
 
 class Walk:
     """A random life. `run` raises AssertionError for what must not be; `counts` says what happened how often."""
 
-    def __init__(self, seed: int, rules: Rules = ALL_RULES) -> None:
+    def __init__(self, seed: int, rules: Rules = ALL_RULES, targets: int = 1) -> None:
         self.random = random.Random(seed)
         self.rules = rules
         self.told = Told()
-        self.target = MemoryStore()
-        self.store = WrittenOnce(self.target)
-        entries = self.told.entries
-        self.path = Path(lambda: look(self.target, entries, self.told.signed), entries)
+        self.targets = [MemoryStore(f"target{number}") for number in range(targets)]
+        self.target = self.targets[0]
+        self.stores = [WrittenOnce(target) for target in self.targets]
+        entries, signed = self.told.entries, self.told.signed
+        self.paths = [
+            Path(lambda target=target: look(target, entries, signed), entries, is_one_of_many=targets > 1)
+            for target in self.targets
+        ]
         self.processes = (Process(self, 0), Process(self, 1))
         self.backup: DiskLog | None = None
         self.shown = TreeHead(0, b"")
@@ -166,12 +169,14 @@ class Walk:
             self._give(process, None)  # an old disk: it refused, and is recovered
         assert process.publisher is not None, f"nobody can go on: {process.ended}"
         self._append(process)
-        process.publish()
-        self._through(process)
-        assert process.ended is None
         assert process.disk is not None
+        for _ in range(6):  # who lags is brought up first, and what was under way is finished
+            process.publish()
+            self._through(process)
+            assert process.ended is None
         assert process.disk.last_shown == process.disk.integrated()
-        assert recovered(self.target, self.told).entries == process.disk.entries
+        for target in self.targets:
+            assert recovered(target, self.told).entries == process.disk.entries
 
     # --- what may happen
 
@@ -216,7 +221,8 @@ class Walk:
         salt = f"{'AB'[process.number]}{process.publisher.epoch if process.publisher else 0}"
         count = self.random.choice((1, 2, 40, 150))
         process.disk.append([f"{salt} {index}".encode() for index in range(size, size + count)])
-        self.path.appended(process.number, self.told.entries[process.disk.integrated().root])
+        for path in self.paths:
+            path.appended(process.number, self.told.entries[process.disk.integrated().root])
 
     def _save(self, process: Process) -> None:
         assert process.disk is not None
@@ -239,7 +245,23 @@ class Walk:
 
     def _give(self, process: Process, disk: DiskLog | None) -> None:
         process.disk = disk
-        self.path.disk(process.number, None if disk is None else self.told.entries[disk.integrated().root])
+        for path in self.paths:
+            path.disk(process.number, None if disk is None else self.told.entries[disk.integrated().root])
+
+    # --- the model, of each target
+
+    def passed(self, writer: int, step: PublicationStep) -> None:
+        for target, path in zip(self.targets, self.paths, strict=True):
+            if step.target in ("", target.location):
+                path.passed(writer, step)
+
+    def quietly(self, writer: int) -> None:
+        for path in self.paths:
+            path.quietly(writer)
+
+    def crashed(self, writer: int) -> None:
+        for path in self.paths:
+            path.crashed(writer)
 
     # --- what becomes of it
 
@@ -258,8 +280,8 @@ class Walk:
             self._count(type(error).__name__)
             was = process.publisher
             process.publisher = None
-            if was is not None and self.path.world.writers[process.number].epoch:
-                self.path.crashed(process.number)
+            if was is not None:
+                self.crashed(process.number)
         elif not isinstance(error, Killed):
             raise error
 
@@ -274,7 +296,9 @@ class Walk:
 
     def _look(self) -> None:
         """What must hold at every moment, whoever runs."""
-        seen = self.path.seen()
+        sizes = [len(path.seen().head[1]) for path in self.paths]
+        assert sizes[0] == max(sizes), f"the first target is behind another: {sizes}"
+        seen = self.paths[0].seen()
         signed = sorted(seen.signed, key=len)
         for older, newer in pairwise(signed):
             assert newer[: len(older)] == older, "two checkpoints conflict"

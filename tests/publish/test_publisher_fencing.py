@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "publication_model"))
-from failing_store import WrittenOnce
+from failing_store import FailingStore, WrittenOnce
 from published_log import DiskLog
 from publisher_tools import drain, dump, insist, publisher, running, shown
 
-from merklelog.errors import BehindError, FencedError, ForkError, MerklelogError, StoppedError
+from merklelog.errors import (
+    BehindError,
+    FencedError,
+    ForkError,
+    MerklelogError,
+    StoppedError,
+    UnreachableError,
+)
 from merklelog.publish import DirectoryStore
 from merklelog.publish.memory import MemoryStore
 from merklelog.publish.pointer import read_head
@@ -198,3 +205,34 @@ def test_what_a_fenced_writer_says(tmp_path: Path) -> None:
         f"dir:{tmp_path}/head: it holds epoch 2, size 0, and this writer knew epoch 1, size 0 there: another "
     )
     assert drain(other)
+
+
+def test_an_epoch_that_somebody_took_meanwhile_is_not_taken_again() -> None:
+    """A start that looks at its target a second time may find its own number there, by another writer."""
+    target = MemoryStore()
+    log = DiskLog().grow(3)
+    old = running(log, target)
+    others: list[Any] = []
+    events = iter(("swap head", "get checkpoint"))
+    wanted = next(events)
+
+    def gate(name: str, _: Any) -> None:
+        nonlocal wanted
+        if name != wanted:
+            return
+        if name == "swap head":  # the writer of the epoch before publishes in between
+            drain(old)
+            wanted = next(events)
+        else:  # and another one starts while this one looks again, and gets no answer
+            wanted = ""
+            others.append(running(log.copy(), target))
+            raise UnreachableError(name)
+
+    made = publisher(log.copy(), FailingStore(target, gate))
+    with pytest.raises(UnreachableError):
+        made.start()
+    assert others[0].epoch == 2
+    with pytest.raises(FencedError, match="it holds epoch 2"):
+        made.start()
+    others[0]._log.grow(1)
+    assert len(drain(others[0])) == 1

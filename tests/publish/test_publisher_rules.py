@@ -45,10 +45,22 @@ def test_every_walk_is_a_path_of_the_model(part: int) -> None:
         walk.run(240)
         for name, count in walk.counts.items():
             counts[name] = counts.get(name, 0) + count
-        finished += sum(label.startswith(("A 7", "B 7")) for label in walk.path.trail)
+        finished += sum(label.startswith(("A 7", "B 7")) for label in walk.paths[0].trail)
     assert finished > 20, "too few publications came to their end"
     for name in ("fault", "kill", "lose", "recover", "restore", "FencedError", "BehindError"):
         assert counts.get(name, 0) >= 4, f"too few of {name}: {counts}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_every_walk_with_two_targets_is_one_on_each(part: int) -> None:
+    """No step of any writer is one that the model can not do on either, and the first is never behind."""
+    finished = 0
+    for seed in range(part, 24, 2):
+        walk = Walk(seed, targets=2)
+        walk.run(300)
+        finished += sum(label.startswith(("A 7", "B 7")) for label in walk.paths[1].trail)
+    assert finished > 12, "too few publications came to their end"
 
 
 @pytest.mark.slow
