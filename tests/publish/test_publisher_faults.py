@@ -227,3 +227,32 @@ def test_reads_that_come_late_are_no_other_writer() -> None:
     publish(scene)
     assert late == 0
     assert shown(scene.target, scene.log.verifiers) == 800
+
+
+@pytest.mark.parametrize("when", ["before it starts", "after it starts", "after it publishes"])
+def test_writes_that_arrive_after_their_process_is_gone(
+    tmp_path: Path, check: ModuleType, when: str
+) -> None:
+    """Any request may be on its way for long. Whoever goes on is not disturbed by what still comes."""
+    for at in range(requests(300, 800, publish, started=True)):
+        scene = Scene(300, 800, started=True)
+        scene.arm(at, Fault.LATE, kill=True)
+        with pytest.raises(Killed):
+            drain(scene.made)
+        late = scene.gate._late
+        assert late is not None
+
+        def arrive(moment: str, late: Callable[[], Any] = late) -> None:
+            if moment == when:
+                late()
+
+        arrive("before it starts")
+        scene.made = running(scene.log, scene.kept)
+        arrive("after it starts")
+        scene.log.grow(300)
+        drain(scene.made)
+        arrive("after it publishes")
+        scene.log.grow(1)
+        drain(scene.made)
+        scene.made = running(scene.log, scene.kept)  # a staging object that came late goes at the next start
+        scene.judge(check, tmp_path / str(at))
