@@ -15,8 +15,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "publication_model"))
 from failing_store import FailingStore, FailOnce, Fault, Killed, WrittenOnce
+from publication_path import Path as ModelPath
+from publication_path import look
 from published_log import DiskLog, recovered
-from publisher_tools import drain, dump, insist, publisher, running, shown
+from publisher_tools import drain, dump, insist, publisher, shown
 
 from merklelog.errors import UnreachableError
 from merklelog.publish.layout import parse_staging_key
@@ -29,24 +31,59 @@ CASES = {"first": (0, 300), "across": (300, 800), "wider": (800, 801)}
 
 
 class Scene:
-    """A log and its target just before a publication."""
+    """A log and its target just before a publication; every step of it is held to the model."""
 
     def __init__(self, before: int, after: int, *, started: bool) -> None:
         self.target = MemoryStore()
         self.kept = WrittenOnce(self.target)
         self.log = DiskLog().grow(before)
+        entries, signed = self.log.told.entries, self.log.told.signed
+        self.path: ModelPath | None = ModelPath(lambda: look(self.target, entries, signed), entries)
+        self.disk()
         if before:
-            drain(running(self.log, self.kept))
+            self.again()
+            drain(self.made)
+            self.killed()
         self.gate = FailOnce()
         self.store = FailingStore(self.kept, self.gate)
-        self.made = publisher(self.log, self.store)
+        self.made = publisher(self.log, self.store, step=self.passed)
         if started:
             self.made.start()
         self.log.grow(after - before)
+        self.disk()
         self.lost = False  # its disk, with what it was about to publish
 
     def arm(self, at: int, fault: Fault, *, kill: bool = False) -> None:
         self.gate.__init__(at, fault, kill=kill)  # type: ignore[misc]
+
+    def again(self) -> None:
+        """Another process starts on the disk, past the gate."""
+        self.made = publisher(self.log, self.kept, step=self.passed)
+        self.made.start()
+
+    # --- the model
+
+    def passed(self, step: Any) -> None:
+        if self.path is not None:
+            self.path.passed(0, step)
+
+    def killed(self) -> None:
+        if self.path is not None:
+            self.path.quietly(0)  # what was stored, and nobody heard of
+            self.path.crashed(0)
+
+    def disk(self) -> None:
+        """The disk is another one, or holds more."""
+        if self.path is not None:
+            newest = self.log.told.entries[self.log.integrated().root]
+            if self.path.world.writers[0].epoch:
+                self.path.appended(0, newest)
+            else:
+                self.path.disk(0, newest)
+
+    def grow(self, count: int, salt: bytes = b"") -> None:
+        self.log.grow(count, salt)
+        self.disk()
 
     def judge(self, check: ModuleType, folder: Path) -> None:
         """What is published is whole, and nothing is left over."""
@@ -96,7 +133,7 @@ def test_every_request_of_a_publication(tmp_path: Path, check: ModuleType, case:
         if error is None:  # only what is collected may fail without a word of its own
             assert scene.gate.asked[at].startswith("delete")
             assert fault.value in reports[-1].uncollected
-            scene.log.grow(1)
+            scene.grow(1)
         publish(scene)
         scene.judge(check, tmp_path / str(at))
 
@@ -131,11 +168,13 @@ def test_killed_at_every_request(
         scene.arm(at, fault, kill=True)
         with pytest.raises(Killed):
             drain(scene.made)
+        scene.killed()
         if disk == "recovered":
             scene.log, scene.lost = recovered(scene.target, scene.log.told), True
+            scene.disk()
             assert len(scene.log.entries) in (before, after)
-        scene.made = running(scene.log, scene.kept)
-        scene.log.grow(200, b"afterwards")
+        scene.again()
+        scene.grow(200, b"afterwards")
         publish(scene)
         scene.judge(check, tmp_path / str(at))
         by_size = {head.size: head.root for head in scene.log.told.signed}
@@ -150,11 +189,12 @@ def test_killed_at_every_request_of_finishing(tmp_path: Path, check: ModuleType,
         scene.arm(2, Fault.REFUSED, kill=True)  # staged and headed, and nothing put
         with pytest.raises(Killed):
             drain(scene.made)
+        scene.killed()
 
     scene = Scene(300, 800, started=True)
     killed_with_head(scene)
     scene.gate.__init__()  # type: ignore[misc]
-    publisher(scene.log, scene.store).start()
+    publisher(scene.log, scene.store, step=scene.passed).start()
     count = len(scene.gate.asked)
     assert count > 15
     for at in range(count):
@@ -162,8 +202,9 @@ def test_killed_at_every_request_of_finishing(tmp_path: Path, check: ModuleType,
         killed_with_head(scene)
         scene.arm(at, fault, kill=True)
         with pytest.raises(Killed):
-            publisher(scene.log, scene.store).start()
-        scene.made = running(scene.log, scene.kept)
+            publisher(scene.log, scene.store, step=scene.passed).start()
+        scene.killed()
+        scene.again()
         scene.judge(check, tmp_path / str(at))
 
 
@@ -176,7 +217,8 @@ def test_partial_tiles_of_a_killed_publication_are_collected(tmp_path: Path) -> 
         drain(scene.made)
     left = list(scene.target.list_keys("tile/0/001.p/"))
     assert left == ["tile/0/001.p/44"]
-    running(scene.log, scene.kept)
+    scene.killed()
+    scene.again()
     partial = {key for key in scene.target.list_keys("tile/") if ".p/" in key}
     assert partial == {"tile/0/003.p/32", "tile/entries/003.p/32", "tile/1/000.p/1", "tile/1/000.p/3"}
     assert list(scene.target.list_keys("staging/")) == []
@@ -193,13 +235,13 @@ def test_a_target_that_never_collects_stops_nothing() -> None:
 
     scene.store.gate = gate
     for _ in range(5):
-        scene.log.grow(300)
+        scene.grow(300)
         (report,) = drain(scene.made)
         assert report.moved
         assert "AccessDenied" in report.uncollected
     assert len(list(scene.target.list_keys("staging/"))) == 5
     denied = False
-    scene.log.grow(1)
+    scene.grow(1)
     (report,) = drain(scene.made)
     assert report.collected == 6 + 2 * 4  # staging objects; four bundles became full since
     assert list(scene.target.list_keys("staging/")) == []
@@ -230,9 +272,7 @@ def test_reads_that_come_late_are_no_other_writer() -> None:
 
 
 @pytest.mark.parametrize("when", ["before it starts", "after it starts", "after it publishes"])
-def test_writes_that_arrive_after_their_process_is_gone(
-    tmp_path: Path, check: ModuleType, when: str
-) -> None:
+def test_writes_that_arrive_after_their_process_is_gone(tmp_path: Path, check: ModuleType, when: str) -> None:
     """Any request may be on its way for long. Whoever goes on is not disturbed by what still comes."""
     for at in range(requests(300, 800, publish, started=True)):
         scene = Scene(300, 800, started=True)
@@ -241,18 +281,19 @@ def test_writes_that_arrive_after_their_process_is_gone(
             drain(scene.made)
         late = scene.gate._late
         assert late is not None
+        scene.path = None  # no writer of the model does anything after its end
 
         def arrive(moment: str, late: Callable[[], Any] = late) -> None:
             if moment == when:
                 late()
 
         arrive("before it starts")
-        scene.made = running(scene.log, scene.kept)
+        scene.again()
         arrive("after it starts")
-        scene.log.grow(300)
+        scene.grow(300)
         drain(scene.made)
         arrive("after it publishes")
-        scene.log.grow(1)
+        scene.grow(1)
         drain(scene.made)
-        scene.made = running(scene.log, scene.kept)  # a staging object that came late goes at the next start
+        scene.again()  # a staging object that came late goes at the next start
         scene.judge(check, tmp_path / str(at))
