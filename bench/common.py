@@ -58,6 +58,7 @@ class Row:
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
+
 # A process rests when it took less than a twentieth of a core for this long, so often in a row.
 _REST_SECONDS = 0.1
 _REST_ENOUGH = 3
@@ -171,7 +172,7 @@ def interleave(
 
 
 def await_rest() -> None:
-    """Wait until this process has nothing to do, or what it compacts would slow the reference and flatter a ratio."""
+    """Wait until this process has nothing to do: what it compacts would slow the reference, and flatter a ratio."""
     resting = 0
     for _ in range(_REST_CHECKS):
         begun = time.process_time()

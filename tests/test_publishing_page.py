@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.s3_servers import MakeBucket, S3Server
 
 ROOT = Path(__file__).resolve().parent.parent
