@@ -1,5 +1,5 @@
-"""What CI runs briefly, run for long: `tools/soak.py kills --count 1000`, `publications`, `fuzz`, `service`
-or `overload`.
+"""What CI runs briefly, run for long: `tools/soak.py kills --count 1000`, `publications`, `walks`,
+`fuzz`, `service` or `overload`.
 
 Run it with the Python of the test environment: `.venv/test/bin/python tools/soak.py ...`. It ends with status 1 at
 the first thing that should not be, and says how to see it again.
@@ -100,6 +100,24 @@ def fuzz(seconds: float, seed: int, names: list[str]) -> int:
     return 0
 
 
+def walk(count: int, seed: int) -> int:
+    """Random lives of two writers on one or two publish targets; each step of theirs is one of the model."""
+    sys.path[:0] = [str(ROOT), str(TESTS / "publication_model")]
+    walks = importlib.import_module("publication_walk")
+    for number in range(seed, seed + count):
+        life = walks.Walk(number, targets=1 + number % 2)
+        try:
+            life.run(300)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the walk that shows it is told
+            print(
+                f"walk {number}: {type(error).__name__}: {error}; again with --seed {number} walks --count 1"
+            )
+            return 1
+        if (number + 1 - seed) % 100 == 0:
+            print(f"{number + 1 - seed} of {count} walks, each a path of the model", flush=True)
+    return 0
+
+
 def abuse_service(seconds: float, seed: int) -> int:
     """Good clients and every flood in turn, on one server; its memory is flat and nothing acknowledged is lost."""
     sys.path[:0] = [str(ROOT), str(TESTS / "servers" / "abuse")]
@@ -133,6 +151,8 @@ def main() -> int:
     kills.add_argument("--count", type=int, default=1_000)
     publications = commands.add_parser("publications", help="kill publications at their steps")
     publications.add_argument("--count", type=int, default=1_000)
+    walks = commands.add_parser("walks", help="two writers that publish, step by step against the model")
+    walks.add_argument("--count", type=int, default=1_000)
     fuzzing = commands.add_parser("fuzz", help="garbage into every parser of outside bytes")
     fuzzing.add_argument("--seconds", type=float, default=600)
     fuzzing.add_argument("targets", nargs="*", help="only these")
@@ -145,6 +165,8 @@ def main() -> int:
         return kill_often(args.count, args.seed)
     if args.what == "publications":
         return kill_publications(args.count, args.seed)
+    if args.what == "walks":
+        return walk(args.count, args.seed)
     if args.what == "overload":
         return overload_service(args.seconds)
     if args.what == "service":

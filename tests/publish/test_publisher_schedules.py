@@ -1,7 +1,7 @@
 """Every interleaving of two writers with two switches between them, request by request.
 
 Two copies of one disk start and publish, on one target or two. The first runs for so many requests, then the
-second one for so many, then the first to its end, then the second: all such schedules, and not a sample.
+second one for so many, then the first to its end, then the second. On one target all such schedules are tried.
 """
 
 from __future__ import annotations
