@@ -172,7 +172,7 @@ def interleave(
 
 
 def await_rest() -> None:
-    """Wait until this process has nothing to do: what it compacts would slow the reference, and flatter a ratio."""
+    """Wait until this process has nothing to do: what it compacts would slow the reference and flatter a ratio."""
     resting = 0
     for _ in range(_REST_CHECKS):
         begun = time.process_time()
