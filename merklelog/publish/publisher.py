@@ -111,6 +111,7 @@ class Publisher:
         self._started = False
         self._leader: TreeHead | None = None
         self._pending: Publication | None = None
+        self._piece: Publication | None = None
         self._failure: MerklelogError | None = None
 
     @property
@@ -166,7 +167,10 @@ class Publisher:
                 self._emit(StepName.STARTED, target.location, tree)
                 return
             target.is_checked = False  # somebody of an earlier epoch wrote in between
-        raise UnreachableError(f"{target.location}: `head` changed {_ATTEMPTS} times while this log started")
+        raise UnreachableError(
+            f"{target.location}/head: in {_ATTEMPTS} tries it was not replaced by epoch {plan.epoch}: others write "
+            "there, or the store shows an older state than it has"
+        )
 
     def _begin(self, plan: StartPlan) -> None:
         """Every target has the epoch: note it, and what there is to finish."""
@@ -331,19 +335,26 @@ class Publisher:
         The last piece is put by the publication that follows, as what any `head` names is.
         """
         leader = self._leader or EMPTY_TREE
-        floor = TreeHead(target.floor, self._roots()(target.floor))
-        piece = Publication(next_head(self._log.tiles(), floor, leader, self._limit), None, moved=False)
-        if target.head is None or piece.aim.size > target.head.size:
-            new = self._slice(piece, target)
-            target.stage(new)
+        if self._piece is None:
+            floor = TreeHead(target.floor, self._roots()(target.floor))
+            aim = next_head(self._log.tiles(), floor, leader, self._limit)
+            is_named = target.head is not None and aim.size <= target.head.size
+            self._piece = Publication(aim, Cursor(StepName.PUT if is_named else StepName.STAGED), moved=False)
+        piece = self._piece
+        if piece.cursor == Cursor(StepName.STAGED):
+            target.stage(new := self._slice(piece, target))
             piece.staged = len(new.staging)
             self._emit(StepName.STAGED, target.location, piece.aim)
+            piece.cursor = Cursor(StepName.HEADED)
+        if piece.cursor == Cursor(StepName.HEADED):
             target.move(self._head_at(target, piece.aim))
             self._emit(StepName.HEADED, target.location, piece.aim)
+            piece.cursor = Cursor(StepName.PUT)
         if piece.aim != leader:
             self._put_all(piece, target)
             self._emit(StepName.PUT, target.location, piece.aim)
             self._collect(piece, target)
+        self._piece = None
         return self._report(piece)
 
     def _tick(self) -> None:
