@@ -168,8 +168,8 @@ class Publisher:
                 return
             target.is_checked = False  # somebody of an earlier epoch wrote in between
         raise UnreachableError(
-            f"{target.location}/head: in {_ATTEMPTS} tries it was not replaced by epoch {plan.epoch}: others write "
-            "there, or the store shows an older state than it has"
+            f"{target.location}/head: in {_ATTEMPTS} tries it was not replaced by epoch {plan.epoch}: others "
+            "write there, or the store shows an older state than it has"
         )
 
     def _begin(self, plan: StartPlan) -> None:
