@@ -16,8 +16,9 @@ import environment
 def main(arguments: list[str]) -> int:
     """The exit status of pytest; 5 (no test ran) included, which is a failure too."""
     python = environment.ensure("test") / "bin" / "python"
-    # As many workers as cores up to 8: a worker may hold several logs with their caches.
-    parallel = [] if arguments else ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
+    # One worker more than cores, as many tests wait; 8 at most: each may hold several logs with their caches.
+    workers = min(8, (os.cpu_count() or 1) + 1)
+    parallel = [] if arguments else ["-n", str(workers), "--dist", "worksteal"]
     command = [str(python), "-m", "pytest", *parallel, *arguments]
     os.chdir(environment.ROOT)
     try:

@@ -54,7 +54,7 @@ def test_a_proof_verifies_by_either_key_and_by_the_leaf_hash(
 ) -> None:
     (tmp_path / "entry").write_bytes(b"two")
     run("prove", log, 1, "-o", "p")
-    for vkey, kind in zip(vkeys, ("Ed25519", "ML-DSA-44"), strict=True):
+    for vkey, kind in zip(vkeys[:2], ("Ed25519", "ML-DSA-44"), strict=True):
         done = run("verify", "p", "--entry", "entry", "--vkey", vkey)
         assert done.text.startswith("proven: entry 1 of cli.example/log, in its tree of size 3\n")
         assert kind in done.text

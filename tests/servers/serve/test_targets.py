@@ -13,9 +13,8 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
-from grpc_status import rpc_status
 
 import merklelog
 from merklelog.formats import parse_checkpoint
@@ -76,7 +75,8 @@ def refusal(server: Any) -> tuple[grpc.StatusCode, str, float]:
     with pytest.raises(grpc.RpcError) as caught:
         server.append(b"x")
     details: dict[str, Any] = {}
-    status = rpc_status.from_call(caught.value)
+    trailers = dict(caught.value.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
     for each in status.details:
         for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo):
             found = kind()
