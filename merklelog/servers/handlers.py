@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -19,6 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from merklelog.errors import ClosedError, FieldError, ForbiddenError, RangeError
 from merklelog.formats import MAX_ENTRY, format_vkey
 from merklelog.log import Log
+from merklelog.tree import TILE_HEIGHT
 from merklelog.v1 import log_pb2 as pb
 
 from . import appending, proving
@@ -32,8 +33,10 @@ from .waits import Waits
 SERVICE: Final = "merklelog.v1.LogService"
 CHUNK_ENTRIES: Final = 1_024
 CHUNK_BYTES: Final = 256 << 10  # what each stream whose reader is slow holds
-# So many proofs are read in the event loop at most.
+# So many proofs are made in the event loop at most: anywhere in the tree, and out of a tile or two.
 _FEW: Final = 16
+_NEAR: Final = 512
+_TILES: Final = 2
 
 
 class Handlers:
@@ -158,7 +161,7 @@ class Handlers:
     ) -> pb.GetInclusionProofsResponse:
         """Many entries' proofs, or a range's."""
         log = self._log(request.origin, Scope.READ, caller)
-        if len(request.indexes) > _FEW or request.leaf_hashes:
+        if request.leaf_hashes or not _is_quick(request.indexes):
             return await asyncio.to_thread(proving.inclusions, log, request, MAX_BATCH_ENTRIES)
         return proving.inclusions(log, request, MAX_BATCH_ENTRIES)
 
@@ -259,6 +262,16 @@ def _methods() -> tuple[Method, ...]:
         )
         for method in service.methods
     )
+
+
+def _is_quick(indexes: Sequence[int]) -> bool:
+    """Whether these proofs take the event loop no longer than handing them to a thread and back would hold it up.
+
+    Proofs out of one tile cost some microseconds each; every other tile costs a read of the disk at worst.
+    """
+    if len(indexes) <= _FEW:
+        return True
+    return len(indexes) <= _NEAR and len({index >> TILE_HEIGHT for index in indexes}) <= _TILES
 
 
 # Every rpc of the service, as the compiled definition has it.
