@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "preflight": "preflight",
     "retention": "retention",
     "token": "token",
+    "witness": "witness",
     "completion": "completion",
 }
 

@@ -16,6 +16,7 @@ are".
     proof            `.tlog-proof` files                    (tlog-proof)
     policy           trust policies                         (tlog-policy)
     receipt          what a log with publish targets signs in each commit; this project's own
+    witness          add-checkpoint's bodies                (tlog-witness)
     bundle           entry bundles                          (tlog-tiles, "Log entries")
 
 Specifications are cited at revision 5ba5ee83 of the C2SP repository.

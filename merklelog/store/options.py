@@ -55,7 +55,8 @@ def family_options(cache: Cache) -> dict[str, Options]:
     return made
 
 
-def _family(cache: Cache, *, block: int, buffer: int, zstd: int = 0) -> Options:
+def table_options(cache: Cache, *, block: int) -> BlockBasedOptions:
+    """How sorted files are laid out: blocks of so many bytes, read through this cache."""
     table = BlockBasedOptions()
     table.set_block_cache(cache)
     table.set_block_size(block)
@@ -63,8 +64,12 @@ def _family(cache: Cache, *, block: int, buffer: int, zstd: int = 0) -> Options:
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     table.set_bloom_filter(10, False)
     table.set_format_version(5)
+    return table
+
+
+def _family(cache: Cache, *, block: int, buffer: int, zstd: int = 0) -> Options:
     options = Options(raw_mode=True)
-    options.set_block_based_table_factory(table)
+    options.set_block_based_table_factory(table_options(cache, block=block))
     options.set_write_buffer_size(buffer)
     options.set_max_write_buffer_number(
         4

@@ -11,7 +11,18 @@ from collections.abc import Callable
 from random import Random
 
 from merklelog.errors import FormatError, MerklelogError
-from merklelog.formats import bundle, checkpoint, checkpoint_text, keys, note, policy, proof, receipt, wire
+from merklelog.formats import (
+    bundle,
+    checkpoint,
+    checkpoint_text,
+    keys,
+    note,
+    policy,
+    proof,
+    receipt,
+    wire,
+    witness,
+)
 from merklelog.formats.keys import SignatureType, SigningKey
 from merklelog.protocol.verdict import verify_proof_file
 from merklelog.publish import encoding, manifest
@@ -169,6 +180,21 @@ def copy_manifest(data: bytes) -> None:
     assert manifest.parse_manifest(manifest.format_manifest(parsed)) == parsed
 
 
+def add_checkpoint(data: bytes) -> None:
+    request = witness.parse_add_checkpoint(data)
+    lines = [b"old %d" % request.old, *map(wire.encode_base64, request.proof)]
+    assert b"\n".join(lines) + b"\n\n" + request.note == data
+    assert request.note.startswith(checkpoint_text.format_checkpoint_text(request.checkpoint))
+
+
+def cosignatures(data: bytes) -> None:
+    assert witness.format_cosignatures(witness.parse_cosignatures(data)) == data
+
+
+def witness_size(data: bytes) -> None:
+    assert witness.format_size(witness.parse_size(data)) == data
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "decimal": decimal,
     "base64": base64,
@@ -189,6 +215,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "tile": tile,
     "gzip_member": gzip_member,
     "copy_manifest": copy_manifest,
+    "add_checkpoint": add_checkpoint,
+    "cosignatures": cosignatures,
+    "witness_size": witness_size,
 }
 
 _LINES = NOTE.split(b"\n\n")[1]
@@ -211,6 +240,12 @@ SEEDS: dict[str, list[bytes]] = {
     "entry_bundle": [bundle.format_bundle([b"", b"a", b"bc" * 200]), bundle.format_bundle([b""] * 256)],
     "gzip_member": [encoding.compress(each) for each in (b"", b"a", b"entry " * 800, bytes(range(256)))],
     "copy_manifest": [manifest.format_manifest(manifest.Manifest(each)) for each in encoding.BundleEncoding],
+    "add_checkpoint": [
+        witness.format_add_checkpoint(0, [], NOTE),
+        witness.format_add_checkpoint(5, [leaf_hash(ENTRY)] * 3, SHORT_NOTE),
+    ],
+    "cosignatures": [_LINES, *_LINES.splitlines(keepends=True)],
+    "witness_size": [b"0\n", b"1234567\n"],
     "tile": [b"tile/0/x001/234", b"tile/8/001.p/17", b"tile/entries/x001/x234/067.p/255"],
 }
 

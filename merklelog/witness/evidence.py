@@ -1,0 +1,41 @@
+"""Two trees of one size, both signed by the log: kept on the disk, for whoever has to show it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from merklelog.formats.witness import AddCheckpoint, origin_hash
+from merklelog.store.problems import os_problem
+
+FOLDER: Final = "evidence"
+MAX_FILES: Final = 1_000
+_BETWEEN: Final = b"\n--- and, as signed by the same log ---\n\n"
+
+
+class Evidence:
+    """The folder `evidence` of a witness: a file an equivocation, named by log, size and the second root."""
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / FOLDER
+
+    def keep(self, request: AddCheckpoint, recorded: bytes) -> Path | None:
+        """Write both notes; gives the new file, None where it is there already or a thousand are.
+
+        Raises StorageError, StorageFullError.
+        """
+        checkpoint = request.checkpoint
+        name = f"{origin_hash(checkpoint.origin)[:16]}-{checkpoint.size}-{checkpoint.root.hex()[:16]}.txt"
+        path = self._folder / name
+        try:
+            self._folder.mkdir(exist_ok=True)
+            if path.exists() or sum(1 for _ in self._folder.iterdir()) >= MAX_FILES:
+                return None
+            with path.open("xb") as file:
+                file.write(recorded + _BETWEEN + request.note)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise os_problem(error, path) from error
+        return path
