@@ -36,6 +36,7 @@ ROOMS = (
     "v1",
     "client",
     "audit",
+    "pack",
     "ingest",
     "index",
     "servers",

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "verify": "verify",
     "receipt": "receipt",
     "consistency": "prove",
+    "pack": "pack",
     "audit": "audit",
     "publish": "copies",
     "backup": "copies",
@@ -37,7 +38,6 @@ COMMANDS: Final = {
     "preflight": "preflight",
     "retention": "retention",
     "token": "token",
-    "witness": "witness",
     "completion": "completion",
 }
 

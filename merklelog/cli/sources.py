@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from merklelog.errors import ForkError, ProofError
+from merklelog.errors import ForkError, ProofError, StaleError
 
 if TYPE_CHECKING:
     from merklelog.cli.entries import Indexed
@@ -32,6 +32,9 @@ class Reads(Protocol):
 
     def prove(self, index: int, size: int | None = None) -> bytes:
         """A proof file."""
+
+    def inclusion(self, head: VerifiedHead, index: int) -> Sequence[Hash]:
+        """The inclusion proof of an entry under a checkpoint that `head` gave."""
 
     def consistency(self, old: int, new: int) -> Consistency:
         """The proof between two stored checkpoints."""
@@ -60,6 +63,14 @@ class FileReads:
         from merklelog.publish.verified import VerifiedTiles
 
         return verified_entries(VerifiedTiles(self._source, size, root), start, end)
+
+    def inclusion(self, head: VerifiedHead, index: int) -> Sequence[Hash]:
+        """See Reads: each hash of it leads to the root."""
+        from merklelog.publish.verified import VerifiedTiles
+        from merklelog.tree import prove_inclusion
+
+        size, root = head.checkpoint.size, head.checkpoint.root
+        return prove_inclusion(index, size, VerifiedTiles(self._source, size, root).read)
 
     def follow(self, start: int, end: int | None, poll: float) -> Followed:
         """See Reads."""
@@ -123,6 +134,17 @@ class ClientReads:
     def entry(self, index: int, size: int | None = None) -> bytes:
         """See Reads."""
         return next(iter(self._client.entries(index, index + 1, size)))
+
+    def inclusion(self, head: VerifiedHead, index: int) -> Sequence[Hash]:
+        """See Reads. Raises StaleError when the log gives proofs under another checkpoint alone."""
+        from merklelog.formats import parse_checkpoint, parse_proof
+
+        # What the client verified last is this checkpoint, unless it was asked for a stored one.
+        for size in (None, head.checkpoint.size):
+            proof = parse_proof(self._client.prove(index, size))
+            if parse_checkpoint(proof.checkpoint).checkpoint == head.checkpoint:
+                return proof.hashes
+        raise StaleError(f"entry {index}: no proof under the checkpoint of size {head.checkpoint.size}")
 
     def follow(self, start: int, end: int | None, poll: float) -> Followed:  # noqa: ARG002  the client was told
         """See Reads."""

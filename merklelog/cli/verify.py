@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import click
 
 from merklelog.cli.command import command, trust_options
-from merklelog.cli.files import name_of, read_argument, read_bytes
+from merklelog.cli.files import STANDARD, name_of, read_argument, read_bytes
 from merklelog.cli.results import Cosigners, ExistedBy, LogKey, Origin, Root, Size
 from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import WANT_TRUST, read_trust
 from merklelog.errors import FormatError, UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from merklelog.formats import ProofFile
+    from merklelog.formats import Policy
+    from merklelog.pack import PackVerdict
+    from merklelog.protocol import Verdict
     from merklelog.tree import Hash
 
 # A proof may be of another project's log, whose entries are no tlog-tiles bundles and have no such bound.
@@ -24,11 +32,13 @@ MAX_FOREIGN_ENTRY: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """An entry is in a log, as the policy wants it proven."""
+    """An entry is in a log, or those of a pack are and none between them is missing, as the policy wants it."""
 
     origin: Origin
-    index: Annotated[int, "the entry's index"]
-    leaf_hash: Annotated[str, "the entry's leaf hash"]
+    index: Annotated[int | None, "the entry's index; null for a pack"]
+    leaf_hash: Annotated[str | None, "the entry's leaf hash; null for a pack"]
+    start: Annotated[int | None, "the index of a pack's first entry; null for a proof"]
+    end: Annotated[int | None, "the index after that of a pack's last entry; null for a proof"]
     size: Size
     root: Root
     log_key: LogKey
@@ -41,55 +51,120 @@ class VerifyResult:
     example='merklelog verify event.tlog-proof --entry event.json --vkey "$(head -n 1 trail.vkeys)"',
     result=VerifyResult,
 )
-@click.argument("proof", metavar="FILE")
+@click.argument("path", metavar="FILE")
 @click.option("--entry", metavar="FILE", type=click.Path(), help="The entry that is to be proven.")
 @click.option("--leaf-hash", metavar="HEX", help="Its leaf hash instead (RFC 6962), 64 hex digits.")
 @trust_options
 @click.pass_obj
 def verify(
     session: Session,
-    proof: str,
+    path: str,
     entry: str | None,
     leaf_hash: str | None,
     policy: str | None,
     vkeys: tuple[str, ...],
 ) -> None:
-    """Verify a proof offline: is this entry in the log?
+    """Verify a proof or an evidence pack offline.
 
-    FILE is a tlog-proof file; -, here or for --entry, is standard input. Nothing is trusted but the keys you
-    give: no log and no network is asked. Exit status 0 means proven, 1 disproven.
+    Is this entry, are all of these entries in the log? FILE is a tlog-proof file, or a pack, which holds its
+    entries; -, here or for --entry, is standard input. Nothing is trusted but the keys you give: no log and no
+    network is asked, and no key is taken from FILE. Exit status 0 means proven, 1 disproven.
     """
-    from merklelog.cli.verdicts import cosigner_results, signer_lines
-    from merklelog.formats import format_vkey
-    from merklelog.protocol import verify_proof_file
+    from merklelog.formats.proof import MAX_PROOF_BYTES
+    from merklelog.pack import is_pack
 
     trusted = read_trust(policy, vkeys)
     if trusted is None:
         raise UsageError(f"verify: whose log is it? {WANT_TRUST}")
-    if proof == entry == "-":
+    if path == entry == STANDARD:
         raise UsageError("FILE and --entry: only one of them can be standard input")
-    leaf = _leaf(entry, leaf_hash)
-    file = _read_proof(proof)
+    beginning = read_bytes(path, MAX_PROOF_BYTES)
+    if not is_pack(beginning):
+        result, lines = _verify_proof(path, beginning, _leaf(entry, leaf_hash), trusted)
+    elif entry is None and leaf_hash is None:
+        result, lines = _verify_pack(path, beginning, trusted)
+    else:
+        raise UsageError(f"{name_of(path)}: a pack holds its entries: --entry and --leaf-hash are for proofs")
+    session.show(result, lines)
+
+
+def _verify_proof(path: str, data: bytes, leaf: Hash, policy: Policy) -> tuple[VerifyResult, list[str]]:
+    from merklelog.formats import parse_proof
+    from merklelog.protocol import verify_proof_file
+
     try:
-        verdict = verify_proof_file(file, leaf, trusted)
+        proof = parse_proof(data)
+    except FormatError as error:
+        raise FormatError(f"{name_of(path)}: {error}") from error
+    try:
+        verdict = verify_proof_file(proof, leaf, policy)
     except VerificationError as error:
-        raise type(error)(f"{name_of(proof)}: not proven: {error}") from error
+        raise type(error)(f"{name_of(path)}: not proven: {error}") from error
+    line = f"proven: entry {verdict.index} of {_tree(verdict)}"
+    return _result(verdict, index=verdict.index, leaf_hash=leaf.hex()), [line, *_signers(verdict)]
+
+
+def _verify_pack(path: str, beginning: bytes, policy: Policy) -> tuple[VerifyResult, list[str]]:
+    from merklelog.cli.progress import progress_bar
+    from merklelog.pack import verify_pack
+
+    with _opened(path, beginning) as file, progress_bar("verifying") as advance:
+        try:
+            verdict = verify_pack(file, policy, progress=advance)
+        except (FormatError, VerificationError) as error:
+            raise type(error)(f"{name_of(path)}: not proven: {error}") from error
+    count = verdict.end - verdict.start
+    line = f"proven: entries {verdict.start}:{verdict.end}, all {count}, of {_tree(verdict)}"
+    return _result(verdict, start=verdict.start, end=verdict.end), [line, *_signers(verdict)]
+
+
+@contextlib.contextmanager
+def _opened(path: str, beginning: bytes) -> Iterator[BinaryIO]:
+    """A pack to seek in: what comes by standard input goes through a temporary file."""
+    if path != STANDARD:
+        with Path(path).open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as spool:
+        spool.write(beginning)
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+        yield spool
+
+
+def _tree(verdict: Verdict | PackVerdict) -> str:
+    return f"{visible(verdict.checkpoint.origin)}, in its tree of size {verdict.checkpoint.size}"
+
+
+def _signers(verdict: Verdict | PackVerdict) -> Iterator[str]:
+    from merklelog.cli.verdicts import signer_lines
+
+    return signer_lines(verdict.log_key, verdict.cosigners, verdict.existed_by)
+
+
+def _result(
+    verdict: Verdict | PackVerdict,
+    *,
+    index: int | None = None,
+    leaf_hash: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+) -> VerifyResult:
+    from merklelog.cli.verdicts import cosigner_results
+    from merklelog.formats import format_vkey
+
     checkpoint = verdict.checkpoint
-    result = VerifyResult(
+    return VerifyResult(
         origin=checkpoint.origin,
-        index=verdict.index,
-        leaf_hash=leaf.hex(),
+        index=index,
+        leaf_hash=leaf_hash,
+        start=start,
+        end=end,
         size=checkpoint.size,
         root=checkpoint.root.hex(),
         log_key=format_vkey(verdict.log_key),
         cosigners=cosigner_results(verdict.cosigners),
         existed_by=verdict.existed_by,
     )
-    lines = [
-        f"proven: entry {verdict.index} of {visible(checkpoint.origin)}, in its tree of size {checkpoint.size}",
-        *signer_lines(verdict.log_key, verdict.cosigners, verdict.existed_by),
-    ]
-    session.show(result, lines)
 
 
 def _leaf(entry: str | None, leaf_hash: str | None) -> Hash:
@@ -109,14 +184,3 @@ def _leaf(entry: str | None, leaf_hash: str | None) -> Hash:
     if len(value) != HASH_SIZE or len(text) != 2 * HASH_SIZE:
         raise UsageError(f"--leaf-hash {text[:80]!r}: want {2 * HASH_SIZE} hex digits")
     return Hash(value)
-
-
-def _read_proof(path: str) -> ProofFile:
-    """The proof file. Raises FormatError naming it, OSError."""
-    from merklelog.formats import parse_proof
-    from merklelog.formats.proof import MAX_PROOF_BYTES
-
-    try:
-        return parse_proof(read_bytes(path, MAX_PROOF_BYTES))
-    except FormatError as error:
-        raise FormatError(f"{name_of(path)}: {error}") from error

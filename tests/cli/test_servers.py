@@ -187,3 +187,15 @@ def test_a_token_comes_from_the_environment(
     done = run("get", "http://example.com", "0", "--vkey", vkeys[0], status=2)
     assert "in the clear" in done.err
     assert "secret" not in done.err
+
+
+def test_a_pack_from_a_server_is_that_of_the_directory(
+    run: Callable[..., Any], log: Path, target: str, vkeys: list[str], tmp_path: Path
+) -> None:
+    trust = ("--vkey", vkeys[0])
+    for words in (("1:3",), (":", "--size", "3")):
+        run("pack", target, *words, "-o", "served", *trust)
+        run("pack", log, *words, "-o", "direct", *trust)
+        assert (tmp_path / "served").read_bytes() == (tmp_path / "direct").read_bytes()
+        run("verify", "served", *trust)
+    assert run("pack", target, "0:3", "-o", "unknown", status=2).text == ""
