@@ -26,6 +26,7 @@ NAMES = {
     "producer": "producing",
     "s3": "s3",
     "recover": "recover",
+    "monitor": "monitor",
     "pack": "pack",
 }
 

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "consistency": "prove",
     "pack": "pack",
     "audit": "audit",
+    "monitor": "monitor",
     "publish": "copies",
     "backup": "copies",
     "recover": "recover",

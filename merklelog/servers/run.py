@@ -30,6 +30,7 @@ from .notify import Notifier
 from .places import Places
 from .preflights import Preflights
 from .publication import Teller, rollback_protection
+from .selfaudit import SelfAudits
 from .served import ServedLogs
 
 _log: Final = logging.getLogger("merklelog.server")
@@ -182,6 +183,7 @@ class Server:
             self._reloads(),
             self._watch(),
             self._preflights.again(),
+            SelfAudits(lambda: [served.log for served in self._logs], self._settings.audit_pace).run(),
             _wait(self._stop),
         ]
         tasks = [asyncio.create_task(each) for each in ends]

@@ -46,6 +46,13 @@ SERVER_KEYS: Final = (
         "what serves gRPC: native, which can have the address of HTTP too, or grpcio, slower and longer in use",
         choices=("native", "grpcio"),
     ),
+    Key(
+        "server",
+        "audit_pace",
+        2_000,
+        "how many entries a second it re-reads and re-hashes of its own logs and their copies, for ever; 0: none",
+        high=10_000_000,
+    ),
     Key("server", "drain_seconds", 30, "how long requests under way may take after a stop", high=3_600),
     Key(
         "server",
@@ -157,6 +164,7 @@ class ServerSettings:
     http: str
     admin: str
     grpc_front: str
+    audit_pace: int
     drain_seconds: int
     log_format: str
     log_level: str
@@ -193,6 +201,7 @@ def load_settings(
         given=got.given(SERVER_KEYS),
         **_addresses(got),
         grpc_front=got.text("server.grpc_front"),
+        audit_pace=got.number("server.audit_pace"),
         drain_seconds=got.number("server.drain_seconds"),
         log_format=got.text("server.log_format"),
         log_level=got.text("server.log_level"),

@@ -24,6 +24,7 @@ OF_THE_DESIGN = (
     *("init", "append", "checkpoint", "vkey", "get", "follow", "prove", "verify", "pack"),
     *("consistency", "audit", "publish", "backup", "recover", "preflight"),
     *("retention extend", "retention hold", "retention release", "receipt upgrade"),
+    "monitor",
     *("token add", "token list", "token revoke"),
 )
 
@@ -190,6 +191,7 @@ RESULTS = {
     "pack": ("log", "0:3", "-o", "evidence.mlpack"),
     "consistency": ("log", "0", "3"),
     "audit": ("copy",),
+    "monitor": ("log", "--state", "watch", "--once", "--match", "two"),
     "publish": ("log", "--to", "dir:public"),
     "backup": ("log", "backed"),
     "recover": ("recovered", "--from", "copy", "--keys", "log/keys"),
