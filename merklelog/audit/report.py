@@ -78,7 +78,9 @@ class AuditReport:
     caller named no key and the target has none of its own: then nothing says who signed. `remarks` are sentences
     about what is no finding and still worth knowing. `origin`, `size` and `root` are None, 0 and None when not
     even a checkpoint could be read. `seconds` and `processes` are how long it took, and how many hashed. `locks`
-    is what came of reading the locks back, None when that was not asked for.
+    is what came of reading the locks back, None when that was not asked for. `existed_by` is when a quorum of the
+    caller's policy had cosigned the checkpoint of `size`, in POSIX seconds; None when no quorum was asked for, or
+    another checkpoint met it.
     """
 
     target: str
@@ -97,6 +99,7 @@ class AuditReport:
     processes: int = 1
     seconds: float = 0.0
     locks: LockReport | None = None
+    existed_by: int | None = None
 
     @property
     def exit_status(self) -> int:

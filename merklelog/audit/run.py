@@ -180,6 +180,7 @@ class _Run:
             signatures_checked=bool(self._head.keys),
             remarks=self._head.remarks,
             processes=count,
+            existed_by=self._head.existed_by,
         )
 
     def _scan_all(self, count: int, full: int) -> Iterator[Scanned]:

@@ -90,6 +90,7 @@ class _Run:
             bytes=self._bytes,
             checkpoints=1,
             signatures_checked=True,
+            existed_by=self._head.verdict.existed_by,
             remarks=(
                 f"{self._target}: over gRPC every entry is hashed, and tiles and earlier checkpoints are not seen",
             ),

@@ -36,7 +36,8 @@ _Candidate = tuple[int | None, str, bytes]
 class AuditedHead:
     """The checkpoint under which a tree is audited, where it stands, and the keys that its log is known by.
 
-    In the data directory of a log with publish targets it is the newest receipt, of that `epoch`.
+    In the data directory of a log with publish targets it is the newest receipt, of that `epoch`. `existed_by` is
+    when a quorum of the policy had cosigned this very checkpoint, in POSIX seconds; None where none is asked for.
     """
 
     origin: str
@@ -46,6 +47,7 @@ class AuditedHead:
     keys: tuple[VerifierKey, ...]
     remarks: tuple[str, ...] = ()
     epoch: int | None = None
+    existed_by: int | None = None
 
 
 def choose_head(
@@ -158,9 +160,10 @@ def _under_policy(
     rows: AuditRows, policy: Policy, head: AuditedHead, note: bytes, size: int | None, findings: Findings
 ) -> AuditedHead:
     """Look for the newest checkpoint that meets the policy, and say so when that is not the audited one."""
-    refused = _refusal(policy, note)
-    if refused is None:
-        return head
+    try:
+        return replace(head, existed_by=evaluate_policy(policy, parse_checkpoint(note)).existed_by)
+    except (PolicyUnmetError, SignatureError, FormatError) as error:
+        refused = error
     for kept in rows.newest_kept(_TRIED) if size is None else ():
         try:
             met = kept <= head.size and _refusal(policy, rows.kept(kept)) is None

@@ -10,9 +10,10 @@ import click
 
 from merklelog.cli.command import command, number, target_argument, trust_options
 from merklelog.cli.progress import progress_bar
+from merklelog.cli.results import ExistedBy
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session, visible
-from merklelog.cli.trust import read_trust
+from merklelog.cli.trust import read_trust, utc
 
 if TYPE_CHECKING:
     from merklelog.audit import AuditReport, LockReport
@@ -68,6 +69,7 @@ class AuditResult:
     processes: Annotated[int, "processes that hashed"]
     seconds: Annotated[float, "how long it took"]
     locks: Annotated[LocksResult | None, "what came of --retention; null without it"]
+    existed_by: ExistedBy
 
 
 @command(
@@ -147,7 +149,8 @@ def _lines(report: AuditReport) -> Iterator[str]:
     signed = "signatures checked" if report.signatures_checked else "signatures not checked"
     what = f"{visible(report.origin or report.target)} at size {report.size}"
     counts = f"entries {report.entries}, tiles {report.tiles}, checkpoints {report.checkpoints}"
-    yield f"{_verdict(report)}: {what} ({counts}; {signed})"
+    existed = "" if report.existed_by is None else f"; existed by {utc(report.existed_by)}"
+    yield f"{_verdict(report)}: {what} ({counts}; {signed}{existed})"
 
 
 def _locks_line(locks: LockReport) -> str:
@@ -186,4 +189,5 @@ def _result(report: AuditReport) -> AuditResult:
         processes=report.processes,
         seconds=report.seconds,
         locks=None if report.locks is None else LocksResult(**asdict(report.locks)),
+        existed_by=report.existed_by,
     )

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "follow": "follow",
     "prove": "prove",
     "verify": "verify",
+    "policy": "policy",
     "receipt": "receipt",
     "consistency": "prove",
     "pack": "pack",

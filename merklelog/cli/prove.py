@@ -9,13 +9,14 @@ import click
 
 from merklelog.cli.command import command, number, output_option, target_argument, trust_options
 from merklelog.cli.files import write_file
-from merklelog.cli.results import Origin, Root, Size
+from merklelog.cli.results import Cosigners, ExistedBy, Origin, Root, Size
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session, visible
-from merklelog.cli.trust import open_verified, read_trust
+from merklelog.cli.trust import open_verified, read_trust, utc
 
 if TYPE_CHECKING:
     from merklelog.client import Consistency
+    from merklelog.formats import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class ProveResult:
     size: Size
     root: Root
     leaf_hash: Annotated[str, "the entry's leaf hash"]
+    cosigners: Cosigners
+    existed_by: ExistedBy
     path: Annotated[str | None, "the file that -o named"]
     proof: Annotated[str, "the proof file's text (c2sp.org/tlog-proof)"]
 
@@ -61,10 +64,13 @@ def prove(
     keys you give, else (a data directory) it is signed by the log's own; a published copy and a server need one
     of them.
     """
-    with open_verified(target, read_trust(policy, vkeys), reach) as reads:
+    from merklelog.cli.verdicts import existed_lines
+
+    trusted = read_trust(policy, vkeys)
+    with open_verified(target, trusted, reach) as reads:
         data = reads.prove(index, size)
         leaf = reads.entry(index, size)
-    result = _prove_result(data, leaf, path)
+    result = _prove_result(data, leaf, path, trusted)
     if path is None:
         if session.json:
             session.write_json(result)
@@ -74,21 +80,25 @@ def prove(
     write_file(path, data, session)
     tree = f"{visible(result.origin)}, in its tree of size {result.size}"
     line = f"proof of entry {index} of {tree}: {visible(path)}"
-    session.show(result, [line])
+    session.show(result, [line, *existed_lines(result.existed_by)])
 
 
-def _prove_result(data: bytes, entry: bytes, path: str | None) -> ProveResult:
+def _prove_result(data: bytes, entry: bytes, path: str | None, trusted: Policy | None) -> ProveResult:
+    from merklelog.cli.verdicts import cosigner_results, note_verdict
     from merklelog.formats import parse_checkpoint, parse_proof
     from merklelog.tree import leaf_hash
 
     proof = parse_proof(data)
     checkpoint = parse_checkpoint(proof.checkpoint).checkpoint
+    verdict = note_verdict(proof.checkpoint, trusted)
     return ProveResult(
         origin=checkpoint.origin,
         index=proof.index,
         size=checkpoint.size,
         root=checkpoint.root.hex(),
         leaf_hash=leaf_hash(entry).hex(),
+        cosigners=[] if verdict is None else cosigner_results(verdict.cosigners),
+        existed_by=None if verdict is None else verdict.existed_by,
         path=path,
         proof=data.decode("utf-8"),
     )
@@ -103,6 +113,10 @@ class ConsistencyResult:
     old_root: Annotated[str, "its signed root"]
     new_size: Annotated[int, "the larger size"]
     new_root: Annotated[str, "its signed root"]
+    old_existed_by: Annotated[
+        int | None, "a quorum had cosigned the older one by then; null when none was asked for"
+    ]
+    new_existed_by: Annotated[int | None, "the same of the newer one"]
     proof: Annotated[list[str], "the hashes of the consistency proof (RFC 6962 section 2.1.2)"]
 
 
@@ -141,6 +155,9 @@ def consistency(
         hashes = []
     result = _consistency_result(proven)
     line = f"consistent: the tree of {visible(result.origin)} of size {old} begins that of size {new}"
+    for size, time in ((old, result.old_existed_by), (new, result.new_existed_by)):
+        if time is not None:
+            line += f"; size {size} existed by {utc(time)}"
     session.show(result, [line, *hashes])
 
 
@@ -152,5 +169,7 @@ def _consistency_result(proven: Consistency) -> ConsistencyResult:
         old_root=first.root.hex(),
         new_size=second.size,
         new_root=second.root.hex(),
+        old_existed_by=proven.old.verdict.existed_by,
+        new_existed_by=proven.new.verdict.existed_by,
         proof=[value.hex() for value in proven.proof],
     )

@@ -149,6 +149,7 @@ class GetResult:
     root: Root
     start: Annotated[int, "the first index"]
     end: Annotated[int, "the index after the last"]
+    existed_by: ExistedBy
     entries: Annotated[list[EntryResult], "the entries, in order"]
 
 
@@ -189,7 +190,8 @@ def get(
             asked = f"entries {start}:{end}" if wanted.is_range else f"entry {start}"
             raise RangeError(f"{asked}: the log has {size} entries, the first is 0")
         entries = reads.entries(head, start, end)
-        result = GetResult(head.checkpoint.origin, size, root.hex(), start, end, [])
+        existed_by = head.verdict.existed_by
+        result = GetResult(head.checkpoint.origin, size, root.hex(), start, end, existed_by, [])
         with output(path, session) as write:
             _write_entries(write, entries, result if session.json else None, jsonl=jsonl)
 

@@ -9,13 +9,14 @@ import click
 
 from merklelog.cli.command import command, receipt_key_option, trust_options
 from merklelog.cli.files import STANDARD, name_of, output, read_argument, read_bytes
-from merklelog.cli.results import Origin, Root, Size
+from merklelog.cli.results import ExistedBy, Origin, Root, Size
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session
 from merklelog.cli.trust import open_client, read_believed
 from merklelog.errors import FormatError
 
 if TYPE_CHECKING:
+    from merklelog.client.believed import Believed
     from merklelog.client.upgrades import Claim
 
 
@@ -29,6 +30,7 @@ class UpgradeResult:
     size: Size
     root: Root
     epoch: Annotated[int | None, "the epoch of the receipt; null when the file was a proof already"]
+    existed_by: ExistedBy
     checkpoint: Annotated[str, "the signed checkpoint that the proof leads to"]
     proof: Annotated[str, "the file with the proof"]
 
@@ -89,7 +91,7 @@ def upgrade(
         better = client.upgrade(saved, data)
     with output(path or file, session) as write:
         write(better.to_bytes())
-    session.show(*_shown(claim, better.to_bytes(), better.leaf_hash, path or file))
+    session.show(*_shown(claim, better.to_bytes(), better.leaf_hash, path or file, trusted))
 
 
 def _read(file: str, entry: bytes | None) -> tuple[bytes, Claim]:
@@ -104,12 +106,16 @@ def _read(file: str, entry: bytes | None) -> tuple[bytes, Claim]:
         raise FormatError(f"{name_of(file)}: {error}") from error
 
 
-def _shown(claim: Claim, proof: bytes, leaf: bytes, path: str) -> tuple[UpgradeResult, list[str]]:
+def _shown(
+    claim: Claim, proof: bytes, leaf: bytes, path: str, trusted: Believed | None
+) -> tuple[UpgradeResult, list[str]]:
+    from merklelog.cli.verdicts import existed_lines, note_verdict
     from merklelog.formats import parse_checkpoint, parse_proof
     from merklelog.formats.receipt import is_receipt, parse_receipt
 
     note = parse_proof(proof).checkpoint
     checkpoint = parse_checkpoint(note).checkpoint
+    verdict = note_verdict(note, None if trusted is None else trusted.policy)
     result = UpgradeResult(
         origin=checkpoint.origin,
         index=claim.index,
@@ -117,12 +123,14 @@ def _shown(claim: Claim, proof: bytes, leaf: bytes, path: str) -> tuple[UpgradeR
         size=checkpoint.size,
         root=checkpoint.root.hex(),
         epoch=parse_receipt(claim.note)[0].epoch if is_receipt(claim.note) else None,
+        existed_by=None if verdict is None else verdict.existed_by,
         checkpoint=note.decode("utf-8"),
         proof=path,
     )
     if path == STANDARD:
         return result, []  # the proof is what is there
-    return result, [f"{path}: entry {claim.index}, under the published checkpoint of size {checkpoint.size}"]
+    line = f"{path}: entry {claim.index}, under the published checkpoint of size {checkpoint.size}"
+    return result, [line, *existed_lines(result.existed_by)]
 
 
 receipt.add_command(upgrade)

@@ -32,7 +32,10 @@ def read_trust(policy: str | None, vkeys: tuple[str, ...]) -> Policy | None:
     if policy is not None and vkeys:
         raise UsageError("--policy and --vkey: give one of them, a policy names its keys itself")
     if policy is not None:
-        return _read_policy(policy)
+        read = read_policy(policy)
+        if not read.logs:
+            raise PolicyError(f"{name_of(policy)}: policy: it lists no log, so no checkpoint meets it")
+        return read
     if not vkeys:
         return None
     try:
@@ -64,7 +67,8 @@ def read_believed(policy: str | None, vkeys: tuple[str, ...], receipt_key: str |
     return Believed(trusted, (*keys, *(key for key in more if key not in keys)))
 
 
-def _read_policy(path: str) -> Policy:
+def read_policy(path: str) -> Policy:
+    """A policy file; `-` is standard input. Raises PolicyError with the file and the line, UsageError, OSError."""
     from merklelog.formats import parse_policy
     from merklelog.formats.policy import MAX_POLICY_BYTES
 

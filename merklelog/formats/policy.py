@@ -15,6 +15,7 @@ from typing import Final
 from merklelog.errors import FormatError, KeyFormatError, PolicyError
 from merklelog.formats.algorithms import SignatureType
 from merklelog.formats.keys import VerifierKey, format_vkey, parse_vkey
+from merklelog.formats.note import MAX_SIGNATURES
 from merklelog.formats.wire import parse_decimal, quote
 
 MAX_POLICY_BYTES: Final = 1 << 20
@@ -124,9 +125,12 @@ class _Reader:
         self.groups: list[Group] = []
         self.quorum: bytes | None = None
         self.defined: dict[bytes, int] = {}  # witness or group name -> line
+        self.fewest: dict[bytes, int] = {}  # witness or group name -> how many cosignatures it takes at least
         self.member_of: dict[bytes, Group] = {}
         self.publics: dict[bytes, int] = {}  # public key -> line
         self.identifiers: dict[tuple[str, bytes], int] = {}
+        self.origins: dict[str, int] = {}  # the name of a log's key -> line
+        self.signers: dict[str, list[PolicyWitness]] = {}  # the name of a witness' key -> its lines
         self.line = 0
 
     def fault(self, text: str) -> PolicyError:
@@ -135,6 +139,8 @@ class _Reader:
     def policy(self) -> Policy:
         if self.quorum is None:
             raise PolicyError("policy: it has no quorum line")
+        for name, lines in self.signers.items():
+            self.check_one_vote(name, lines)
         return Policy(tuple(self.logs), tuple(self.witnesses), tuple(self.groups), self.quorum)
 
     def read_line(self, number: int, line: bytes) -> None:
@@ -176,12 +182,38 @@ class _Reader:
 
     def add_log(self, key: VerifierKey, url: bytes | None) -> None:
         self.take_key("log", key, LOG_TYPES)
+        if lines := self.signers.get(key.name):
+            raise self.fault(
+                f"log {quote(key.name)}: a witness' key has that name{_on(lines[0].line)}, and no log is its own "
+                f"witness"
+            )
+        self.origins.setdefault(key.name, self.line)
         self.logs.append(PolicyLog(key, url, self.line))
 
     def add_witness(self, name: bytes, key: VerifierKey, url: bytes | None) -> None:
         self.define(name)
         self.take_key("witness", key, WITNESS_TYPES)
+        if (line := self.origins.get(key.name)) is not None:
+            raise self.fault(
+                f"witness {quote(name)}: its key's name {quote(key.name)} is a log's{_on(line)}, and no log is "
+                f"its own witness"
+            )
+        self.fewest[name] = 1
         self.witnesses.append(PolicyWitness(name, key, url, self.line))
+        self.signers.setdefault(key.name, []).append(self.witnesses[-1])
+
+    def check_one_vote(self, name: str, lines: list[PolicyWitness]) -> None:
+        """Keys of one name are one witness': whichever of them sign, it counts once."""
+        if len(lines) == 1:
+            return
+        first, home = lines[0], self.member_of.get(lines[0].name)
+        for other in lines[1:]:
+            if home is None or home.threshold != 1 or self.member_of.get(other.name) is not home:
+                self.line = other.line
+                raise self.fault(
+                    f"witness {quote(other.name)}: its key's name {quote(name)} is that of {quote(first.name)}"
+                    f"{_on(first.line)}: two keys of one witness belong in one 'any' group, or it had two votes"
+                )
 
     def take_key(self, role: str, key: VerifierKey, types: tuple[SignatureType, ...]) -> None:
         """A key plays one role, once: two names for one key would give its holder two votes."""
@@ -215,6 +247,7 @@ class _Reader:
                 raise self.fault(f"{quote(member)} is a member of {quote(name)} {where}")
             self.member_of[member] = group
         self.define(name)
+        self.fewest[name] = sum(sorted(self.fewest[member] for member in members)[:threshold])
         self.groups.append(group)
 
     def threshold(self, name: bytes, word: bytes, count: int) -> int:
@@ -235,6 +268,12 @@ class _Reader:
             raise self.fault("a second quorum line")
         if name != QUORUM_NONE:
             self.require(name)
+            # One line of a note is the log's own.
+            if (fewest := self.fewest[name]) >= MAX_SIGNATURES:
+                raise self.fault(
+                    f"the quorum {quote(name)} takes {fewest} cosignatures and can never be met: a checkpoint has "
+                    f"room for {MAX_SIGNATURES - 1}"
+                )
         self.quorum = name
 
     def require(self, name: bytes) -> None:

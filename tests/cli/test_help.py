@@ -25,6 +25,7 @@ OF_THE_DESIGN = (
     *("consistency", "audit", "publish", "backup", "recover", "preflight"),
     *("retention extend", "retention hold", "retention release", "receipt upgrade"),
     "monitor",
+    *("policy check",),
     *("token add", "token list", "token revoke"),
 )
 
@@ -192,6 +193,7 @@ RESULTS = {
     "consistency": ("log", "0", "3"),
     "audit": ("copy",),
     "monitor": ("log", "--state", "watch", "--once", "--match", "two"),
+    "policy check": ("trail.policy",),
     "publish": ("log", "--to", "dir:public"),
     "backup": ("log", "backed"),
     "recover": ("recovered", "--from", "copy", "--keys", "log/keys"),
@@ -218,6 +220,8 @@ def test_results_are_what_their_schemas_say(
     run("prove", log, 1, "-o", "proof")
     if name in {"token list", "token revoke"}:
         run("token", "add", log, "--name", "ci", "--scope", "read")
+    if name == "policy check":
+        (tmp_path / "trail.policy").write_text(f"log {vkeys[0]}\nquorum none\n")
     if name == "audit":
         bundle = tmp_path / "copy" / "tile" / "entries" / "000.p" / "3"
         bundle.write_bytes(bundle.read_bytes()[:-1] + b"x")
