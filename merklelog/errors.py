@@ -56,6 +56,10 @@ class ConflictError(UsageError):
     """An idempotency key was used before with other bytes."""
 
 
+class FrozenError(UsageError):
+    """The log has ended: it takes no appends, here or after any restart. The message names its successor."""
+
+
 class FieldError(UsageError):
     """A field of a request that can not be taken; `field` names it and the message says what is allowed."""
 

@@ -39,6 +39,8 @@ COMMANDS: Final = {
     "recover": "recover",
     "preflight": "preflight",
     "retention": "retention",
+    "freeze": "freeze",
+    "chain": "freeze",
     "token": "token",
     "completion": "completion",
 }

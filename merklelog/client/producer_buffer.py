@@ -13,6 +13,7 @@ from typing import Final
 
 from merklelog.errors import ClosedError, EntryError, MerklelogError, OverloadedError, UsageError
 from merklelog.formats import MAX_ENTRY
+from merklelog.formats.statement import RESERVED, refuse_statement
 from merklelog.log.receipt import BatchReceipt
 
 from .producer_batch import OVERHEAD_BYTES, WIRE_BYTES, Batch, Sent, fresh
@@ -102,6 +103,8 @@ class Buffer:
             raise EntryError(
                 f"entry of {size:,} bytes: an entry has at most {MAX_ENTRY:,} (c2sp.org/tlog-tiles)"
             )
+        if entry.startswith(RESERVED):
+            refuse_statement(entry, "entry")  # or it would take its batch with it
         cost = size + OVERHEAD_BYTES
         with self._lock:
             if self._ended is not None:

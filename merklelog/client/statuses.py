@@ -19,6 +19,7 @@ REASONS: Final[dict[str, type[errors.MerklelogError]]] = {
     "ENTRY_REFUSED": errors.EntryError,
     "ENTRY_TOO_LARGE": errors.EntryError,
     "OUT_OF_RANGE": errors.RangeError,
+    "LOG_FROZEN": errors.FrozenError,
     "LEVEL_NOT_CONFIGURED": errors.LevelError,
     "INVALID_REQUEST": errors.UsageError,
     "UNKNOWN_LOG": errors.UnknownLogError,

@@ -17,6 +17,7 @@ are".
     policy           trust policies                         (tlog-policy)
     receipt          what a log with publish targets signs in each commit; this project's own
     witness          add-checkpoint's bodies                (tlog-witness)
+    statement        what a log says of itself in an entry: it has ended, or follows another; this project's own
     bundle           entry bundles                          (tlog-tiles, "Log entries")
 
 Specifications are cited at revision 5ba5ee83 of the C2SP repository.

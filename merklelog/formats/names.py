@@ -9,6 +9,7 @@ from merklelog.errors import KeyFormatError, OriginError
 from merklelog.formats.wire import quote
 
 MAX_ORIGIN_BYTES: Final = 255
+STATEMENT_LINE: Final = "merklelog/statement/v1"  # the first line of a log's statements: see `statement`
 
 # "Unicode spaces" are the characters with the White_Space property. `str.isspace` is another set: it adds
 # U+001C to U+001F, so it is spelled out here.
@@ -53,8 +54,8 @@ def validate_origin(text: str) -> str:
     """Returns `text` if this project makes logs of that origin.
 
     1 to 255 bytes of UTF-8, no Unicode space, no plus, no control character, no scheme, no slash at either
-    end. Raises OriginError naming the value. Source: design, "Formats"; the 255 bytes are tlog-cosignature's
-    `log_origin`.
+    end, and not the first line of a statement. Raises OriginError naming the value. Source: design, "Formats";
+    the 255 bytes are tlog-cosignature's `log_origin`.
     """
     fault = key_name_fault(text)
     if fault is None and (found := _CONTROL.search(text)):
@@ -65,6 +66,8 @@ def validate_origin(text: str) -> str:
         fault = "it has a scheme; an origin is a URL without one, like example.com/log"
     if fault is None and (text.startswith("/") or text.endswith("/")):
         fault = "it begins or ends with a slash"
+    if fault is None and text == STATEMENT_LINE:
+        fault = "statements of logs begin with it, so it is no log's name"
     if fault is not None:
         raise OriginError(f"origin {quote(text)}: {fault}")
     return text

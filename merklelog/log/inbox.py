@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from merklelog.errors import (
     ClosedError,
     EntryError,
+    FrozenError,
     MerklelogError,
     OverloadedError,
     StoppedError,
@@ -58,6 +59,7 @@ class Inbox:
         self._fate = fate
         self._shut = not is_open  # no appends are taken
         self._refused = False  # nor ever again
+        self._frozen = ""  # why no appends are taken ever again
         self.why = "none has answered"  # what appends are told before `admit`
         self._queue: deque[Request] = deque()
         self._beside: deque[Beside] = deque()
@@ -93,6 +95,8 @@ class Inbox:
     def _refusal(self) -> MerklelogError:
         if self._fate.failure is not None or self._refused:
             return self._fate.refusal()
+        if self._frozen:
+            return FrozenError(self._frozen)
         return UnavailableError(
             f"the log takes no appends yet, it waits for its targets: {self.why}", RETRY_AFTER
         )
@@ -124,7 +128,24 @@ class Inbox:
     def admit(self) -> None:
         """Let appends in, unless the log was closed or stopped meanwhile."""
         with self._mutex:
-            self._shut = self._refused or self._fate.failure is not None
+            self._shut = self._refused or bool(self._frozen) or self._fate.failure is not None
+
+    def freeze(self, why: str, last: Request | None = None) -> None:
+        """Take no more appends: they raise FrozenError. What waits stays, with `last` behind it.
+
+        Raises as `submit` where no appends are taken, if there is a last one; then nothing is frozen.
+        """
+        with self._mutex:
+            if last is not None:
+                if self._shut:
+                    raise self._refusal()
+                self._pending += last.cost
+                last.source = self._source
+                self._queue.append(last)
+            self._frozen, self._shut = why, True
+            idle, self._idle = self._idle, False
+        if idle:
+            self._wake.release()
 
     def refuse(self) -> None:
         """Take no more appends: they raise ClosedError. What waits stays, and rows are still taken."""
@@ -206,14 +227,22 @@ class Inbox:
             self._wake.acquire()
 
     def drain(self, max_entries: int, max_bytes: int) -> tuple[list[Request], int]:
-        """Everything that waits, up to the size of one commit; a single larger batch is taken whole."""
+        """Everything that waits, up to the size of one commit; a single larger batch is taken whole.
+
+        A statement of the log's own is alone in its commit.
+        """
         requests: list[Request] = []
         entries = cost = 0
         queue = self._queue
         with self._mutex:  # or a failure of the syncer could empty it under our eyes, and lose what we hold
             while queue:
                 count, more = len(queue[0].entries), queue[0].cost
-                if requests and (entries + count > max_entries or cost + more > max_bytes):
+                if requests and (
+                    entries + count > max_entries
+                    or cost + more > max_bytes
+                    or queue[0].make is not None
+                    or requests[0].make is not None
+                ):
                     break
                 requests.append(queue.popleft())
                 entries += count

@@ -11,12 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from merklelog.errors import (
-    ClosedError,
-    DamagedError,
-    MerklelogError,
-    StoppedError,
-)
+from merklelog.errors import ClosedError, DamagedError, MerklelogError, StoppedError
 from merklelog.protocol.commit import Commit
 from merklelog.store import Store
 from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex, TreeSize
@@ -24,6 +19,7 @@ from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, L
 from .config import LogConfig
 from .create import LogInfo
 from .directory import INDEX, WriterLock
+from .freeze import Statements, read_freeze
 from .head import Head, Signers
 from .late import LateProofs
 from .planner import Known
@@ -57,7 +53,7 @@ class Log(LogReader):
 
     Appends raise EntryError, ConflictError, OverloadedError, StorageFullError, UnavailableError while the log has
     not heard from its publish targets (then nothing of them was stored), StoppedError (then they may have been
-    stored), ClosedError.
+    stored), ClosedError; FrozenError for good once the log has ended (`freeze`).
     """
 
     def __init__(
@@ -77,6 +73,7 @@ class Log(LogReader):
     ) -> None:
         """`published` is the head that readers see, where it is not `head`. A log with targets has to `begin`."""
         super().__init__(path, config, info, store, head, published)
+        ended = read_freeze(store, head.size, info.keys())
         self._lock = lock
         self._store = store
         self._frontier = frontier
@@ -105,6 +102,8 @@ class Log(LogReader):
             world,
         )
         self._requests = Requests(dedupes=config.dedupe)
+        self.statements = Statements(info.keys(), signers, self._sequencer, ended)
+        self.freeze = self.statements.freeze
         self._process = os.getpid()
         self._targets = targets
         self._publication: Publication = Unpublished(self._sequencer)

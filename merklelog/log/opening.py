@@ -25,6 +25,7 @@ from .acknowledged import Acknowledged, check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import RECEIPT_FILE, LogInfo, load_signers, read_info, with_receipt_key
 from .directory import DATABASE, INDEX, WriterLock, check_directory, check_stored_format
+from .freeze import read_freeze
 from .head import Head, Signers, read_head, read_published
 from .log import Log
 from .observer import Observer
@@ -105,6 +106,7 @@ def _inspect(directory: Path, config: LogConfig, signers: Signers) -> None:
         keys = info.keys()
         head, _ = read_head(store, info.origin, keys.verifiers, str(directory), keys.receipt)
         read_published(store, head, keys, str(directory))
+        read_freeze(store, head.size, keys)
         store.checkpoint(head.size)  # the one row more that appending begins with
         if config.dedupe or config.lookup:
             from .identities import read_uncovered  # brings numpy

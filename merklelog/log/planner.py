@@ -257,14 +257,17 @@ def _fingerprint(entries: Sequence[bytes]) -> bytes:
     return hasher.digest()
 
 
-def commit_of(made: Plan, growth: Growth, head: Head, before: Head) -> Commit:
-    """What a store has to write for a plan, the tree's growth by it, and the head that signs it."""
+def commit_of(made: Plan, growth: Growth, head: Head, before: Head, *, keep: bool = False) -> Commit:
+    """What a store has to write for a plan, the tree's growth by it, and the head that signs it.
+
+    With `keep` the head's checkpoint is filed under its size.
+    """
     lengths = [LENGTHS[len(entry)] for entry in made.entries]
     framed: list[bytes] = [b""] * (2 * len(lengths))
     framed[::2] = lengths
     framed[1::2] = made.entries
     return Commit(
-        checkpoint=Checkpointed(head.size, head.note, keep=False) if head is not before else None,
+        checkpoint=Checkpointed(head.size, head.note, keep=keep) if head is not before else None,
         segments=split_segments(made.first, framed),
         growth=growth,
         identities=tuple(made.identities),

@@ -15,6 +15,7 @@ from typing import Self
 
 from merklelog.errors import DamagedError, NotALogError, NotFoundError, RangeError
 from merklelog.formats import LENGTHS, ProofFile, VerifierKey, format_proof
+from merklelog.protocol.statement import Chain
 from merklelog.store import RocksStore, StoreReader
 from merklelog.tree import (
     HASH_SIZE,
@@ -38,6 +39,7 @@ from .acknowledged import check_acknowledged, read_acknowledged
 from .config import LogConfig, load_config
 from .create import LogInfo, read_info
 from .directory import DATABASE, check_directory, check_stored_format
+from .freeze import read_chain
 from .head import Head, check_size, read_epoch, read_head, read_published, read_tile
 
 
@@ -92,6 +94,14 @@ class LogReader:
     def root(self) -> Hash:
         """The root hash of the newest checkpoint that is shown."""
         return self.published.root
+
+    @property
+    def chain(self) -> Chain:
+        """Which log this one follows, and whether it has ended, under the newest checkpoint that is shown.
+
+        Raises DamagedError.
+        """
+        return read_chain(self._reads, self.size, self._info.keys())
 
     @property
     def levels(self) -> tuple[str, ...]:

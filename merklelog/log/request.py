@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from _thread import allocate_lock
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import repeat
 from types import SimpleNamespace
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from blake3 import blake3
 
 from merklelog.errors import EntryError, MerklelogError
 from merklelog.formats import MAX_ENTRY
+from merklelog.formats.statement import RESERVED, refuse_statement
 from merklelog.tree import Hash
 
 from .head import Head
@@ -46,7 +48,8 @@ class Sink(Protocol):
 class Request:
     """One append: what was asked, and after its commit what came of it.
 
-    `indexes` is None while the entries are contiguous from `first`: the common case carries no list.
+    `indexes` is None while the entries are contiguous from `first`: the common case carries no list. `make` is for
+    a statement of the log's own (see `freeze`): it gives the entry, once the index is known.
     """
 
     __slots__ = (
@@ -62,6 +65,7 @@ class Request:
         "key",
         "keys",
         "loop",
+        "make",
         "single",
         "source",
         "waiter",
@@ -71,6 +75,7 @@ class Request:
         self.entries = entries
         self.cost = cost
         self.single = single
+        self.make: Callable[[int], bytes] | None = None
         self.identities: Sequence[bytes | None] | None = None
         self.key: bytes | None = None
         self.keys: list[bytes | None] | None = None
@@ -154,6 +159,8 @@ def one(entry: bytes) -> Request:
     size = len(entry)
     if size > MAX_ENTRY:
         raise EntryError(f"entry of {size:,} bytes: an entry has at most {MAX_ENTRY:,} (c2sp.org/tlog-tiles)")
+    if entry.startswith(RESERVED):
+        refuse_statement(entry, "entry")
     return Request([entry], size + OVERHEAD_BYTES, single=True)
 
 
@@ -170,6 +177,9 @@ def many(entries: Sequence[bytes]) -> Request:
         raise EntryError(
             f"entry {bad} of the batch has {sizes[bad]:,} bytes: an entry has at most {MAX_ENTRY:,}"
         )
+    if any(map(bytes.startswith, taken, repeat(RESERVED))):
+        for at, entry in enumerate(taken):
+            refuse_statement(entry, f"entry {at} of the batch")
     return Request(taken, sum(sizes) + OVERHEAD_BYTES * len(taken), single=False)
 
 

@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from traceback import clear_frames
 
-from merklelog.errors import DamagedError, StoppedError, StorageFullError
+from merklelog.errors import DamagedError, StoppedError, StorageFullError, UsageError
 from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.store import Store
 from merklelog.tree import Frontier, Hash, TreeSize
@@ -77,7 +77,8 @@ class Sequencer:
         inbox = Inbox(source, limits.max_pending_bytes, self._fate, is_open=signers is not None)
         self._inbox = inbox
         self.submit, self.write = inbox.submit, inbox.write
-        self.admit, self.refuse, self.when_stopped = inbox.admit, inbox.refuse, inbox.when_stopped
+        self.admit, self.refuse, self.freeze = inbox.admit, inbox.refuse, inbox.freeze
+        self.when_stopped = inbox.when_stopped
         self._syncer = Syncer(store, head, world, self._fate, inbox.paid, self._stop)
         self.listen = self._syncer.listen
         unkept = signers is not None and store.checkpoint(head.size) is None
@@ -197,18 +198,32 @@ class Sequencer:
 
     def _commit(self, requests: list[Request], cost: int) -> None:
         self._world.step("drained")
+        states = requests[0].make is not None
         free = self._world.free_bytes()
-        if free < self._limits.min_free_bytes:
+        if free < self._limits.min_free_bytes and not states:  # a log may always end
             self._refuse_for_room(requests, cost, free)
+            return
+        if states and not self._state(requests[0]):
+            self._syncer.put(Written(self._signed, requests, cost))
             return
         now = self._world.seconds()
         made = plan(requests, self._signed.size, now, self._limits.idempotency_days * DAY, self._known)
         self._world.step("planned")
-        head = self._write(made) if made.entries or made.remember else self._signed
+        head = self._write(made, states=states) if made.entries or made.remember else self._signed
         self._world.committed(len(requests), made.entries)
         self._syncer.put(Written(head, requests, cost))
 
-    def _write(self, made: Plan) -> Head:
+    def _state(self, request: Request) -> bool:
+        """Make a statement of the log's own, now that its index is known; False, and its error: it can not be."""
+        if request.make is not None:
+            try:
+                request.entries = [request.make(self._signed.size)]
+            except UsageError as error:
+                request.error = error
+        return request.error is None
+
+    def _write(self, made: Plan, *, states: bool) -> Head:
+        """`states`: it is a statement of the log's own, whose checkpoint both keys sign, and which is kept."""
         before = self._signed
         # Invariant 2: what is signed next extends what was signed last, checked and not assumed.
         if self._frontier.size != before.size or self._frontier.root() != before.root:
@@ -219,16 +234,19 @@ class Sequencer:
         if made.entries:
             root = self._frontier.root()
             size = TreeSize(self._frontier.size)
-            note = self._sign(size, root)
+            whole = self._signers if states else None
+            note = self._sign(size, root) if whole is None else whole.sign(size, root, both=True)
             head = Head(size, root, note, self._frontier.partials(), self._epoch)
             self._world.step("signed")
-        self._store.write(commit_of(made, growth, head, before))
+        self._store.write(commit_of(made, growth, head, before, keep=states and self._signers is not None))
         self._world.step("written")
         if self._note_identities is not None:
             self._note_identities(made)
         self._signed = head
         self._unsettled += sum(map(len, made.entries))
-        if self._keep_at is None:
+        if states:
+            self._keep_at = None  # it is kept already
+        elif self._keep_at is None:
             self._keep_at = self._world.monotonic() + KEEP_INTERVAL
         return head
 

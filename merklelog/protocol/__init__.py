@@ -4,6 +4,7 @@ commit        what one commit of the log changes, as plain data
 verdict       do these signatures meet that policy; does this proof file hold; since when did it exist
 witness       a request to a witness: cosign, or refuse and why
 policy_review what a policy amounts to, and what its author may not have meant
+statement     has a log ended with this entry, and which one does it follow
 advance       may a trusted head move to this newer one
 publication   the steps of a publication: may a log start, what comes next, who won
 """

@@ -49,6 +49,7 @@ TABLE: Final = (
     Row(errors.ConflictError, "IDEMPOTENCY_KEY_REUSED", Code.ALREADY_EXISTS, 409),
     Row(errors.EntryError, "ENTRY_REFUSED", Code.INVALID_ARGUMENT, 400),
     Row(errors.RangeError, "OUT_OF_RANGE", Code.OUT_OF_RANGE, 404),
+    Row(errors.FrozenError, "LOG_FROZEN", Code.FAILED_PRECONDITION, 410),
     Row(errors.LevelError, "LEVEL_NOT_CONFIGURED", Code.FAILED_PRECONDITION, 400),
     Row(errors.UsageError, "INVALID_REQUEST", Code.INVALID_ARGUMENT, 400),
     Row(errors.FormatError, "INVALID_REQUEST", Code.INVALID_ARGUMENT, 400),

@@ -25,7 +25,7 @@ OF_THE_DESIGN = (
     *("consistency", "audit", "publish", "backup", "recover", "preflight"),
     *("retention extend", "retention hold", "retention release", "receipt upgrade"),
     "monitor",
-    *("policy check",),
+    *("policy check", "freeze", "chain"),
     *("token add", "token list", "token revoke"),
 )
 
@@ -197,6 +197,8 @@ RESULTS = {
     "publish": ("log", "--to", "dir:public"),
     "backup": ("log", "backed"),
     "recover": ("recovered", "--from", "copy", "--keys", "log/keys"),
+    "freeze": ("log", "--successor", "cli.example/next"),
+    "chain": ("log",),
     "token add": ("log", "--name", "ci", "--scope", "append"),
     "token list": ("log",),
     "token revoke": ("log", "ci"),
