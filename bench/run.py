@@ -1,4 +1,4 @@
-"""The benchmarks: `python bench/run.py append|reads|audit|disk|latency|start|service|producer|s3|pack [options]`.
+"""The benchmarks: `python bench/run.py append|reads|audit|disk|latency|start|service|producer|s3|pack|...`.
 
 Each prints its environment and command, every measurement as it comes, then a table of medians with their spread
 and, where it has one, the ratio to a reference measured in the same run. Nothing here passes or fails.
@@ -26,8 +26,9 @@ NAMES = {
     "producer": "producing",
     "s3": "s3",
     "recover": "recover",
-    "monitor": "monitor",
     "pack": "pack",
+    "witness": "witness",
+    "monitor": "monitor",
 }
 
 

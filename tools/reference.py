@@ -24,6 +24,7 @@ from merklelog.cli.failures import Failure
 from merklelog.cli.program import NAME, every_command
 from merklelog.log import KEYS, Key
 from merklelog.servers.settings import SERVER_KEYS
+from merklelog.witness.config import WITNESS_KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = Path("docs/reference.md")
@@ -59,6 +60,7 @@ target, `append` takes servers as well. `s3://` targets are not in this version.
 FILE` keeps the newest verified checkpoint of a target and holds it to that for ever.
 
 `merklelog serve` listens at 127.0.0.1: gRPC at port 7070, HTTP at 7080, metrics and readiness at 7090.
+`merklelog witness serve` listens at 127.0.0.1, too: HTTP at port 7081, metrics and readiness at 7091.
 
 A data directory tells by which keys its log signs, and is believed in that unless `--policy` or `--vkey` says
 otherwise. A published copy and a server are believed in nothing: give one of the two. Without, `checkpoint` prints
@@ -148,7 +150,12 @@ def _keys() -> str:
         "A server's: the file that `serve --config` names, or `ROOT/server.toml`, or `merklelog.toml` of the only "
         "log that is served. Relative paths are below that file's directory."
     )
+    witness = (
+        "A witness': `DIR/witness.toml`, which `witness init` writes. Relative paths are below DIR. "
+        "`witness serve` takes `http`, `admin` and `log_format` as options too."
+    )
     lines = ["## Configuration", "", log, "", *_key_table(KEYS), server, "", *_key_table(SERVER_KEYS)]
+    lines += [witness, "", *_key_table(WITNESS_KEYS)]
     return "\n".join(lines)
 
 

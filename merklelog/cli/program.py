@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "freeze": "freeze",
     "chain": "freeze",
     "token": "token",
+    "witness": "witness",
     "completion": "completion",
 }
 
