@@ -267,13 +267,18 @@ POLICIES = {
     "the name none": (f"log {vkey(LOG)}", f"witness none {vkey(WITNESSES[0])}", "quorum none"),
     "a key twice": (*GOOD[:-2], f"witness w9 {vkey(WITNESSES[0])}", *GOOD[-2:]),
     "a log's key as a witness": (f"log {vkey(LOG)}", f"witness w {vkey(LOG)}", "quorum w"),
+    "a log's name as a witness": (f"log {vkey(LOG)}", f"witness w {vkey(LOG_MLDSA)}", "quorum w"),
+    "a witness' name as a log": (f"witness w {vkey(LOG_MLDSA)}", f"log {vkey(LOG)}", "quorum w"),
     "a witness' key as a log": (f"log {vkey(WITNESSES[0])}", "quorum none"),
     "a control character": (*GOOD, "# \x07"),
     "a word that is no key": ("log x+y+z", "quorum none"),
     "two keys of one witness, one vote": (
         *(f"log {vkey(LOG)}", W[0], M, W[1], "group first any w0 m", "group g all first w1", "quorum g"),
     ),
+    "two keys of one witness, two votes": (f"log {vkey(LOG)}", W[0], M, "group g all w0 m", "quorum g"),
+    "two keys of one witness, one in no group": (f"log {vkey(LOG)}", W[0], M, "quorum w0"),
     "no log": ("quorum none",),
+    "more cosignatures than a checkpoint holds": (*MANY, f"group g all {ALL_NAMES}", "quorum g"),
     "no more than it holds": (*MANY, f"group g 127 {ALL_NAMES}", "quorum g"),
 }
 
