@@ -20,6 +20,7 @@ from merklelog.formats import (
     policy,
     proof,
     receipt,
+    statement,
     wire,
     witness,
 )
@@ -66,6 +67,9 @@ def _policy() -> bytes:
 
 RECEIPT = receipt.ReceiptNote(ORIGIN, 3, TreeSize(1), leaf_hash(ENTRY), 1_700_000_000)
 RECEIPT_NOTE = receipt.sign_receipt(RECEIPT, RECEIPTS)
+FREEZE = statement.Freeze(ORIGIN, TreeSize(7), "example.com/next")
+FOLLOWS = statement.Follows(ORIGIN, "example.com/before", TreeSize(7), leaf_hash(ENTRY))
+STATEMENTS = [statement.sign_statement(each, (LOG, LOG_MLDSA)) for each in (FREEZE, FOLLOWS)]
 NOTE = _note(*KEYS)
 SHORT_NOTE = _note(LOG, WITNESS)
 POLICY = _policy()
@@ -134,6 +138,17 @@ def receipt_note(data: bytes) -> None:
 
 def verified_receipt(data: bytes) -> None:
     assert receipt.verify_receipt(data, RECEIPTS.verifier) == RECEIPT, "nobody signed this"
+
+
+def log_statement(data: bytes) -> None:
+    said, parsed = statement.parse_statement(data)
+    assert note.format_note(parsed) == data
+    assert statement.format_statement_text(said) == parsed.text
+
+
+def verified_statement(data: bytes) -> None:
+    said = statement.verify_statement(data, [LOG.verifier, LOG_MLDSA.verifier])
+    assert said in (FREEZE, FOLLOWS), "nobody signed this"
 
 
 def proof_file(data: bytes) -> None:
@@ -208,6 +223,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "signed_head": signed_head,
     "receipt_note": receipt_note,
     "verified_receipt": verified_receipt,
+    "log_statement": log_statement,
+    "verified_statement": verified_statement,
     "proof_file": proof_file,
     "verified_proof": verified_proof,
     "trust_policy": trust_policy,
@@ -234,6 +251,8 @@ SEEDS: dict[str, list[bytes]] = {
     "signed_head": [SHORT_NOTE, NOTE],
     "receipt_note": [RECEIPT_NOTE, RECEIPT_NOTE + _LINES],
     "verified_receipt": [RECEIPT_NOTE, RECEIPT_NOTE + _LINES],
+    "log_statement": STATEMENTS,
+    "verified_statement": STATEMENTS,
     "proof_file": [BARE_PROOF, PROOF, DEEP_PROOF],
     "verified_proof": [SHORT_PROOF, PROOF],
     "trust_policy": [SHORT_POLICY, POLICY, b"quorum none\n"],
