@@ -70,7 +70,7 @@ def _recover(path: Path, store: ObjectStore, parallel: int, count: int) -> float
     shutil.rmtree(place, ignore_errors=True)
     signers = load_signers(path / "log" / "keys", ORIGIN)
     begun = time.perf_counter()
-    report = recover_log(place, store, signers, parallel=parallel)
+    report = recover_log(place, store, signers, static_copy=True, parallel=parallel)
     seconds = time.perf_counter() - begun
     if report.size != count or report.remarks:
         raise SystemExit(f"recovered {report.size} of {count} entries: {report.remarks}")

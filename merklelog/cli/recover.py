@@ -51,6 +51,7 @@ class RecoverResult:
     start: Annotated[int | None, "the size with which that epoch began"]
     published: Annotated[list[int], "the newest sizes published in that epoch, at most 20, largest first"]
     read_only: Annotated[bool, "whether it was recovered without private keys"]
+    left_out: Annotated[bool, "whether head names more than was recovered: then the log does not start on it"]
     not_rebuilt: Annotated[str, "what no copy has"]
     remarks: Annotated[list[str], "what of the copy was set back, damaged or left out"]
 
@@ -85,6 +86,20 @@ class RecoverResult:
     multiple=True,
     help="A key of the new configuration, like log.dedupe=true; again for more.",
 )
+@click.option(
+    "--static-copy", is_flag=True, help="TARGET has no head because no log ever published to it by itself."
+)
+@click.option(
+    "--epoch",
+    metavar="N",
+    type=int,
+    help="Where a target's head is damaged or gone: the largest epoch that the log is known to have had.",
+)
+@click.option(
+    "--without-staged",
+    is_flag=True,
+    help="Bring back the newest checkpoint, and not what a publication had begun beyond it.",
+)
 @click.pass_obj
 def recover(
     session: Session,
@@ -93,6 +108,9 @@ def recover(
     keys: str | None,
     vkeys: tuple[str, ...],
     settings: tuple[str, ...],
+    static_copy: bool,
+    epoch: int | None,
+    without_staged: bool,
 ) -> None:
     """Rebuild a log in DIR from its published copy.
 
@@ -109,7 +127,17 @@ def recover(
     store, parallel = _store(source, chosen)
     held = closing(store) if isinstance(store, VersionedStore) else nullcontext()
     with held, progress_bar("recovering") as advance:
-        report = recover_log(directory, store, trusted, settings=chosen, parallel=parallel, progress=advance)
+        report = recover_log(
+            directory,
+            store,
+            trusted,
+            settings=chosen,
+            static_copy=static_copy,
+            epoch=epoch,
+            without_staged=without_staged,
+            parallel=parallel,
+            progress=advance,
+        )
     session.show(_result(report), _lines(report, directory))
 
 
@@ -162,7 +190,7 @@ def _lines(report: RecoveryReport, directory: str) -> Iterator[str]:
     if report.staged:
         yield f"finished from staging: {report.staged} entries; the next start publishes their checkpoint"
     if report.epoch is None:
-        yield "no epochs: this copy is not a publish target of the log"
+        yield "no epochs: this copy has no head that can be read"
     else:
         sizes = ", ".join(map(str, report.published)) or "nothing"
         yield f"epoch {report.epoch} began at size {report.start} and published {sizes}"
@@ -173,6 +201,8 @@ def _lines(report: RecoveryReport, directory: str) -> Iterator[str]:
     yield NOT_REBUILT
     if not report.can_append:
         yield "read-only: no private keys"
+    if report.left_out:
+        yield "does not start on this target: its head names more than was recovered"
     for remark in report.remarks:
         yield f"remark: {visible(remark)}"
 
@@ -191,6 +221,7 @@ def _result(report: RecoveryReport) -> RecoverResult:
         start=report.start,
         published=list(report.published),
         read_only=not report.can_append,
+        left_out=report.left_out,
         not_rebuilt=NOT_REBUILT,
         remarks=list(report.remarks),
     )

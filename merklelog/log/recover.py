@@ -12,8 +12,8 @@ that callers gave with their entries.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,15 +25,16 @@ from merklelog.publish import ObjectStore
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.store import Store
 from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, TreeSize
+from merklelog.tree.hashing import SIZE_LIMIT
 
 from .config import FILE, format_config, load_config
 from .create import LogInfo
 from .directory import FORMAT_FILE, INDEX, check_path, format_line, sync_path, write_synced
-from .head import Signers
+from .head import Epoch, Signers
 from .reader import open_reader
 from .recover_build import Rebuild
 from .recover_draft import Draft
-from .recover_source import Aim, Published
+from .recover_source import Aim, Published, way_out
 from .table import Value
 
 LISTED: Final = 20
@@ -50,7 +51,8 @@ class RecoveryReport:
     `staged` of them came from the staging object: no checkpoint was signed for them before. `checkpoints` counts
     those kept. `epoch` and `start` are those of `head`: the last start of the log, and the size it began with
     (None for a copy that is no publish target); `published` are the newest sizes that epoch published, at most 20,
-    largest first. `can_append` says that the private keys are in place. `remarks` are sentences worth knowing.
+    largest first. `can_append` says that the private keys are in place; `left_out` that the target's `head` names
+    more than was recovered, so that the log does not start on it. `remarks` are sentences worth knowing.
     """
 
     origin: str
@@ -65,6 +67,7 @@ class RecoveryReport:
     start: int | None
     published: tuple[int, ...]
     can_append: bool
+    left_out: bool
     remarks: tuple[str, ...]
 
 
@@ -78,6 +81,9 @@ def recover_log(
     keys: Signers | Sequence[VerifierKey],
     *,
     settings: Mapping[str, Value] | None = None,
+    static_copy: bool = False,
+    epoch: int | None = None,
+    without_staged: bool = False,
     parallel: int = _PARALLEL,
     progress: Progress = _no_progress,
 ) -> RecoveryReport:
@@ -85,9 +91,12 @@ def recover_log(
 
     `keys` are the log's private keys, or its verifier keys for a log that is only read. `settings` are dotted
     keys of the configuration (`log.keys`: where the private keys are); a copy that is a publish target has to be
-    among `publish.targets`, and is the only one where these are not given. `parallel` objects are read at a
-    time. `progress(done, total)` counts entries. Memory is bounded but for eight bytes a checkpoint. A run that
-    was killed is gone on with by the next one.
+    among `publish.targets`, and is the only one where these are not given. A copy without `head` says neither
+    that it is one nor that it is none: `static_copy` says the latter, else `publish.targets` has to name it.
+    `epoch` is the largest epoch that the log is known to have had, asked for where `head` does not say it; the
+    next start takes a larger one. `without_staged` brings back the newest checkpoint, and not what `head` names
+    beyond it. `parallel` objects are read at a time. `progress(done, total)` counts entries. Memory is bounded
+    but for eight bytes a checkpoint. A run that was killed is gone on with by the next one.
 
     Raises UsageError for a place that is taken, ConfigError, NotALogError and NotFoundError where nothing was
     published, SignatureError and DamagedError naming what does not verify, ForkError with two notes,
@@ -105,11 +114,11 @@ def recover_log(
     chosen = {**(settings or {})}
     format_config(chosen)  # a setting that is none is told before anything is read
     with closing(Published(source, info.verifiers(), parallel=parallel)) as published:
-        aim = published.aim(can_sign=signers is not None)
-        if aim.head is not None:
-            _check_targets(chosen, source)
+        aim = published.aim(can_sign=signers is not None, without_staged=without_staged)
+        row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
-        resumed, build = _rebuild(published, aim, place, info, signers, config, progress)
+        with _way_out(aim):
+            resumed, build = _rebuild(published, aim, place, info, signers, config, row, progress)
         sizes = [] if aim.head is None else published.kept_sizes(aim.head.start + 1, aim.tree.size)[-LISTED:]
     return RecoveryReport(
         origin=info.origin,
@@ -124,6 +133,7 @@ def recover_log(
         start=aim.head.start if aim.head else None,
         published=tuple(reversed(sizes)),
         can_append=signers is not None,
+        left_out=aim.left_out,
         remarks=(*aim.remarks, *build.remarks),
     )
 
@@ -135,6 +145,7 @@ def _rebuild(
     info: LogInfo,
     signers: Signers | None,
     config: str,
+    epoch: bytes | None,
     progress: Progress,
 ) -> tuple[int, Rebuild]:
     """Make the directory; gives how many entries were there from an earlier run, and what was done."""
@@ -147,7 +158,7 @@ def _rebuild(
         resumed = frontier.size
         build = Rebuild(published, store, aim, frontier, progress, draft.saved)
         frontier = build.run()
-        _sign(store, aim, signers)
+        _sign(store, aim, signers, epoch)
         _prepare(draft.path, config, store, frontier)
         draft.close_store()
         _put_in_place(draft, place, aim)
@@ -179,6 +190,55 @@ def _info(keys: Signers | Sequence[VerifierKey]) -> LogInfo:
     )
 
 
+@contextmanager
+def _way_out(aim: Aim) -> Iterator[None]:
+    """Say how to go on where what is damaged may lie in what no checkpoint was signed for yet."""
+    try:
+        yield
+    except DamagedError as error:
+        if not aim.staged:
+            raise
+        raise DamagedError(f"{error}{way_out(aim.newest)}") from error
+
+
+def _protect(
+    settings: dict[str, Value], source: ObjectStore, aim: Aim, *, static_copy: bool, epoch: int | None
+) -> bytes | None:
+    """See that the new log goes on comparing itself with its target, and from which epoch on.
+
+    Gives the row of the newest epoch; None for a static copy. Raises ConfigError, UsageError.
+    """
+    head = aim.head
+    if epoch is not None and not 1 <= epoch < SIZE_LIMIT - 1:
+        raise UsageError(f"epoch {epoch}: want a number from 1 on, below 2**63 - 1")
+    is_target = head is not None or aim.lost_head
+    if is_target and static_copy:
+        raise UsageError(
+            f"{source.location} is no static copy: it has a `head`, so a log was published to it"
+        )
+    if not is_target:
+        targets = settings.get("publish.targets")
+        named = isinstance(targets, tuple) and source.location in targets
+        if named == static_copy:
+            raise ConfigError(
+                f"publish.targets: {source.location} has no `head`, so it is a static copy, or a publish target "
+                f"whose `head` was deleted: name it in publish.targets, or say that it is a static copy "
+                f"(--static-copy), and not both"
+            )
+        if static_copy:
+            if epoch is not None:
+                raise UsageError(f"epoch {epoch}: a static copy has none")
+            return None
+    _check_targets(settings, source)
+    if head is None and epoch is None:
+        raise UsageError(
+            f"{source.location}: its `head` is {'damaged' if aim.lost_head else 'gone'}, and nothing else says "
+            f"which epochs were used: want the largest that a receipt or another target's `head` names (--epoch), "
+            f"or a number that is larger for sure"
+        )
+    return Epoch(max(epoch or 0, head.epoch if head else 0), TreeSize(aim.tree.size), aim.tree.root).row()
+
+
 def _check_targets(settings: dict[str, Value], source: ObjectStore) -> None:
     """A log that is published must go on comparing itself with what was: else it could sign a second history.
 
@@ -192,15 +252,15 @@ def _check_targets(settings: dict[str, Value], source: ObjectStore) -> None:
         )
 
 
-def _sign(store: Store, aim: Aim, signers: Signers | None) -> None:
-    """The newest checkpoint of the new log: the one that is there, or the one that `head` asks for."""
+def _sign(store: Store, aim: Aim, signers: Signers | None, epoch: bytes | None) -> None:
+    """The newest checkpoint of the new log, the one that is there or the one that `head` asks for; its epoch."""
     if not aim.staged and aim.newest is not None:
         note = aim.newest.note
     elif signers is not None:
         note = signers.sign(aim.tree.size, aim.tree.root, both=True)
     else:
         raise StorageError("a tree without a checkpoint, and no key to sign one")
-    store.write(Commit(checkpoint=Checkpointed(aim.tree.size, note, keep=True)))
+    store.write(Commit(checkpoint=Checkpointed(aim.tree.size, note, keep=True), epoch=epoch))
     store.sync()
 
 

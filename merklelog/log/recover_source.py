@@ -47,8 +47,9 @@ class Aim:
     """The tree to bring back.
 
     `newest` is the newest checkpoint there that the log's keys signed, None when nothing was published yet.
-    `staged` says that the tree is the one that `head` names and no checkpoint does. `remarks` are sentences
-    about what was set back, damaged or left out.
+    `staged` says that the tree is the one that `head` names and no checkpoint does, `left_out` that `head` names
+    more than the tree. `lost_head` says that a `head` is there and can not be read (`head` is None then).
+    `remarks` are sentences about what was set back, damaged or left out.
     """
 
     tree: TreeHead
@@ -56,6 +57,8 @@ class Aim:
     head: EpochHead | None
     staged: bool
     remarks: tuple[str, ...]
+    left_out: bool = False
+    lost_head: bool = False
 
 
 class Published:
@@ -79,6 +82,7 @@ class Published:
         manifest = read_manifest(self._now)
         self.tiles = StoredTiles(self._ahead or self._staged, manifest.bundles if manifest else None)
         self._is_new = manifest is None
+        self._lost_head = False
         self._sizes: array[int] | None = None
 
     @property
@@ -92,8 +96,8 @@ class Published:
             if ahead is not None:
                 ahead.close()
 
-    def aim(self, *, can_sign: bool) -> Aim:
-        """Find the tree to bring back; what `head` alone names only with `can_sign`.
+    def aim(self, *, can_sign: bool, without_staged: bool = False) -> Aim:
+        """Find the tree to bring back; what `head` alone names only with `can_sign`, and not `without_staged`.
 
         Raises NotALogError where no copy is, NotFoundError for one in which nothing was published yet,
         SignatureError and DamagedError when no checkpoint there verifies, ForkError with both when `head` and a
@@ -107,25 +111,27 @@ class Published:
             if newest is None:
                 raise self._nothing()
             self._check_head(stored, newest, remarks)
-            return Aim(TreeHead(newest.size, newest.root), newest, head, False, tuple(remarks))
-        if can_sign:
-            self._read_staging(head)
+            tree = TreeHead(newest.size, newest.root)
+            return Aim(tree, newest, head, False, tuple(remarks), lost_head=self._lost_head)
+        if can_sign and not without_staged:
+            self._read_staging(head, newest)
             return Aim(head.tree, newest, head, True, tuple(remarks))
         if newest is None:
-            raise NotFoundError(
-                f"{self.location}: no checkpoint is there yet: without the private keys, nothing is"
-            )
+            why = "what is staged" if can_sign else "the private keys"
+            raise NotFoundError(f"{self.location}: no checkpoint is there yet: without {why}, nothing is")
+        how = "are left out, as was asked" if can_sign else "come back with the private keys only"
         remarks.append(
             f"{self.location}/head names size {head.size}, which no checkpoint was signed for yet: the "
-            f"{head.size - newest.size} entries behind size {newest.size} come back with the private keys only"
+            f"{head.size - newest.size} entries behind size {newest.size} {how}"
         )
-        return Aim(TreeHead(newest.size, newest.root), newest, head, False, tuple(remarks))
+        return Aim(TreeHead(newest.size, newest.root), newest, head, False, tuple(remarks), left_out=True)
 
     def _stored_head(self, remarks: list[str]) -> StoredHead | None:
         try:
             return read_head(self._now)
         except DamagedError as error:
             remarks.append(f"{error}; what it named beyond the newest checkpoint is not known")
+            self._lost_head = True
             return None
 
     def _nothing(self) -> MerklelogError:
@@ -184,7 +190,7 @@ class Published:
                 f"head was set back"
             )
 
-    def _read_staging(self, head: EpochHead) -> None:
+    def _read_staging(self, head: EpochHead, newest: Head | None) -> None:
         """Take in what is new in the publication that `head` names; its tiles may be in place already."""
         key = staging_key(head.size, head.root)
         name = f"{self.location}/{key}"
@@ -193,12 +199,12 @@ class Published:
         except NotFoundError:
             return  # then every object of it stands under its own key, or its absence is found out there
         except FormatError as error:
-            raise DamagedError(f"{name}: {error}") from error
+            raise DamagedError(f"{name}: {error}{way_out(newest)}") from error
         origin = self._verifiers[0].name
         if (staging.origin, staging.size, staging.root) != (origin, head.size, head.root):
             raise DamagedError(
                 f"{name}: it is of {quote(staging.origin)} at size {staging.size}, want {quote(origin)} at size "
-                f"{head.size}"
+                f"{head.size}{way_out(newest)}"
             )
         self._staged.objects = staging.objects
 
@@ -240,6 +246,16 @@ class Published:
         return True
 
 
+def way_out(newest: Head | None) -> str:
+    """The end of a message: how to go on where what is staged can not be brought back."""
+    if newest is None:
+        return ""
+    return (
+        f"; no checkpoint was signed yet for what lies behind size {newest.size}: `merklelog recover "
+        f"--without-staged` brings back the log at that size"
+    )
+
+
 @dataclass(slots=True)
 class _Staged:
     """The objects of a copy, those of a publication that is not finished from its staging object."""
@@ -262,4 +278,4 @@ class _Staged:
         return StoredObject(data, "")
 
 
-__all__ = ["Aim", "Published"]
+__all__ = ["Aim", "Published", "way_out"]

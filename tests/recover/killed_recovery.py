@@ -51,6 +51,7 @@ def main(copy: str, place: str, keys: str, step: str) -> None:
         DirectoryStore(Path(copy)),
         signers,
         settings=settings,
+        static_copy=True,
         parallel=2,
         progress=lambda *_: passed(),
     )

@@ -10,6 +10,7 @@ from checker import check_log
 from memory_log import MemoryLog
 
 import merklelog
+from merklelog.errors import NotFoundError
 from merklelog.formats import SignatureType, SigningKey
 from merklelog.log.head import Signers
 from merklelog.log.recover import RecoveryReport, recover_log
@@ -78,6 +79,10 @@ class Scene:
 
     def recover(self, keys: Any = SIGNERS, **options: Any) -> RecoveryReport:
         settings = {"store.min_free_bytes": 0, **options.pop("settings", {})}
+        try:
+            self.store.get(HEAD_KEY)
+        except NotFoundError:
+            options.setdefault("static_copy", True)
         return recover_log(self.path, self.store, keys, settings=settings, parallel=2, **options)
 
     def check(self, report: RecoveryReport, size: int, kept: Sequence[int]) -> None:

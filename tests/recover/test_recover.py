@@ -244,7 +244,7 @@ def test_a_head_that_was_set_back(scene: Scenes) -> None:
 def test_a_head_that_is_damaged(scene: Scenes) -> None:
     there = scene(100, 300)
     there.store.put(HEAD_KEY, b"{}")
-    report = there.recover()
+    report = there.recover(epoch=4)
     there.check(report, 300, (100, 300))
     assert "head" in report.remarks[0]
     assert report.epoch is None

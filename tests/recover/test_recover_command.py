@@ -53,16 +53,16 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_it_says_what_came_back(there: Scene, run: Run, tmp_path: Path) -> None:
-    done = run("recover", "trail", "--from", "dir:copy", "--keys", "keys")
+    done = run("recover", "trail", "--from", "dir:copy", "--keys", "keys", "--static-copy")
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         f"recovered {ORIGIN} at size 700 from dir:{tmp_path}/copy: trail",
         "verified: 700 entries, their tiles and root, 2 checkpoints",
-        "no epochs: this copy is not a publish target of the log",
+        "no epochs: this copy has no head that can be read",
         NOT_REBUILT,
     ]
     assert run("append", "trail", "keys/ed25519.key").stdout.startswith("index 700")
-    again = run("recover", "trail", "--from", "dir:copy", "--keys", "keys", status=2)
+    again = run("recover", "trail", "--from", "dir:copy", "--keys", "keys", "--static-copy", status=2)
     assert "move it away" in again.stderr
     assert again.stdout == ""
 
@@ -81,7 +81,8 @@ def test_a_target_of_the_log(there: Scene, run: Run, tmp_path: Path) -> None:
 
 
 def test_json(there: Scene, run: Run, tmp_path: Path) -> None:
-    result = json.loads(run("recover", "trail", "--from", "dir:copy", "--keys", "keys", "--json").stdout)
+    words = ("--from", "dir:copy", "--keys", "keys", "--static-copy", "--json")
+    result = json.loads(run("recover", "trail", *words).stdout)
     assert result | {"not_rebuilt": ""} == {
         "origin": ORIGIN,
         "path": f"{tmp_path}/trail",
@@ -95,13 +96,15 @@ def test_json(there: Scene, run: Run, tmp_path: Path) -> None:
         "start": None,
         "published": [],
         "read_only": False,
+        "left_out": False,
         "not_rebuilt": "",
         "remarks": [],
     }
 
 
 def test_settings_of_the_new_log(there: Scene, run: Run, tmp_path: Path) -> None:
-    run("recover", "trail", "--from", "dir:copy", "--keys", "keys", "--set", "log.dedupe=true")
+    words = ("--from", "dir:copy", "--keys", "keys", "--static-copy")
+    run("recover", "trail", *words, "--set", "log.dedupe=true")
     assert "dedupe = true" in (tmp_path / "trail" / "merklelog.toml").read_text()
     (tmp_path / "entry").write_bytes(there.log.entries[5])
     assert run("append", "trail", "entry").stdout == "index 5, there already\n"
@@ -121,6 +124,12 @@ def test_settings_of_the_new_log(there: Scene, run: Run, tmp_path: Path) -> None
         (("--from", "dir:copy", "--keys", "keys", "--set", "log.keys=x"), 2, "use --keys"),
         (("--from", "dir:copy", "--keys", "keys", "--set", "log.what=x"), 2, "no key log.what"),
         (("--from", "dir:copy", "--vkey", "nonsense"), 2, "verifier key"),
+        (("--from", "dir:copy", "--keys", "keys"), 2, "--static-copy"),
+        (
+            ("--from", "dir:copy", "--keys", "keys", "--static-copy", "--epoch", "3"),
+            2,
+            "a static copy has none",
+        ),
         (("--keys", "keys"), 2, "--from"),
     ],
 )
@@ -138,6 +147,6 @@ def test_damage_ends_with_1(there: Scene, run: Run, tmp_path: Path) -> None:
     data = bundle.read_bytes().replace(b"event 300", b"event 30O")
     bundle.unlink()
     bundle.write_bytes(data)
-    done = run("recover", "trail", "--from", "dir:copy", "--keys", "keys", status=1)
+    done = run("recover", "trail", "--from", "dir:copy", "--keys", "keys", "--static-copy", status=1)
     assert "entry 300 does not have the hash" in done.stderr
     assert not (tmp_path / "trail").exists()

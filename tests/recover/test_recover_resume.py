@@ -156,7 +156,8 @@ def test_killed_at_each_step_and_gone_on_with(scene: Scenes, tmp_path: Path) -> 
             break
         assert killed.returncode == -9, killed.stderr
         if not place.exists():
-            report = recover_log(place, store, SIGNERS, settings={"store.min_free_bytes": 0}, parallel=2)
+            settings = {"store.min_free_bytes": 0}
+            report = recover_log(place, store, SIGNERS, settings=settings, static_copy=True, parallel=2)
             resumed.add(report.resumed)
         with merklelog.open_reader(place) as log:
             assert (log.size, log.root) == (700, there.root(700))
