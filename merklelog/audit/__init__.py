@@ -10,6 +10,8 @@ scan       a range of bundles hashed; `hashing` is its inner loop, `worker` and 
 judge      which of two is wrong: a tile or what is below it
 peaks      roots of old sizes, taken while passing by; heads compares them with what was signed
 upper      the levels above, and the right edge
+monitor    logs followed for ever; the modules of that name are its parts
+selfaudit  a server's audits of its own logs, and what they repair
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 monitor_target    what targets and witnesses show
 monitor_log       one log: the history that is trusted, and all that is shown held against it
-monitor_entries   its entries, verified and matched; monitor_patterns is the matcher of the command line
+monitor_entries   its entries, verified and matched; monitor_patterns is the matcher of the command line,
+                  monitor_statements knows what the log says of itself
 monitor_conditions  what lasts, and when it is told
 monitor_sinks     who is told
 monitor_files     what is kept on the disk; monitor_findings is what is in it

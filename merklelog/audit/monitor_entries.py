@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from merklelog.audit.monitor_files import Journal
-from merklelog.audit.monitor_findings import MonitorKind, Observation, matched
+from merklelog.audit.monitor_findings import MonitorKind, Observation, of_entry
 from merklelog.audit.monitor_log import WatchedLog, trouble
 from merklelog.audit.monitor_patterns import Matcher
+from merklelog.audit.monitor_statements import statements_in
 from merklelog.audit.monitor_target import MonitoredTarget
 from merklelog.client.source import Expectant
 from merklelog.errors import MerklelogError
@@ -68,7 +69,7 @@ class EntryReader:
                 break
             except SourceFailedError as failed:
                 observed.append(trouble(self._log.origin, target.name, failed.error))
-        return observed
+        return [*observed, *self._log.thawed()]
 
     def _read_from(self, target: MonitoredTarget, ends: float) -> None:
         """Read from one target."""
@@ -112,17 +113,28 @@ class EntryReader:
                 except (
                     Exception
                 ) as error:  # the caller's code may raise anything, and its entry must not be lost
+                    self._take_statements(target, entries[: index - start], start)
                     log.position = index
                     self.entries += index - start
                     raise MatcherFailedError(
                         f"entry {index}: {type(error).__name__}: {error}; it is tried again"
                     ) from error
                 if found is not None:
-                    line = matched(self._now(), log.origin, target.name, found, index, entry).line()
-                    self._found.append(line)
-                    self._bytes += len(line)
+                    self._add(MonitorKind.MATCH, target, found, index, entry)
+        self._take_statements(target, entries, start)
         log.position = start + len(entries)
         self.entries += len(entries)
+
+    def _take_statements(self, target: MonitoredTarget, entries: list[bytes], start: int) -> None:
+        for each in statements_in(entries, start, self._log.origin, self._log.keys):
+            self._add(MonitorKind.STATEMENT, target, each.words, each.index, entries[each.index - start])
+            if each.frozen and self._log.frozen is None:
+                self._log.frozen = each.index
+
+    def _add(self, kind: MonitorKind, target: MonitoredTarget, detail: str, index: int, entry: bytes) -> None:
+        line = of_entry(kind, self._now(), self._log.origin, target.name, detail, index, entry).line()
+        self._found.append(line)
+        self._bytes += len(line)
 
     def _keep(self) -> None:
         """What was found first: only then is it behind us."""

@@ -21,12 +21,14 @@ class MonitorKind(StrEnum):
     UNREACHABLE = "unreachable"  # a target or a witness does not answer, or has nothing to show
     LAG = "lag"  # a target or a witness is behind for too long
     AHEAD = "ahead"  # a witness cosigned more than the log shows
+    STATEMENT = "statement"  # what the log says of itself in an entry: that it ends, or goes on another one
+    THAWED = "thawed"  # a log that said that it ended, and went on
     MATCHER = "matcher"  # the caller's matcher failed; its entry is given to it again
     MATCH = "match"  # an entry that the caller's matcher picked
 
 
 # Bytes that prove what they are: everything else may be a network's fault, or a clock's.
-DISPROVEN = frozenset((MonitorKind.SPLIT, MonitorKind.DAMAGED, MonitorKind.SIGNATURE))
+DISPROVEN = frozenset((MonitorKind.SPLIT, MonitorKind.DAMAGED, MonitorKind.SIGNATURE, MonitorKind.THAWED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ class MonitorFinding:
         )
 
 
-def matched(time: int, origin: str, source: str, detail: str, index: int, entry: bytes) -> MonitorFinding:
-    """The finding of an entry that the caller's matcher picked."""
+def of_entry(
+    kind: MonitorKind, time: int, origin: str, source: str, detail: str, index: int, entry: bytes
+) -> MonitorFinding:
+    """The finding of an entry: that the caller's matcher picked, or that is a statement."""
     data = encode_base64(entry).decode("ascii")
-    return MonitorFinding(time, MonitorKind.MATCH, origin, source, detail, False, index=index, data=data)
+    return MonitorFinding(time, kind, origin, source, detail, False, index=index, data=data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +94,4 @@ class Observation:
         return json.dumps([self.kind, self.source, self.mark], ensure_ascii=True)
 
 
-__all__ = ["DISPROVEN", "MonitorFinding", "MonitorKind", "Observation", "matched"]
+__all__ = ["DISPROVEN", "MonitorFinding", "MonitorKind", "Observation", "of_entry"]

@@ -75,6 +75,8 @@ class WatchedLog:
         self._shown: dict[MonitoredTarget, int] = {}  # which size each target showed last
         self.trusted: TrustedHead | None = None
         self.position = options.start
+        self.frozen: int | None = None  # the entry with which the log said that it ends
+        self.keys = tuple(log.key for log in policy.logs if log.key.name == origin)
         self._folder = state.path / "logs" / origin_hash(origin)
         self._state = state
         self._policy = policy
@@ -90,6 +92,10 @@ class WatchedLog:
         if note is not None:
             self._trust(read_signed(self._policy, note, f"state {path}"), note, now)
         position = progress.get("position", self.position)
+        frozen = progress.get("frozen")
+        if frozen is not None and not isinstance(frozen, int):
+            raise DamagedError(f"state {self._folder}: progress.json: frozen: want a number")
+        self.frozen = frozen
         grew = [tuple(each) for each in progress.get("grew", [])]
         if self.trusted is not None and self.trusted.origin != self.origin:
             raise DamagedError(f"state {path}: it is of {self.trusted.origin!r}, want {self.origin!r}")
@@ -103,12 +109,21 @@ class WatchedLog:
     def save(self) -> None:
         """Keep how far it is. Raises StorageError."""
         value: dict[str, Any] = {"origin": self.origin, "position": self.position, "grew": self._grew}
+        value["frozen"] = self.frozen
         write_json(self._folder / "progress.json", value)
 
     @property
     def behind(self) -> bool:
         """Whether there are entries that were not matched yet."""
         return self.trusted is not None and self.position < self.trusted.size
+
+    def thawed(self) -> Iterator[Observation]:
+        """A log that said that it ends, and has entries behind that."""
+        if self.frozen is None or self.trusted is None or self.trusted.size <= self.frozen + 1:
+            return
+        evidence = self._state.keep_evidence(self.trusted.note)
+        detail = f"it said with entry {self.frozen} that it ends, and has {self.trusted.size} entries"
+        yield Observation(MonitorKind.THAWED, self.origin, self.origin, detail, evidence)
 
     # --- judging -----------------------------------------------------------------------------------------------
 

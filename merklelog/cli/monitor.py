@@ -33,7 +33,8 @@ class MonitorResult:
     time: Annotated[int, "when it was found"]
     kind: Annotated[
         str,
-        "split, rollback, damaged, signature, quorum, stale, unreachable, lag, ahead, matcher or match",
+        "split, rollback, damaged, signature, quorum, stale, unreachable, lag, ahead, statement, thawed, "
+        "matcher or match",
     ]
     origin: Annotated[str | None, "the log; null when it is not known"]
     source: Annotated[str, "the target or the witness that it is about"]

@@ -93,7 +93,7 @@ def test_a_sound_log_is_proven_wherever_it_lies(own: Self) -> None:
     assert all(not each.repaired and not each.remarks for each in reports)
 
 
-DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a bundle with a bit flipped": ("tile/entries/007", flip),
     "a bundle that is gone": ("tile/entries/100", Path.unlink),
     "a bundle cut off": ("tile/entries/011", lambda path: path.write_bytes(path.read_bytes()[:100])),
