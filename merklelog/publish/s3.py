@@ -29,7 +29,7 @@ from merklelog.publish.objects import (
 )
 from merklelog.publish.s3_client import Answer, Requests, Sleep, make_client
 from merklelog.publish.s3_collect import Collector
-from merklelog.publish.s3_locks import Locks
+from merklelog.publish.s3_locks import Locks, lock_of
 from merklelog.publish.s3_options import (
     Lock,
     ObjectVersion,
@@ -179,6 +179,7 @@ class S3Store:
         """Whether the object is there as wanted. Raises ImmutableError when another one is there."""
         there = self._get_or_none(key)
         if there is not None and kind.same(there.data, data):
+            self._secure(key, kind)
             return True
         original = self.original(key) if kind.retain else None
         if original is not None and kind.same(original[0].data, data):
@@ -190,6 +191,17 @@ class S3Store:
             f"{len(there.data)} bytes with SHA-256 {_digest(there.data).hex()}, want {len(data)} with "
             f"{_digest(data).hex()}"
         )
+
+    def _secure(self, key: str, kind: ObjectKind) -> None:
+        """Locks what is there as if it were written now, where less holds it: whoever put it may not have."""
+        wanted = self._locks.until(kind) if kind.retain else None
+        if wanted is None:
+            return
+        found = self._reads.head(key)
+        if found.problem is None:
+            version_id = found.value.get("VersionId") or NO_VERSION
+            lock = lock_of(found.value) or self._reads.retention_of(key, version_id)
+            self._locks.renew(lock, wanted, self._reads.name(key), self._root + key, version_id)
 
     def _get_or_none(self, key: str) -> StoredObject | None:
         try:

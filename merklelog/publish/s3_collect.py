@@ -15,6 +15,7 @@ from merklelog.publish.s3_reads import S3Reads
 from merklelog.publish.s3_versions import Memory, Refusal, Written, remove_versions
 
 MAX_DEFERRED: Final = 4096
+MAX_REST: Final = 64
 _SOON: Final = timedelta(seconds=10)  # locks that end within it are waited for
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 _log = logging.getLogger("merklelog.publish")
@@ -26,7 +27,8 @@ class Collector:
     """Removes versions for one store.
 
     A version under a lock of seconds is kept in mind (4,096 of them) and goes with a later call; one that is
-    forgotten is found again by the next listing of its key.
+    forgotten is found again by the next listing of its key. To an identity that may not delete, the refusal of one
+    version tells as much as that of all: then nothing is asked for a while, longer each time.
     """
 
     def __init__(
@@ -41,6 +43,9 @@ class Collector:
         self._lock = threading.Lock()
         self._deferred: Doomed = {}
         self._left: set[tuple[str, str]] = set()
+        self._denials = 0  # in a row
+        self._rest = 0  # calls that are not tried after them
+        self._denied = ""
 
     def delete(self, key: str) -> None:
         """Removes every version of one object. Raises ImmutableError for one that is locked for long."""
@@ -51,14 +56,21 @@ class Collector:
         for refusal in self._remove(doomed):
             held = self._held_until(refusal)
             if held is None or held - self._requests.now() >= _SOON:
-                raise self._error(refusal)
+                raise self._error(refusal, held)
             self._wait_until(held)
             if self._remove({(refusal.key, refusal.version_id): held}):
-                raise self._error(refusal)
+                raise self._error(refusal, self._held_until(refusal))
 
     def delete_many(self, keys: Iterable[str], superseded: Iterable[str]) -> None:
-        """Removes every version of `keys` and the older ones of `superseded`, as one group."""
+        """Removes every version of `keys` and the older ones of `superseded`, as one group.
+
+        Raises ImmutableError, and UnreachableError where this identity may not delete: of the calls after that one
+        only the second, the fifth and so on ask again, in the end one in 65, and the others raise at once.
+        """
         with self._lock:
+            if self._rest:
+                self._rest -= 1
+                raise UnreachableError(self._denied)
             doomed, self._deferred = self._deferred, {}
         wanted: set[tuple[str, str]] = set()
         try:
@@ -75,6 +87,8 @@ class Collector:
             self._defer(doomed)
             raise
         self._judge(self._remove(ready), wanted)
+        if ready:
+            self._denials = 0
 
     # --- what there is --------------------------------------------------------------------------------------
 
@@ -116,9 +130,11 @@ class Collector:
         return refused
 
     def _judge(self, refused: list[Refusal], wanted: set[tuple[str, str]]) -> None:
-        """A lock of seconds: later. A lock on what was wanted away: an error. On what was superseded: it stays."""
-        error: MerklelogError | None = None
-        for refusal in refused:
+        """A lock of seconds: later. A lock on what was wanted away: an error. On what was superseded: it stays.
+
+        Asks one to three questions a refusal, and none after the first that is an error.
+        """
+        for number, refusal in enumerate(refused):
             each = (refusal.key, refusal.version_id)
             held = self._held_until(refusal)
             if held is not None and held - self._requests.now() < _SOON:
@@ -132,9 +148,20 @@ class Collector:
                     held,
                 )
             else:
-                error = error or self._error(refusal)
-        if error is not None:
-            raise error
+                self._defer({(later.key, later.version_id): _EVER for later in refused[number + 1 :]})
+                error = self._error(refusal, held)
+                raise error if held is not None else self._deny(str(error))
+
+    def _deny(self, denied: str) -> UnreachableError:
+        """Rest: a permission that is missing comes back by hand, and not between two publications.
+
+        Of refusals in a row the first is the one that is told: what is said anew is logged anew.
+        """
+        with self._lock:
+            self._rest = min(MAX_REST, 1 << self._denials)
+            self._denials += 1
+            self._denied = denied if self._denials == 1 else self._denied
+            return UnreachableError(self._denied)
 
     def _held_until(self, refusal: Refusal) -> datetime | None:
         """Until when a version that was refused is locked; None when no lock explains the refusal."""
@@ -148,8 +175,8 @@ class Collector:
             return datetime.max.replace(tzinfo=UTC)
         return lock.until if lock.until > self._requests.now() else None
 
-    def _error(self, refusal: Refusal) -> MerklelogError:
-        name, held = self._reads.name(refusal.key), self._held_until(refusal)
+    def _error(self, refusal: Refusal, held: datetime | None) -> MerklelogError:
+        name = self._reads.name(refusal.key)
         tried = f"{name}: DeleteObjects of version {refusal.version_id}: the store answered {refusal.code}"
         if held is None:
             return UnreachableError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from merklelog.publish.s3_problems import Kind
 SHORTEST: Final = timedelta(seconds=3)
 SAMPLE: Final = 64  # every so many retained objects one is read back, the first one of each run included
 _DAYS_A_YEAR: Final = 365
+_LITTLE: Final = timedelta(days=1)
+_log = logging.getLogger("merklelog.publish")
 _EXPECTED: Final = frozenset((Kind.ABSENT, Kind.REFUSED))
 
 
@@ -122,6 +125,34 @@ class Locks:
         with self._counting:
             self._retained += 1
             return self._retained % SAMPLE == 1
+
+    def renew(
+        self, lock: Lock | None, wanted: tuple[str, datetime], name: str, key: str, version_id: str
+    ) -> None:
+        """Locks a version for as long as a new one would be, unless `lock` does for all but a day of that.
+
+        `key` is the bucket's. It is said in the log, and so is a lock of another mode, which keeps that. Raises
+        UnreachableError where the store does not take it.
+        """
+        mode, until = wanted
+        found = lock.mode if lock is not None else None
+        if lock is not None and found is not None and found != mode:
+            _log.warning("%s: version %s was there, locked in %s mode, not %s", name, version_id, found, mode)
+        if lock is not None and lock.until is not None and lock.until >= until - _LITTLE:
+            return
+        # Another mode may take a permission that a log must not have.
+        retention = {"Mode": found or mode, "RetainUntilDate": until}
+        client = self._requests.client
+        self._requests.send(
+            lambda: client.put_object_retention(
+                Bucket=self._bucket, Key=key, VersionId=version_id, Retention=retention
+            ),
+            "PutObjectRetention",
+            name,
+        )
+        _log.warning(
+            "%s: version %s was there and not locked for as long as it must be: it is now", name, version_id
+        )
 
     @staticmethod
     def check(lock: Lock | None, name: str, asked: tuple[str, datetime], version_id: str) -> None:

@@ -80,11 +80,12 @@ class Transfer:
         if place is not None:
             headers = {_HEADERS[name]: _text(value) for name, value in parameters.items()}
             headers["x-amz-checksum-sha256"] = checksum
-            response = self._send(place, "PUT", key, {}, headers, data, digest.hex(), stream=False)
+            response = self._send(place, "PUT", key, {}, headers, data, digest.hex())
+            body = _cut(response.raw)
             if response.status_code == 200:
                 return _parsed(response)
             if response.status_code not in _ASK_BOTO3:
-                raise _client_error(response, response.content, "PutObject")
+                raise _client_error(response, body, "PutObject")
             self._forget("PutObject")
         found: dict[str, Any] = self._client.put_object(
             Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, **parameters
@@ -101,11 +102,11 @@ class Transfer:
         if place is not None:
             query = {} if version_id is None else {"versionId": version_id}
             headers = {"x-amz-checksum-mode": "ENABLED"}
-            response = self._send(place, "GET", key, query, headers, b"", _EMPTY, stream=True)
+            response = self._send(place, "GET", key, query, headers, b"", _EMPTY)
             if response.status_code == 200:
                 return _checked({**_parsed(response), "Body": _read(response.raw, limit, name)})
             if response.status_code not in _ASK_BOTO3:
-                raise _client_error(response, _read(response.raw, _MAX_ERROR, name), "GetObject")
+                raise _client_error(response, _cut(response.raw), "GetObject")
             response.raw.close()
             self._forget("GetObject")
         which = {} if version_id is None else {"VersionId": version_id}
@@ -152,9 +153,8 @@ class Transfer:
         headers: dict[str, str],
         data: bytes,
         payload: str,
-        *,
-        stream: bool,
     ) -> Any:
+        """The answer, whose body is still to be read or closed."""
         from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 
         path, asked = encode_path(place.path + key), encode_query(query)
@@ -171,7 +171,7 @@ class Transfer:
         signed["user-agent"] = f"merklelog/{__version__}"
         url = f"{place.origin}{path}" + (f"?{asked}" if asked else "")
         prepared: Any = AWSPreparedRequest  # its stubs know no HeadersDict, which is what it works on
-        return self._http.send(prepared(method, url, HeadersDict(signed), data or None, stream))
+        return self._http.send(prepared(method, url, HeadersDict(signed), data or None, True))
 
 
 def _text(value: str | datetime) -> str:
@@ -227,6 +227,23 @@ def _read(body: Any, limit: int, name: str) -> bytes:
     except HTTPError as error:
         raise ResponseStreamingError(error=error) from error
     return b"".join(parts)
+
+
+def _cut(body: Any) -> bytes:
+    """The first 64 KiB of a body of which only an error's code is wanted; more of it is not read."""
+    from botocore.exceptions import ResponseStreamingError
+    from urllib3.exceptions import HTTPError
+
+    found = b""
+    try:
+        while part := body.read(_MAX_ERROR):
+            found += part
+            if len(found) > _MAX_ERROR:
+                body.close()
+                break
+    except HTTPError as error:
+        raise ResponseStreamingError(error=error) from error
+    return found[:_MAX_ERROR]
 
 
 def _checked(response: dict[str, Any]) -> dict[str, Any]:

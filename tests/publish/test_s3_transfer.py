@@ -18,7 +18,7 @@ from merklelog.errors import ConfigError, DamagedError, ImmutableError, NotFound
 from merklelog.publish import ObjectKind
 from merklelog.publish.s3 import Retention, S3Store, parse_s3_url
 from merklelog.publish.s3_sign import encode_path, encode_query, sign
-from tests.support.s3_proxy import Fault, proxied
+from tests.support.s3_proxy import Asked, Fault, proxied
 from tests.support.s3_servers import ADMIN, MakeBucket, S3Server
 
 FULL = ObjectKind("application/json", "gzip", retain=True, cache_control='no-cache, x="a b"', cold=True)
@@ -129,6 +129,29 @@ def test_answers_are_told_apart_as_boto3_tells_them(quick: S3Store) -> None:
     for call in (lambda: gone.get("k"), lambda: gone.put("k", b""), lambda: gone.stat("k")):
         with pytest.raises(ConfigError, match=r"404( NoSuchBucket)?.*there is no such bucket"):
             call()
+
+
+@pytest.mark.parametrize("length", [10, 1 << 16, 4 << 20])
+def test_an_error_page_of_any_length_is_no_damage(
+    seaweedfs: S3Server, s3_bucket: MakeBucket, length: int
+) -> None:
+    bucket = s3_bucket(seaweedfs)
+
+    def page(asked: Asked, headers: dict[str, str], data: bytes) -> tuple[dict[str, str], bytes]:
+        return {"Content-Type": "text/html"}, b"<html>" + b"x" * length
+
+    with proxied(seaweedfs.endpoint) as proxy:
+        through = S3Server(seaweedfs.name, proxy.endpoint, seaweedfs.pid)
+        store = S3Store(through.client(), parse_s3_url(bucket.url()), through.options(), sleep=lambda _: None)
+        first = store.put("k", b"1")
+        proxy.change = page
+        with pytest.raises(NotFoundError, match="log/none"):
+            store.get("none")
+        assert store.put_if_version("k", b"2", '"0123"') is None
+        proxy.change = None
+        assert store.get("k").version == first
+        assert store.put("k", b"3") == store.get("k").version
+        store.close()
 
 
 def test_an_empty_and_a_large_object(quick: S3Store) -> None:
