@@ -38,6 +38,9 @@ class LocksResult:
     failed: Annotated[list[str], "why, of the first 100"]
     covers: Annotated[int, "objects over whose first version somebody put another, or a delete marker"]
     covered: Annotated[list[str], "the first 100 of them"]
+    unheld: Annotated[
+        list[int] | None, "entries [A, B) that were to be held and are in no full bundle yet; null: none"
+    ]
     earliest: Annotated[int | None, "when the first lock lapses of those looked at; null: none is locked"]
 
 
@@ -150,7 +153,11 @@ def _check_understood(place: S3Place, end: datetime, now: datetime, *, understoo
 @entries_option
 @click.pass_context
 def hold(context: click.Context, target: str, log: str | None, entries: Span | None) -> None:
-    """Set legal holds: nothing is deleted until they are released, whatever its lock says."""
+    """Set legal holds: nothing is deleted until they are released, whatever its lock says.
+
+    Only full bundles can be held. Entries that are in none yet are named, and the exit status is 3: run it again
+    when the log has grown.
+    """
     from merklelog.publish.retention import Action, Order
 
     order = Order(Action.HOLD, entries=_entries(entries))
@@ -176,7 +183,9 @@ retention.add_command(release)
 
 
 def _entries(given: Span | None) -> tuple[int, int] | None:
-    return None if given is None else (given.start, 2**63 if given.end is None else given.end)
+    from merklelog.publish.retention import NO_END
+
+    return None if given is None else (given.start, NO_END if given.end is None else given.end)
 
 
 def _range(given: Span | None) -> dict[str, Any]:
@@ -199,11 +208,17 @@ def _run(context: click.Context, orders: list[tuple[S3Place, Order]], details: d
         _note(place.directory, f"retention {order.action}", told, session)
         with progress_bar(f"{order.action}: {place.target}", "objects") as advance:
             report = change_locks(place.store(), order, parallel=place.options.parallel, advance=advance)
-        counts = {"changed": report.changed, "already": report.already, "failed": report.failures}
+        counts: dict[str, Any] = {
+            "changed": report.changed,
+            "already": report.already,
+            "failed": report.failures,
+        }
+        if report.unheld is not None:
+            counts["unheld"] = f"{report.unheld[0]}:{report.unheld[1]}"
         _note(place.directory, f"retention {order.action} done", {**told, **counts}, session)
         results.append(_result(report, order))
     session.show(RetentionResult(results), (line for each in results for line in _lines(each)))
-    context.exit(_UNKNOWN if any(each.failures for each in results) else 0)
+    context.exit(_UNKNOWN if any(each.failures or each.unheld for each in results) else 0)
 
 
 def _note(directory: Path | None, what: str, details: dict[str, Any], session: Session) -> None:
@@ -229,6 +244,7 @@ def _result(report: RetentionReport, order: Order) -> LocksResult:
         failed=report.failed,
         covers=report.covers,
         covered=report.covered,
+        unheld=None if report.unheld is None else list(report.unheld),
         earliest=None if report.earliest is None else int(report.earliest.timestamp()),
     )
 
@@ -244,5 +260,10 @@ def _lines(result: LocksResult) -> Iterator[str]:
         f"{result.target}: {result.changed} of {result.objects} objects {what}{when}, {result.already} were so "
         f"already, {result.failures} failed"
     )
+    if result.unheld is not None:
+        yield visible(
+            f"{result.target}: entries {result.unheld[0]}:{result.unheld[1]} are not in a full bundle yet and are "
+            "not held: run it again when they are"
+        )
     if result.earliest is not None:
         yield f"the first of their locks lapses {_shown(datetime.fromtimestamp(result.earliest, UTC))}"

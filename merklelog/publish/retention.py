@@ -6,6 +6,7 @@ can put one below another. Whatever was put over it since is reported and left a
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +21,13 @@ from merklelog.publish.layout import CHECKPOINTS, TILES
 from merklelog.publish.partitions_layout import PARTITIONS
 from merklelog.publish.s3_client import Requests
 from merklelog.publish.s3_options import MAX_RETENTION_DAYS, Lock, ObjectVersion
-from merklelog.tree.tiles import TILE_WIDTH, Tile, parse_path
+from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path
 
 KEPT: Final = (CHECKPOINTS, PARTITIONS, TILES)  # in the order of their keys
+NO_END: Final = 2**63  # the end of a range of entries that has none
 LISTED: Final = 100  # of what failed and what is covered, so many are told one by one
 _GIVE_UP: Final = 32  # failures in a row: then it is the store or the permissions, not the object
+_SIZE: Final = re.compile("[1-9][0-9]{0,18}")
 _AHEAD: Final = 4  # objects under way for each request at a time
 
 Advance = Callable[[int, int | None], None]
@@ -62,7 +65,8 @@ class Order:
 
     Extend: lock what lapses before `before` until `until`; an object without a lock gets one of `mode`, None
     leaves it and counts it as failed; `understood` says that locks of COMPLIANCE may be made longer for good.
-    Hold and release: `entries` is a half-open range of indexes whose bundles and tiles are meant, None for all.
+    Hold and release: `entries` is a half-open range of indexes whose bundles and tiles are meant, None for all; it
+    ends at NO_END where it goes on to the log's end.
     """
 
     action: Action
@@ -78,7 +82,8 @@ class RetentionReport:
     """What was done. `changed` and `already` count objects; the lists have the first 100 of their kind.
 
     `covered` are keys over whose first version somebody put another, or a delete marker; `earliest` is when the
-    first of the locks lapses that were looked at, None where none was.
+    first of the locks lapses that were looked at, None where none was. `unheld` is the half-open range of the
+    entries that were to be held and are in no full bundle yet: nothing that is kept has them.
     """
 
     target: str
@@ -91,6 +96,7 @@ class RetentionReport:
     covers: int = 0
     covered: list[str] = field(default_factory=list)
     earliest: datetime | None = None
+    unheld: tuple[int, int] | None = None
 
 
 def check_until(until: datetime, now: datetime) -> datetime:
@@ -115,12 +121,12 @@ def change_locks(
     named. Raises UnreachableError and what else the store says when many in a row fail, or when it can not be
     listed: what was changed until then is changed.
     """
-    worker = _Worker(store, order)
+    worker, extent = _Worker(store, order), _Extent()
     report = RetentionReport(store.location, order.action)
     waiting: deque[Future[_Done]] = deque()
     in_a_row = 0
     with ThreadPoolExecutor(parallel) as pool:
-        for version, covered in _kept(store, order):
+        for version, covered in _kept(store, order, extent):
             if covered:
                 report.covers += 1
                 _list(report.covered, version.key)
@@ -131,7 +137,35 @@ def change_locks(
         while waiting:
             in_a_row = _take(report, waiting, in_a_row)
             advance(report.objects, None)
+    if order.action is Action.HOLD:
+        report.unheld = extent.outside(order.entries)
     return report
+
+
+@dataclass(slots=True)
+class _Extent:
+    """What the keys of a copy say of its size: entries in full bundles, and in all."""
+
+    full: int = 0
+    size: int = 0
+
+    def see(self, key: str) -> None:
+        """One key of the copy."""
+        if key.startswith(CHECKPOINTS):
+            size = key.removeprefix(CHECKPOINTS)
+            self.size = max(self.size, int(size) if _SIZE.fullmatch(size) else 0)
+        elif key.startswith(TILES) and (tile := _tile(key)) is not None and tile.level == BUNDLE_LEVEL:
+            start = tile.index * TILE_WIDTH
+            self.full = max(self.full, start + TILE_WIDTH if tile.width == TILE_WIDTH else 0)
+            self.size = max(self.size, start + tile.width)
+
+    def outside(self, entries: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Those of `entries` (None: all there are) behind the last full bundle; None where there are none."""
+        start, end = (0, self.size) if entries is None else entries
+        if end >= NO_END:
+            end = max(self.size, start + 1)
+        start = max(start, self.full)
+        return (start, end) if start < end else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +201,14 @@ def _list(rows: list[str], row: str) -> None:
         rows.append(row)
 
 
-def _kept(store: LockedStore, order: Order) -> Iterator[tuple[ObjectVersion, bool]]:
+def _kept(store: LockedStore, order: Order, extent: _Extent) -> Iterator[tuple[ObjectVersion, bool]]:
     """The first version of every object that is meant, and whether it is not the newest any more."""
     for prefix in KEPT:
         for key, group in groupby(store.versions(prefix), key=lambda version: version.key):
             found = list(group)
             written = [version for version in found if not version.is_delete_marker]
+            if written:
+                extent.see(key)
             if written and is_kept(key) and _is_meant(key, order.entries):
                 yield written[-1], not written[-1].is_latest
 

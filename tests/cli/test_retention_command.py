@@ -94,10 +94,23 @@ def test_holds_for_a_range_are_set_and_released(run: Callable, log: Path, publis
     ]
 
 
+def test_entries_that_can_not_be_held_yet_are_told(run: Callable, log: Path, published: S3Store) -> None:
+    done = run("retention", "hold", log, "--entries", "500:600", status=3)
+    assert (
+        "entries 512:600 are not in a full bundle yet and are not held: run it again when they are"
+        in done.text
+    )
+    assert admin(log)[-1]["details"]["unheld"] == "512:600"
+    (result,) = run("retention", "hold", log, "--entries", "5000:6000", "--json", status=3).json["targets"]
+    assert (result["changed"], result["unheld"]) == (0, [5000, 6000])
+    (result,) = run("retention", "hold", log, "--entries", "0:512", "--json").json["targets"]
+    assert result["unheld"] is None
+
+
 def test_a_bucket_without_a_log_is_changed_and_noted_nowhere(
     run: Callable, log: Path, published: S3Store
 ) -> None:
-    done = run("retention", "hold", published.location)
+    done = run("retention", "hold", published.location, status=3)
     assert "no log's admin.jsonl notes this: name the log with --log DIR" in done.err
     assert not (log / "admin.jsonl").exists()
 
@@ -125,7 +138,7 @@ def test_what_lies_over_a_locked_object_is_reported(
     bucket.client.delete_object(Bucket=bucket.name, Key="log/tile/0/001")
     done = run("retention", "extend", log, "--days", "20")
     assert f"covered: {published.location}/tile/0/001: a later version or a delete marker" in done.text
-    (result,) = run("retention", "hold", log, "--json").json["targets"]
+    (result,) = run("retention", "hold", log, "--entries", "0:512", "--json").json["targets"]
     assert (result["covers"], result["covered"]) == (1, ["tile/0/001"])
 
 

@@ -13,7 +13,7 @@ from merklelog.errors import UnreachableError, UsageError
 from merklelog.publish import retention
 from merklelog.publish.layout import CHECKPOINT_OF_SIZE_KIND, tile_kind
 from merklelog.publish.objects import PLAIN, NewObject
-from merklelog.publish.retention import Action, Order, change_locks, check_until, is_kept
+from merklelog.publish.retention import NO_END, Action, Order, change_locks, check_until, is_kept
 from merklelog.publish.s3 import Retention, S3Store
 from tests.support import weak_s3 as weak
 from tests.support.s3_servers import Bucket, MakeBucket, S3Server
@@ -159,6 +159,25 @@ def test_holds_for_some_entries(store: S3Store) -> None:
     assert held == set(KEPT) - {"tile/0/000", "tile/entries/000"}
     assert report.changed == len(held)
     assert change_locks(store, Order(Action.HOLD, entries=(0, 256))).changed == 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "unheld"),
+    [
+        (None, (512, 600)),
+        ((0, 512), None),
+        ((500, 520), (512, 520)),
+        ((512, 520), (512, 520)),
+        ((5000, 6000), (5000, 6000)),
+        ((0, NO_END), (512, 600)),
+        ((600, NO_END), (600, 601)),
+    ],
+)
+def test_entries_that_no_full_bundle_has_are_told(
+    store: S3Store, entries: tuple[int, int] | None, unheld: tuple[int, int] | None
+) -> None:
+    assert change_locks(store, Order(Action.HOLD, entries=entries)).unheld == unheld
+    assert change_locks(store, Order(Action.RELEASE, entries=entries)).unheld is None
 
 
 def test_the_first_version_is_meant_whatever_lies_over_it(store: S3Store, bucket: Bucket) -> None:
