@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from math import floor
 from typing import Any, Final, Protocol
 
-from merklelog.errors import UnreachableError
+from merklelog.errors import UnknownError
 from merklelog.publish.layout import PREFLIGHT
 from merklelog.publish.preflight_conditions import (
     if_match,
@@ -162,7 +162,7 @@ class Preflight:
                 self._sleep(_AFTER)
             try:
                 left = remove_below(scene, f"{self._prefix}{PREFLIGHT}")
-            except UnreachableError:
+            except UnknownError:
                 continue  # what stays is counted, and the next preflight removes it
             if not left:
                 break
@@ -187,7 +187,7 @@ def _guarded(run: tuple[tuple[str, ...], Run], scene: Scene) -> list[Finding]:
     names, function = run
     try:
         return function(scene)
-    except UnreachableError as error:
+    except UnknownError as error:
         return [Finding(name, Outcome.UNKNOWN, str(error)) for name in names]
 
 

@@ -129,11 +129,17 @@ def governance(scene: Scene) -> list[Finding]:
         return [_too_late("governance"), _too_late("governance-bypass")]
     outcome = Outcome.FAIL if wrong else Outcome.PASS
     found = [Finding("governance", outcome, wrong or f"refused: {probe.refusals()}")]
-    answer = probe.delete(bypass=True)
-    if answer.ok:
-        seen = "it deleted a locked version by asking for the bypass"
+    # Each by itself, since each takes one more permission, which this identity may have or not.
+    bypasses: list[Try] = [
+        ("shortened", lambda: probe.set("GOVERNANCE", sooner, bypass=True)),
+        ("deleted", lambda: probe.delete(bypass=True)),
+    ]
+    answers = [(what, attempt()) for what, attempt in bypasses]
+    if done := [what for what, answer in answers if answer.ok]:
+        seen = f"it {' and '.join(done)} a locked version by asking for the bypass"
         return [*found, Finding("governance-bypass", Outcome.FAIL, seen)]
-    return [*found, Finding("governance-bypass", Outcome.PASS, f"refused: {answer.short}")]
+    seen = f"refused: {', '.join(dict.fromkeys(answer.short for _, answer in answers))}"
+    return [*found, Finding("governance-bypass", Outcome.PASS, seen)]
 
 
 def versions(scene: Scene) -> Finding:

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from merklelog.errors import UnreachableError
 from merklelog.publish.layout import PREFLIGHT
 from merklelog.publish.preflight_report import DefaultRetention, Finding, Outcome
 from merklelog.publish.preflight_scene import Answer, Clock, ask
 from merklelog.publish.s3_client import Requests
-from merklelog.publish.s3_problems import error_of
+from merklelog.publish.s3_problems import Kind, error_of
 
 SKEW_SECONDS: Final = 60
 _SAME: Final = 2.0  # seconds: servers make the header once a second, and may be late with it
 _DAYS_A_YEAR: Final = 365
 _DENIED: Final = (401, 403)
+_NO_CODE: Final = ("", "none", "404")
 _NO_RULES: Final = (404, 501)  # none, or a store that has no such thing
 
 
@@ -64,6 +66,11 @@ class Looker:
         after = self._clock()
         # Who may not list may still publish, as far as the bucket is there.
         if found.problem is not None and not (found.code == "AccessDenied" and self._ask("head_bucket").ok):
+            if found.problem.kind is Kind.ABSENT:  # not S3's words for a bucket that is not there
+                raise UnreachableError(
+                    f"{self._place}: ListObjectsV2: the store answered {found}: no S3 service answers at that "
+                    "endpoint now; look at publish.s3.endpoint_url"
+                )
             raise error_of(found.problem, self._place)
         if found.date is None:
             return Finding("clock", Outcome.UNKNOWN, "its answer has no date"), 0.0
@@ -85,8 +92,9 @@ class Looker:
     def _object_lock(self) -> tuple[Finding, DefaultRetention, Finding]:
         found = self._ask("get_object_lock_configuration")
         if not found.ok:
-            # Amazon says ObjectLockConfigurationNotFoundError; other stores say it in other words.
-            if found.status == 404:
+            # Amazon says ObjectLockConfigurationNotFoundError; other stores say it in other words. A 404 without
+            # any is a proxy's, before the store.
+            if found.status == 404 and found.code not in _NO_CODE:
                 off = Finding("object-lock", Outcome.FAIL, str(found))
                 none = DefaultRetention()
                 return off, none, Finding("default-retention", Outcome.PASS, str(none))

@@ -5,6 +5,7 @@ The requests are S3's own, below the promises of S3Store, since it is those that
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from merklelog.publish.s3_problems import Kind, Problem, error_of
 MAX_LOCK_SECONDS: Final = 120
 BRIEF_LOCK_SECONDS: Final = 10  # of what is locked as the log's objects are, while another thing is tried
 SHORT_LOCK_SECONDS: Final = SHORTEST.seconds
+BESIDE_SECONDS: Final = 900  # a preflight that began so lately may still be running
+_RUN: Final = re.compile("([0-9]{1,12})-[0-9a-f]{8}/")  # the scratch folder of one: when it began
 _READ: Final = 1 << 20
 _MARGIN: Final = 2.0  # seconds before a lock's end within which a refusal proves nothing
 
@@ -233,10 +236,14 @@ class Scene:
 def remove_below(scene: Scene, prefix: str) -> int:
     """Delete every version below a prefix of the bucket, delete markers too; how many stayed.
 
+    What another preflight wrote that began less than a quarter of an hour ago may still be needed: it is left out.
     Where versions can not be listed, those that this scene wrote.
     """
     left = 0
     for key, version in _versions_below(scene, prefix):
+        run = _RUN.match(key.removeprefix(prefix))
+        if not key.startswith(scene.scratch) and run and int(run[1]) > scene.clock() - BESIDE_SECONDS:
+            continue
         left += not scene.ask("delete_object", Key=key, VersionId=version).ok
     return left
 

@@ -9,7 +9,7 @@ from math import floor
 from pathlib import Path
 from typing import Final
 
-from merklelog.errors import UnreachableError
+from merklelog.errors import UnknownError
 from merklelog.publish.preflight import Bucket
 from merklelog.publish.preflight_look import Look, Looker
 from merklelog.publish.preflight_record import PreflightRecord, missing_probes, read_record
@@ -27,7 +27,7 @@ class StartCheck:
 
     `refusals`: a log must not publish there; the sentence says what to do. `fallbacks`: it may, and this is not
     protected. `warnings`: worth a line in the server's log. `unknown`: the bucket did not answer, or would not
-    say; nothing is known, and it may be asked again.
+    say what the log requires; nothing is known, and it may be asked again.
     """
 
     refusals: tuple[str, ...] = ()
@@ -72,9 +72,9 @@ def check_start(
     prefix = f"{store.prefix.removesuffix('/')}/" if store.prefix else ""
     try:
         looked = Looker(store.client, store.bucket, prefix, place, time.time).look()
-    except UnreachableError as error:
+    except UnknownError as error:
         return StartCheck(tuple(refusals), tuple(fallbacks), tuple(warnings), (str(error),))
-    unknown = []
+    unknown: list[str] = []
     for finding in looked.findings:
         need = finding.about.need_for(retention)
         if finding.outcome is Outcome.FAIL and need is Need.REQUIRED:
@@ -82,7 +82,9 @@ def check_start(
         elif finding.outcome is Outcome.FAIL:
             warnings.append(f"{place}: {_wrong(finding)}")
         elif finding.outcome is Outcome.UNKNOWN and not _was_tried(record, finding):
-            unknown.append(f"{place}: {finding.probe}: {finding.seen}")
+            # What nothing hangs on is not worth asking for again and again.
+            told = unknown if need is Need.REQUIRED else warnings
+            told.append(f"{place}: {finding.probe}: {finding.seen}")
     refusals += _changed(place, command, looked, record)
     return StartCheck(tuple(refusals), tuple(fallbacks), tuple(warnings), tuple(unknown))
 

@@ -1,7 +1,8 @@
 """What a server asks of its logs' buckets before they publish there: only what writes nothing.
 
 What can be found out by writing alone is in the dated record of a preflight, which is trusted. A bucket that is
-silent keeps no log from being served: its log takes no appends until it answers, and then it is judged.
+silent keeps no log from being served: its log takes no appends until it answers. It is judged within half a minute
+of that, and until then its log publishes by the record of the preflight alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from merklelog.errors import ConfigError
+from merklelog.errors import ConfigError, MerklelogError
 from merklelog.log import load_config
 from merklelog.publish.s3_options import SCHEME
 
@@ -31,6 +32,12 @@ class Preflights:
         self._environment = environment
         self._again_seconds = again_seconds
         self._silent: set[Path] = set()
+        self._told: set[tuple[Path, str]] = set()
+
+    @property
+    def silent(self) -> set[Path]:
+        """The logs whose buckets are to be asked again."""
+        return set(self._silent)
 
     def check(self, directory: Path) -> None:
         """Judge the buckets of the log there, and say what is to be known of them. Blocks while they are asked.
@@ -46,27 +53,46 @@ class Preflights:
 
         found = check_targets(directory, config.targets, s3_options(config), time.time())
         for text in found.fallbacks:
-            event(_log, logging.WARNING, f"not protected: {text}", directory=directory)
+            self._tell(directory, f"not protected: {text}")
         for text in found.warnings:
-            event(_log, logging.WARNING, text, directory=directory)
+            self._tell(directory, text)
         if found.refusals:
             raise ConfigError(f"{directory}: {'; '.join(found.refusals)}")
         self._silent.discard(directory)
         if found.unknown:
-            event(
-                _log,
-                logging.WARNING,
-                f"not known, asked again: {'; '.join(found.unknown)}",
-                directory=directory,
-            )
+            self._tell(directory, f"not known, asked again: {'; '.join(found.unknown)}")
             self._silent.add(directory)
 
+    def _tell(self, directory: Path, text: str) -> None:
+        """Once, however often it is found."""
+        if (directory, text) not in self._told:
+            self._told.add((directory, text))
+            event(_log, logging.WARNING, text, directory=directory)
+
+    def check_again(self, directory: Path) -> None:
+        """`check` of a bucket that was silent. A log whose settings can not be read any more is judged no more."""
+        from merklelog.publish.preflight_record import read_record
+
+        try:
+            load_config(directory, self._environment)
+            read_record(directory, "", "")
+        except MerklelogError as error:
+            self._silent.discard(directory)
+            event(
+                _log,
+                logging.ERROR,
+                f"its bucket is not judged before a restart: {error}",
+                directory=directory,
+            )
+            return
+        self.check(directory)
+
     async def again(self) -> None:
-        """Ask those again that were silent, for ever. Raises ConfigError as `check` does."""
+        """Ask those again that were silent, for ever. Raises ConfigError for a bucket not to be published to."""
         while True:
             await asyncio.sleep(self._again_seconds)
             for directory in sorted(self._silent):
-                await asyncio.to_thread(self.check, directory)
+                await asyncio.to_thread(self.check_again, directory)
 
 
 __all__ = ["Preflights"]

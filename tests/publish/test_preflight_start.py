@@ -272,6 +272,30 @@ def test_what_may_not_be_asked_is_the_records_to_say(buckets: dict[bool, Bucket]
     assert "versioning: 403 AccessDenied" in found.unknown[0]
 
 
+def test_what_nothing_hangs_on_is_a_warning_and_not_asked_again(buckets: dict[bool, Bucket]) -> None:
+    store = buckets[True].store()
+    denied = weak.refused()
+    store.client = weak.WeakClient(
+        store.client, get_bucket_lifecycle_configuration=denied, list_object_versions=denied
+    )
+    found = start(store, findings=but(Outcome.UNKNOWN, "lifecycle"))
+    assert (found.refusals, found.unknown) == ((), ())
+    assert any("lifecycle: 403 AccessDenied" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize("operation", ["list_objects_v2", "get_object_lock_configuration"])
+@pytest.mark.parametrize("code", ["404", ""])
+def test_a_proxy_without_its_store_is_a_silent_bucket(
+    buckets: dict[bool, Bucket], operation: str, code: str
+) -> None:
+    store = buckets[True].store()
+    store.client = weak.WeakClient(store.client, **{operation: weak.refused(code, 404)})
+    found = start(store)
+    assert found.refusals == ()
+    if operation == "list_objects_v2":
+        assert "the store answered 404" in found.unknown[0]
+
+
 def test_a_bucket_that_is_gone_is_an_error(versitygw: S3Server, buckets: dict[bool, Bucket]) -> None:
     gone = Bucket(versitygw, "gone-for-good", buckets[True].client)
     with pytest.raises(ConfigError, match=r"gone-for-good/log.*no such bucket"):

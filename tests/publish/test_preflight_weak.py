@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from merklelog.publish import preflight_writes as writes
 from merklelog.publish.preflight import Preflight
 from merklelog.publish.preflight_look import Looker
 from merklelog.publish.preflight_report import DefaultRetention, Finding, Outcome, Verdict
-from merklelog.publish.preflight_scene import Scene
+from merklelog.publish.preflight_scene import BESIDE_SECONDS, Scene, remove_below
 from merklelog.publish.s3 import Retention
 from tests.support import weak_s3 as weak
 from tests.support.s3_servers import Bucket, S3Server
@@ -79,6 +80,20 @@ def test_a_store_that_refuses_conditions(bucket: Bucket) -> None:
     fails(found, "none of 8 writers won: 501", outcome=Outcome.UNKNOWN)
 
 
+# --- removing ------------------------------------------------------------------------------------------------
+
+
+def test_a_preflight_beside_this_one_keeps_its_objects(bucket: Bucket) -> None:
+    prefix, now = f"{secrets.token_hex(4)}/preflight/", int(time.time())
+    own, beside = f"{prefix}{now}-0123abcd/a", f"{prefix}{now - 60}-89abcdef/a"
+    for key in (own, beside, f"{prefix}{now - BESIDE_SECONDS - 60}-89abcdef/a", f"{prefix}other"):
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
+    made = Scene(bucket.client, bucket.name, own[:-1], bucket.server.options(), default=DefaultRetention())
+    assert remove_below(made, prefix) == 0
+    listed = bucket.client.list_object_versions(Bucket=bucket.name, Prefix=prefix)["Versions"]
+    assert [row["Key"] for row in listed] == [beside]
+
+
 # --- locks ---------------------------------------------------------------------------------------------------
 
 
@@ -86,6 +101,17 @@ def test_a_store_that_drops_locks(bucket: Bucket) -> None:
     drops = weak.without("ObjectLockMode", "ObjectLockRetainUntilDate")
     fails(locks.compliance(scene(bucket, put_object=drops)), "the lock can not be read back: 4")
     fails(locks.governance(scene(bucket, put_object=drops))[0], "can not be read back")
+
+
+def test_who_may_only_shorten_goes_round_governance_all_the_same(bucket: Bucket) -> None:
+    def keeps(call: Any, given: dict[str, Any]) -> dict[str, Any]:
+        return weak.refused()(call, given) if "VersionId" in given else call(**given)
+
+    _, bypass = locks.governance(scene(bucket, delete_object=keeps))
+    fails(bypass, "it shortened a locked version")
+    refuses = weak.refused()
+    _, bypass = locks.governance(scene(bucket, delete_object=keeps, put_object_retention=refuses))
+    fails(bypass, "refused: 403 AccessDenied", outcome=Outcome.PASS)
 
 
 def test_a_store_that_locks_otherwise_than_asked(bucket: Bucket) -> None:
