@@ -23,6 +23,7 @@ PAGES = (
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md"),
     *("docs/formats.md", "docs/policy.md", "docs/reference.md", "docs/storage.md", "docs/service.md"),
     *("docs/producer.md", "docs/security.md", "docs/operations.md", "docs/metrics.md", "docs/auditing.md"),
+    "docs/pack.md",
     "docs/monitor.md",
 )
 # Written with a class around one letter, so that this file does not match itself.

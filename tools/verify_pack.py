@@ -652,22 +652,23 @@ class Files:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.members = archive.members()
-        self.seen = 0
 
     def take(self, limit: int, *names: str) -> tuple[str, bytes]:
         """The next file, which has one of these names."""
         member = next(self.members, None)
         if member is None or member.name not in names:
             self.refuse(member, names)
-        self.seen += 1
         return member.name, self.archive.read(member, limit)
 
     def refuse(self, member: Member | None, names: tuple[str, ...]) -> NoReturn:
         """Say what is wrong with the order of the files."""
-        every = [each.name for each in self.archive.members()] if member else []
-        if member is None or (names and not set(names) & set(every)):
+        is_there, times = False, 0
+        for each in self.archive.members() if member else ():
+            is_there = is_there or each.name in names
+            times += member is not None and each.name == member.name
+        if member is None or (names and not is_there):
             raise Disproven(f"{' or '.join(names)}: it is missing")
-        if every.index(member.name) < self.seen or every.count(member.name) > 1:
+        if times > 1:
             raise Disproven(f"{shown(member.name)}: it is there twice")
         where = " or ".join(names) or "nothing"
         raise Disproven(f"{shown(member.name)}: it stands where {where} should: moved or added")

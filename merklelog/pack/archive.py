@@ -140,7 +140,9 @@ class Archive:
         return numbers, data[:name_size], data[name_size:]
 
     def _member(self, place: int, entry: tuple[int, ...], raw: bytes, extra: bytes) -> Member:
-        _, made_by, needed, flags, method, _, _, crc, packed, size, _, _, _, disk, _, attributes, offset = entry
+        _, made_by, needed, flags, method, _, _, crc, packed, size, _, _, _, disk, _, attributes, offset = (
+            entry
+        )
         name = raw.decode("ascii", "backslashreplace")
         if offset == FULL_32:
             offset = _offset64(name, extra)

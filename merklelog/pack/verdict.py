@@ -113,14 +113,12 @@ class _Files:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._members = archive.members()
-        self._taken = 0
 
     def take(self, names: tuple[str, ...], limit: int) -> tuple[str, bytes]:
         """The next file, which has one of `names`: its name and bytes. Raises FormatError."""
         member = next(self._members, None)
         if member is None or member.name not in names:
             raise self._disorder(None if member is None else member.name, names)
-        self._taken += 1
         return member.name, self._archive.read(member, limit)
 
     def leaves(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -136,11 +134,14 @@ class _Files:
 
     def _disorder(self, got: str | None, names: tuple[str, ...]) -> FormatError:
         """Why the next file is not the one it should be."""
-        all_names = list(self._archive.names()) if got is not None else []
         wanted = " or ".join(names)
-        if names and not set(names) & set(all_names):
+        is_there, times = False, 0
+        for name in self._archive.names() if got is not None else ():  # never a list: it may be long
+            is_there = is_there or name in names
+            times += name == got
+        if names and not is_there:
             return FormatError(f"{wanted}: it is missing")
         shown = quote(got or "")
-        if all_names.index(str(got)) < self._taken or all_names.count(str(got)) > 1:
+        if times > 1:
             return FormatError(f"{shown}: it is there twice")
         return FormatError(f"{shown}: it stands where {wanted or 'nothing'} should: moved or added")
