@@ -39,7 +39,7 @@ class LocksResult:
     covers: Annotated[int, "objects over whose first version somebody put another, or a delete marker"]
     covered: Annotated[list[str], "the first 100 of them"]
     unheld: Annotated[
-        list[int] | None, "entries [A, B) that were to be held and are in no full bundle yet; null: none"
+        list[int], "A and B: entries A:B were to be held and are in no full bundle yet; else empty"
     ]
     earliest: Annotated[int | None, "when the first lock lapses of those looked at; null: none is locked"]
 
@@ -244,7 +244,7 @@ def _result(report: RetentionReport, order: Order) -> LocksResult:
         failed=report.failed,
         covers=report.covers,
         covered=report.covered,
-        unheld=None if report.unheld is None else list(report.unheld),
+        unheld=list(report.unheld or ()),
         earliest=None if report.earliest is None else int(report.earliest.timestamp()),
     )
 
@@ -260,7 +260,7 @@ def _lines(result: LocksResult) -> Iterator[str]:
         f"{result.target}: {result.changed} of {result.objects} objects {what}{when}, {result.already} were so "
         f"already, {result.failures} failed"
     )
-    if result.unheld is not None:
+    if result.unheld:
         yield visible(
             f"{result.target}: entries {result.unheld[0]}:{result.unheld[1]} are not in a full bundle yet and are "
             "not held: run it again when they are"

@@ -104,7 +104,7 @@ def test_entries_that_can_not_be_held_yet_are_told(run: Callable, log: Path, pub
     (result,) = run("retention", "hold", log, "--entries", "5000:6000", "--json", status=3).json["targets"]
     assert (result["changed"], result["unheld"]) == (0, [5000, 6000])
     (result,) = run("retention", "hold", log, "--entries", "0:512", "--json").json["targets"]
-    assert result["unheld"] is None
+    assert result["unheld"] == []
 
 
 def test_a_bucket_without_a_log_is_changed_and_noted_nowhere(
