@@ -102,6 +102,13 @@ class Shown:
     def writer(self, every: Partitioning = Partitioning.HOURLY) -> PartitionWriter:
         return PartitionWriter(self.store, every, self.log.origin)
 
+    def write(self, writer: PartitionWriter, now: int, size: int) -> int:
+        """Call `run` until nothing is due; how many files it made."""
+        made = writer.run(now, self.at(size), self.log)
+        while writer.due(now, size):
+            made += writer.run(now, self.at(size), self.log)
+        return made
+
     def at(self, size: int) -> tuple[int, Hash]:
         return size, self.root(size)
 
@@ -126,7 +133,7 @@ class Shown:
 def test_a_period_is_written_when_it_is_over(memory: ModuleType) -> None:
     there = Shown(memory, 1000)
     writer = there.writer()
-    assert not writer.due(NOON, 0)
+    assert writer.due(NOON, 0)  # nobody knows before it has read what is there
     assert writer.run(NOON, there.at(0), there.log) == 0
     for size in (10, 300, 700):  # publications of the same hour
         assert writer.run(NOON + 60, there.at(size), there.log) == 0
@@ -184,7 +191,12 @@ def test_a_long_period_has_several_files(memory: ModuleType, monkeypatch: pytest
     there = Shown(memory, 1_111)
     writer = there.writer()
     writer.run(NOON, there.at(0), there.log)
-    assert writer.run(NOON + HOUR, there.at(1_111), there.log) == len(there.parts())
+    assert writer.run(NOON + HOUR, there.at(1_111), there.log) == 1
+    assert len(there.parts()) == 1
+    assert (
+        there.writer().run(NOON + HOUR, there.at(1_111), there.log) == 1
+    )  # the next writer goes on behind it
+    assert there.write(there.writer(), NOON + HOUR, 1_111) == len(there.parts()) - 2 > 2
     parts = there.parts()
     assert [p.start for p in parts] == [0, *(p.end for p in parts[:-1])]
     assert parts[-1].end == 1_111
@@ -245,12 +257,12 @@ def test_every_write_fails_in_turn(
         writer, late = there.writer(), 0
         for now, size in plan:
             try:
-                writer.run(now + late, there.at(size), there.log)
+                there.write(writer, now + late, size)
             except UnreachableError:
                 failures += 1
                 if fresh:
                     writer, late = there.writer(), HOUR * 5
-                writer.run(now + late, there.at(size), there.log)
+                there.write(writer, now + late, size)
         parts = there.parts()
         assert [p.start for p in parts] == [0, *(p.end for p in parts[:-1])]
         assert parts[-1].end == 1_000
@@ -271,6 +283,34 @@ def test_two_writers_write_each_file_once(memory: ModuleType) -> None:
     assert two.run(NOON + 2 * HOUR, there.at(900), there.log) == 1
     assert one.run(NOON + 2 * HOUR, there.at(300), there.log) == 0  # behind the other: not its business
     assert [(p.start, p.end) for p in there.parts()] == [(0, 300), (300, 900)]
+
+
+def test_a_restarted_writer_finishes_a_period_though_nothing_is_new(memory: ModuleType) -> None:
+    there = Shown(memory, 30)
+    there.write(there.writer(), NOON, 0)
+    again = there.writer()
+    assert again.due(NOON + HOUR, 30)
+    assert there.write(again, NOON + HOUR, 30) == 1
+    assert not again.due(NOON + HOUR, 30)
+
+
+class Moving(MemoryStore):
+    """Whoever compares loses: somebody else was there a moment before, each time."""
+
+    swaps = 0
+
+    def put_if_version(
+        self, key: str, data: bytes, expected: str | None, kind: ObjectKind = PLAIN
+    ) -> str | None:
+        self.swaps += 1
+        return None
+
+
+def test_a_state_that_never_stands_still_is_given_up(memory: ModuleType) -> None:
+    there = Shown(memory, 30, store := Moving())
+    with pytest.raises(UnreachableError, match=r"partitions.json: 8 times"):
+        there.writer().run(NOON, there.at(0), there.log)
+    assert store.swaps == 8
 
 
 def test_a_state_that_is_not_ours_is_refused(memory: ModuleType) -> None:
