@@ -236,3 +236,22 @@ def test_an_epoch_that_somebody_took_meanwhile_is_not_taken_again() -> None:
         made.start()
     others[0]._log.grow(1)
     assert len(drain(others[0])) == 1
+
+
+def test_what_a_stopped_writer_staged_goes_with_the_next_start() -> None:
+    """As docs/publication.md says: only a start lists what is staged."""
+    target = MemoryStore()
+    log = DiskLog().grow(10)
+    loser = running(log, target)
+    drain(loser)
+    winner_log = log.copy()
+    winner = running(winner_log, target)
+    log.grow(3, b"loser")
+    with pytest.raises(FencedError):
+        drain(loser)
+    (left,) = target.list_keys("staging/")
+    winner_log.grow(9, b"winner")
+    drain(winner)
+    assert list(target.list_keys("staging/")) == [left]
+    running(winner_log, target)
+    assert list(target.list_keys("staging/")) == []
