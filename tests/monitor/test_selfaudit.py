@@ -192,17 +192,35 @@ def test_the_pace_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slept == [10.0]
 
 
-def test_a_server_tells_what_it_found_and_made_whole(own: Self, caplog: pytest.LogCaptureFixture) -> None:
-    with merklelog.open(own.log) as log:
+def test_a_server_tells_what_it_found_and_made_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = tmp_path / "copy"
+    settings: dict[str, int | tuple[str, ...]] = {
+        "store.min_free_bytes": 0,
+        "publish.targets": (f"dir:{copy}",),
+    }
+    merklelog.create_log(tmp_path / "log", "own.example/log", settings=settings)
+    with merklelog.open(tmp_path / "log") as log:
+        log.append_batch(numbered(0, 1_000))
+        log.wait_published(1_000).result(60)
+        before = files(copy / "tile")
+        flip(copy / "tile/entries/001")
         audits = SelfAudits(lambda: [log], 10**9, pause_seconds=0.01)
 
-        async def once() -> None:
+        def said(words: str) -> list[str]:
+            return [text for each in caplog.records if words in (text := each.getMessage())]
+
+        async def until_all_is_sound() -> None:
             task = asyncio.create_task(audits.run())
-            while not any("as it was signed" in each.getMessage() for each in caplog.records):
+            while len(said("everything is as it was signed")) < 3:
                 await asyncio.sleep(0.05)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         with caplog.at_level(logging.INFO, "merklelog.server"):
-            asyncio.run(asyncio.wait_for(once(), 120))
+            asyncio.run(asyncio.wait_for(until_all_is_sound(), 120))
+    assert files(copy / "tile") == before
+    assert len(said(f"written anew, from a verified copy: dir:{copy}/tile/entries/001")) == 1
+    assert len(said(f"self-audit: dir:{copy}/tile/entries/001: ")) == 1
