@@ -20,6 +20,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -51,6 +52,7 @@ from merklelog.protocol.publication import (
     plan_start,
     size_of,
 )
+from merklelog.publish.beside import Besides
 from merklelog.publish.encoding import BundleEncoding
 from merklelog.publish.heads import verify_head
 from merklelog.publish.objects import NewObject, ObjectStore
@@ -100,8 +102,7 @@ class Publisher:
             raise UsageError("publisher: no target")
         self._log = log
         self._targets = [TargetWriter(store, encoding, log.verifiers, rules) for store in targets]
-        self._beside = [beside(store) for store in targets]
-        self._now = now
+        self._beside = Besides([beside(s) for s in targets], [s.location for s in targets], now)
         self._step = step
         self._limit = limit
         self._rules = rules
@@ -118,6 +119,11 @@ class Publisher:
     def epoch(self) -> int | None:
         """The epoch of this start; None before it has one on every target."""
         return self._plan.epoch if self._plan and self._started else None
+
+    @property
+    def unwritten(self) -> str | None:
+        """What those failed with who write beside the publications; they are tried again."""
+        return self._beside.failure
 
     # --- a start ------------------------------------------------------------------------------------------------
 
@@ -202,9 +208,10 @@ class Publisher:
             if self._pending is None:
                 self._pending = self._next()
             if self._pending is None:
-                self._tick()
-                return None
-            return self._run(self._pending)
+                return self._tick()
+            report = self._run(self._pending)
+            self._beside.write_all([target.pointer for target in self._targets], self._log.tiles())
+            return replace(report, uncollected=report.uncollected or self.unwritten)
 
     def _next(self) -> Publication | None:
         newest, leader = self._log.integrated(), self._leader
@@ -240,6 +247,7 @@ class Publisher:
         elif step is StepName.FILED:
             target.file(pub.aim.size, pub.note)
         elif step is StepName.POINTED:
+            self._beside.mark(self._targets.index(target), target.pointer)
             target.point(pub.aim, pub.note, self._check_pointer)
         elif step is StepName.SHOWN:
             self._log.record_shown(pub.aim, pub.note)
@@ -268,15 +276,12 @@ class Publisher:
         return note
 
     def _put(self, pub: Publication, target: TargetWriter) -> None:
-        """Everything up to the head, in groups, so that an error loses no more than one of them."""
-        beside = self._beside[self._targets.index(target)]
-        if beside is not None and not pub.put:
-            beside.run(self._now(), target.pointer or EMPTY_TREE, self._log.tiles())
         self._put_all(pub, target)
         if target is self._targets[-1]:
             pub.slices.clear()
 
     def _put_all(self, pub: Publication, target: TargetWriter) -> None:
+        """Everything up to the head, in groups, so that an error loses no more than one of them."""
         objects = islice(self._objects(pub, target), pub.put, None)
         count = _GROUP
         while count == _GROUP:
@@ -326,8 +331,7 @@ class Publisher:
     def _lagging(self) -> TargetWriter | None:
         """The first target whose `head` is behind what another one has, or this log has shown."""
         leader = self._leader
-        behind = (t for t in self._targets if leader and t.head and t.head.size < leader.size)
-        return next(behind, None)
+        return next((t for t in self._targets if leader and t.head and t.head.size < leader.size), None)
 
     def _level(self, target: TargetWriter) -> PublicationReport:
         """Bring a lagging target one bounded piece further, without a checkpoint: staged, `head`, put.
@@ -357,13 +361,14 @@ class Publisher:
         self._piece = None
         return self._report(piece)
 
-    def _tick(self) -> None:
-        """Let those write who have something due though nothing is published, once `head` is known to be ours."""
-        for beside, target in zip(self._beside, self._targets, strict=True):
-            shown, head = target.pointer, target.head
-            if beside and shown and head and beside.due(self._now(), shown.size):
-                target.move(head)
-                beside.run(self._now(), shown, self._log.tiles())
+    def _tick(self) -> PublicationReport | None:
+        """Let write whoever has something due, once `head` is known to be ours; a report: there is more of it."""
+        more = False
+        for n, target in enumerate(self._targets):
+            if target.head and self._beside.is_due(n, target.pointer):
+                target.move(target.head)
+                more |= self._beside.write(n, target.pointer, self._log.tiles())
+        return self._report(Publication(self._leader or EMPTY_TREE, None, moved=False)) if more else None
 
     # --- reports and failures -----------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import pytest
 import merklelog
 from merklelog.audit import AuditReport, audit
 from merklelog.formats import single_log_policy
-from merklelog.log import opening
+from merklelog.log import opening, publishing
 from merklelog.log.create import load_signers
 from merklelog.log.recover import recover_log
 from merklelog.publish import DirectoryStore
@@ -85,6 +85,28 @@ def test_a_log_writes_them_as_it_publishes(world: World) -> None:
     report = world.audit()
     assert report.findings == ()
     assert any("2 files hold entries 0 to 3" in remark for remark in report.remarks)
+
+
+def test_a_restarted_idle_log_writes_a_period_that_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.append(b"one", b"two", after=0)
+    world.clock.now += 60
+    monkeypatch.setattr(publishing, "TICK", 0.02)
+    with merklelog.open(world.path):
+        until = time.monotonic() + 60
+        while not (found := list(world.parts())) and time.monotonic() < until:
+            time.sleep(0.02)
+    assert [(part.period.time - NOON, entries) for part, entries in found] == [(0, [b"one", b"two"])]
+
+
+def test_damaged_state_stops_no_publication(world: World) -> None:
+    world.append(b"one", after=0)
+    world.store.put("partitions.json", b"{}")
+    with merklelog.open(world.path) as log:
+        for size in (2, 3):
+            log.append(b"entry %d" % size)
+            assert log.publish_now().result().size == size
 
 
 def test_a_changed_line_is_found_by_the_audit(world: World) -> None:
