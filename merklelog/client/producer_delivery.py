@@ -1,8 +1,9 @@
 """Delivering a producer's batches: in order, many on their way at a time, sent again until the deadline.
 
 Runs in the producer's own event loop. Three kinds of failure: what may come right by itself is tried again with
-the same batches, keys and order; a refusal fails one batch; an answer that is disproven ends the producer. What a
-log with publish targets lost with its disk is sent again too: see `producer_kept`.
+the same batches, keys and order; a refusal fails one batch; an answer that is disproven ends the producer. With an
+outbox on disk a refusal that is not about the batch itself ends it too, as the batches there are to be sent once
+the reason is gone. What a log with publish targets lost with its disk is sent again too: see `producer_kept`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections import deque
 from merklelog.client.retry import Attempts, Retry
 from merklelog.errors import (
     CertificateError,
+    ConflictError,
+    EntryError,
     ForkError,
     FormatError,
     MerklelogError,
@@ -36,6 +39,8 @@ from .producer_transport import Answer, Sender
 
 _SPOOLED = 64  # batches that go to disk together
 _FATAL = (VerificationError, FormatError, StaleError)
+# What a batch is refused for by itself; anything else that is refused would be refused of every batch.
+_OF_BATCH = (EntryError, ConflictError)
 # What is found when a receipt's tree is not there any more; a fork, unless its epoch is over.
 _GONE = (ProofError, ForkError, RangeError, NotFoundError, StaleError)
 
@@ -245,9 +250,12 @@ class Delivery:
     async def _failed(self, error: BaseException) -> None:
         if not isinstance(error, MerklelogError) or isinstance(error, _FATAL):
             raise error
+        again = isinstance(error, TEMPORARY) and not isinstance(error, CertificateError)
+        if self._outbox is not None and not again and not isinstance(error, _OF_BATCH):
+            raise error  # what is on disk stays there
         refused = self._sent[0][0]
         await self._recall()
-        if isinstance(error, TEMPORARY) and not isinstance(error, CertificateError):
+        if isinstance(error, TEMPORARY) and again:
             self._trouble = error
             self._not_before = time.monotonic() + self._attempts.pause(as_temporary(error))
             # Whoever is overloaded is there as before; else it may be another start, and another disk.

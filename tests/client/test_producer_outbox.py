@@ -13,18 +13,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merklelog.client.producer import Producer
 from merklelog.client.producer_batch import OVERHEAD_BYTES, Batch
 from merklelog.client.producer_buffer import ProducerOptions
 from merklelog.client.producer_outbox import Outbox
 from merklelog.errors import (
+    CertificateError,
     ClosedError,
+    ConflictError,
     DamagedError,
+    EntryError,
     ForbiddenError,
     FormatVersionError,
+    FrozenError,
     LockedError,
+    MerklelogError,
     OverloadedError,
     StorageError,
+    UnauthenticatedError,
     UnavailableError,
+    UnknownLogError,
     UsageError,
 )
 from tests.client.target_door import BY_THREES, TargetDoor, producer_of, until
@@ -149,17 +157,83 @@ def test_nothing_fails_at_a_deadline(tmp_path: Path) -> None:
         assert sent.result(SECONDS).index == 0
 
 
-def test_what_the_log_refuses_is_not_sent_for_ever(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [EntryError("no such entry"), ConflictError("another entry has the key")])
+def test_what_is_refused_for_itself_is_not_sent_for_ever(error: MerklelogError, tmp_path: Path) -> None:
     door = TargetDoor(TargetLog())
-    door.away = ForbiddenError("no scope")
+    door.away = error
     to = producer_of(door, kept_in(tmp_path, linger_seconds=0))
-    with pytest.raises(ForbiddenError):
+    with pytest.raises(type(error)):
         to.send(b"x").result(SECONDS)
     door.away = None
     to.send(b"y").result(SECONDS)
-    with pytest.raises(ForbiddenError):
+    with pytest.raises(type(error)):
         to.close()
     assert not files(tmp_path)
+    assert door.log.log == [b"y"]
+
+
+REFUSALS = [
+    CertificateError("expired"),
+    ForbiddenError("no scope"),
+    FrozenError("it has ended"),
+    UnauthenticatedError("revoked"),
+    UnknownLogError("none of that origin"),
+    UsageError("the server does not know the request"),
+]
+
+
+def ended(to: Producer) -> bool:
+    """Whether it delivers nothing any more."""
+    return not to._thread.is_alive()
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+def test_what_every_batch_is_refused_for_ends_the_producer_and_keeps_the_outbox(
+    error: MerklelogError, stop: bool, tmp_path: Path
+) -> None:
+    log = TargetLog()
+    door = TargetDoor(log)
+    door.away = error
+    to = producer_of(door, kept_in(tmp_path, stop_on_error=stop))
+    sent = [to.send(entry) for entry in ENTRIES[:3]]
+    with pytest.raises(type(error)):
+        sent[0].result(SECONDS)
+    until(lambda: ended(to))
+    with pytest.raises(type(error)):
+        to.close()
+    assert files(tmp_path) == [".batch"]
+    # What the next producer finds is refused once more, and then taken.
+    to = producer_of(door, kept_in(tmp_path, stop_on_error=stop))
+    until(lambda: ended(to))
+    with pytest.raises(type(error)):
+        to.close()
+    assert files(tmp_path) == [".batch"]
+    with producer_of(TargetDoor(log), kept_in(tmp_path)) as to:
+        until(lambda: to.unpublished == 0)
+    assert log.log == ENTRIES[:3]
+    assert not files(tmp_path)
+
+
+def test_what_was_acknowledged_and_lost_is_kept_when_it_is_refused(tmp_path: Path) -> None:
+    log = TargetLog()
+    door = TargetDoor(log, publishes=False)
+    to = producer_of(door, kept_in(tmp_path))
+    for entry in ENTRIES[:9]:
+        to.send(entry)
+    to.flush(SECONDS)
+    to.close(0.05)
+    log.lose()
+    refuses = TargetDoor(log)
+    refuses.before = [lambda: setattr(refuses, "away", UnauthenticatedError("revoked"))]
+    to = producer_of(refuses, kept_in(tmp_path))
+    until(lambda: ended(to))
+    with pytest.raises(UnauthenticatedError):
+        to.close()
+    assert files(tmp_path).count(".batch") == 3
+    with producer_of(TargetDoor(log), kept_in(tmp_path)) as to:
+        until(lambda: to.unpublished == 0)
+    assert log.log == ENTRIES[:9]
 
 
 # --- the directory -----------------------------------------------------------------------------------------------
