@@ -82,10 +82,16 @@ class Epochs:
             return None
 
     def settle_checkpoint(self, receipt: ReceiptHead, checkpoint: TrustedHead) -> None:
-        """The receipt was proven to be of one history with this checkpoint."""
+        """The receipt was proven to be of one history with this checkpoint.
+
+        Later receipts need not be held to it where this one has all of it: they are held to this one. A smaller
+        one says nothing of the checkpoint's other entries.
+        """
         with self._lock:
-            if self._newest is not None and self._newest.epoch == receipt.epoch:
-                self._held_to = checkpoint
+            known = self._newest
+            if known is None or known.epoch != receipt.epoch or receipt.head.size < checkpoint.size:
+                return
+            self._held_to = checkpoint
 
     def forget(self, receipt: ReceiptHead) -> None:
         """Its epoch is over, and the log went on without what was in it: nothing newer is held to it."""

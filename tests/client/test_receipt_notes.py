@@ -318,6 +318,23 @@ def test_a_receipt_that_does_not_extend_the_newest_checkpoint_is_a_fork() -> Non
     assert client.trusted.note == checkpoint.note
 
 
+def test_a_receipt_within_the_newest_checkpoint_is_held_to_it_each_time() -> None:
+    """That a smaller receipt begins the checkpoint says nothing of what comes after that receipt."""
+    shown = TargetLog([b"%d" % i for i in range(20)], shown=20)
+    client = client_of(shown)
+    checkpoint = client.checkpoint()
+    client._transport = log = TargetLog(shown.log[:9])
+    log.consistency = shown.consistency  # it has the tree of the checkpoint too, and hides nothing
+    client.append(b"9")  # of size 10
+    log.log += [b"other"] * 5
+    whole = TargetLog([*log.log, b"other"])
+    log.consistency = lambda old, size, *more: (shown if size == 20 else whole).consistency(old, size, *more)
+    log.inclusions = shown.inclusions
+    with pytest.raises(ForkError) as caught:
+        client.append(b"other")
+    assert (caught.value.first, caught.value.second) == (log.receipt(16), checkpoint.note)
+
+
 # --- what is not believed ----------------------------------------------------------------------------------------
 
 
