@@ -182,7 +182,14 @@ class UnknownLogError(NotFoundError):
 
 
 class UnreachableError(UnknownError):
-    """A target did not answer, or refused to."""
+    """A target did not answer, or refused to.
+
+    `refused`: it did answer, that it will not do this for this caller, however often it is asked.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class CertificateError(UnreachableError):

@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from typing import Final
 
 from merklelog.audit.report import FindingKind, Findings
-from merklelog.errors import FormatError, MerklelogError, UnreachableError
+from merklelog.errors import FormatError, MerklelogError, NotFoundError, UnreachableError
 from merklelog.formats import parse_checkpoint
 from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.publish.encoding import GZIP_MAGIC, same_content
@@ -41,18 +41,24 @@ class Looked:
 
 
 def look_through(store: VersionedStore, findings: Findings) -> Looked:
-    """List every version below the store's prefix, and name what was put over what must not change."""
+    """List every version below the store's prefix, and name what was put over what must not change.
+
+    A store that refuses to list them is a remark; one that did not answer is a finding that could not tell.
+    """
     looking = _Look(store, findings)
     try:
         for key, versions in groupby(store.versions(), key=lambda version: version.key):
             looking.at(key, list(versions))
-    except UnreachableError as error:
-        looking.result.remarks.append(
-            f"{store.location}: its versions could not be listed, so nobody looked for delete markers and for "
-            f"versions put over an object: {error}"
-        )
     except MerklelogError as error:
-        findings.fault(FindingKind.VERSION, store.location, error)
+        if isinstance(error, UnreachableError) and error.refused:
+            looking.result.remarks.append(
+                f"{store.location}: its versions could not be listed, so nobody looked for delete markers and for "
+                f"versions put over an object: {error}"
+            )
+        else:
+            # No list at all is nothing that the tree requires: without it nobody can tell.
+            told = UnreachableError(str(error)) if isinstance(error, NotFoundError) else error
+            findings.fault(FindingKind.VERSION, store.location, told)
     return looking.finish()
 
 

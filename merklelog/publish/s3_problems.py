@@ -174,7 +174,10 @@ def _seconds(text: str) -> float | None:
 
 
 def error_of(problem: Problem, what: str, attempts: int = 1) -> MerklelogError:
-    """The error that leaves the store; `what` names the object (or the bucket)."""
+    """The error that leaves the store; `what` names the object (or the bucket).
+
+    An UnreachableError is `refused` for what the service will not do for this identity, or at all.
+    """
     tried = f"{what}: {problem.operation}"
     if problem.code == BAD_CHECKSUM:
         return DamagedError(f"{what}: its bytes are not those its SHA-256 checksum is of")
@@ -191,7 +194,8 @@ def error_of(problem: Problem, what: str, attempts: int = 1) -> MerklelogError:
         wait = problem.retry_after if problem.retry_after is not None else 5.0
         return UnavailableError(f"{tried}: {answer}, {attempts} times: it asks for fewer requests", wait)
     hint = _hint(problem)
-    return UnreachableError(f"{tried}: {answer}" + (f": {hint}" if hint else ""))
+    refused = problem.kind in (Kind.DENIED, Kind.REFUSED)
+    return UnreachableError(f"{tried}: {answer}" + (f": {hint}" if hint else ""), refused=refused)
 
 
 def _hint(problem: Problem) -> str:

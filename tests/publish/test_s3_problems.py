@@ -70,6 +70,7 @@ def test_answers(status: int, code: str, kind: Kind, error: type[MerklelogError]
     assert problem.kind is kind
     raised = error_of(problem, "s3://bucket/log/head", 3)
     assert type(raised) is error
+    assert getattr(raised, "refused", False) is (kind in (Kind.DENIED, Kind.REFUSED))
     assert str(raised).startswith("s3://bucket/log/head: ")
     assert "the-secret-message" not in str(raised)
     if error is not NotFoundError:
