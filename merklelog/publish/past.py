@@ -112,6 +112,8 @@ def first_version(store: VersionedStore, key: str) -> str | None:
     """The id of the first version that a key had, None where it has none. Raises as `versions`."""
     first = None
     for version in store.versions(key):
-        if version.key == key and not version.is_delete_marker:
+        if version.key != key:
+            break  # longer keys that begin so, and nobody asked for those
+        if not version.is_delete_marker:
             first = version.version_id
     return first

@@ -18,7 +18,8 @@ from merklelog.publish import publish_copy
 from merklelog.publish.layout import HEAD_KEY
 from merklelog.publish.past import PastReads, first_version
 from merklelog.publish.pointer import format_head
-from merklelog.publish.s3 import Retention
+from merklelog.publish.s3 import Retention, S3Store
+from merklelog.publish.s3_options import ObjectVersion
 from merklelog.tree import EMPTY_ROOT
 from tests.publish.memory_log import MemoryLog, entry
 from tests.support.s3_servers import Bucket, MakeBucket, S3Server
@@ -151,6 +152,33 @@ def test_a_first_version_is_the_one_that_was_written_first(bucket: Bucket) -> No
     hide(bucket, "checkpoint")
     with pytest.raises(NotFoundError):
         reads.get("checkpoint")
+
+
+class Listing:
+    """A store that counts the versions it lists."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self.listed: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def versions(self, key_prefix: str = "") -> Iterator[ObjectVersion]:
+        for version in self._store.versions(key_prefix):
+            self.listed.append(version.key)
+            yield version
+
+
+def test_for_a_first_version_the_longer_keys_are_not_listed(bucket: Bucket) -> None:
+    store: Any = Listing(bucket.store())
+    store.put("checkpoints/1", b"one")
+    for number in range(10, 20):
+        store.put(f"checkpoints/{number}", b"another")
+    first = first_version(store, "checkpoints/1") or ""
+    assert store.get_version("checkpoints/1", first).data == b"one"
+    assert store.listed == ["checkpoints/1", "checkpoints/10"]  # and the first of them ends it
+    assert first_version(store, "checkpoints/2") is None
 
 
 def test_options_come_from_the_variables_of_the_configuration() -> None:
