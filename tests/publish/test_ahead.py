@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merklelog.errors import DamagedError, NotFoundError, UnreachableError
-from merklelog.publish.ahead import ReadAhead, Wanted
+from merklelog.publish.ahead import MOST_BYTES, ReadAhead, Wanted
 from merklelog.publish.memory import MemoryStore
 from merklelog.publish.objects import StoredObject
+from tests.client.target_door import until
 
 
 class Counting:
@@ -23,6 +24,9 @@ class Counting:
         for key, data in objects.items():
             self._store.put(key, data)
         self.asked: list[str] = []
+        self.under_way: list[int] = []  # the limits of those that are asked for now
+        self.most_under_way = 0
+        self.gate: threading.Event | None = None
         self.broken: set[str] = set()
         self.barrier: threading.Barrier | None = None
         self._lock = threading.Lock()
@@ -34,6 +38,17 @@ class Counting:
     def get(self, key: str, *, limit: int = 1 << 26) -> StoredObject:
         with self._lock:
             self.asked.append(key)
+            self.under_way.append(limit)
+            self.most_under_way = max(self.most_under_way, sum(self.under_way))
+        try:
+            return self._answer(key, limit)
+        finally:
+            with self._lock:
+                self.under_way.remove(limit)
+
+    def _answer(self, key: str, limit: int) -> StoredObject:
+        if self.gate is not None and key > KEYS[SMALL]:
+            self.gate.wait(60)
         if self.barrier is not None:
             self.barrier.wait(60)
         if key in self.broken:
@@ -42,6 +57,7 @@ class Counting:
 
 
 KEYS = [f"tile/0/{number:03d}" for number in range(100)]
+SMALL = 20
 OBJECTS = {key: key.encode() * 7 for key in KEYS}
 
 
@@ -74,6 +90,40 @@ def test_what_is_held_is_bounded() -> None:
         ahead.get(key)
         # 64 MiB of objects of 4 MiB, and the one that was given out
         assert len(store.asked) <= number + 1 + 16
+    ahead.close()
+
+
+def test_large_objects_after_small_ones_are_bounded_too() -> None:
+    """Whatever the ones before say of the next: what is under way may be as large as it is read to."""
+    limit, large = 16 << 20, bytes(5 << 20)
+    objects = {key: b"small" if number <= SMALL else large for number, key in enumerate(KEYS[:60])}
+    store = Counting(objects)
+    store.gate = threading.Event()
+    ahead = planned(store, list(objects), threads=16, limit=limit)
+    for key in KEYS[: SMALL + 1]:
+        assert ahead.get(key).data == b"small"
+    until(lambda: len(store.under_way) == 16)
+    assert sum(store.under_way) <= MOST_BYTES
+    store.gate.set()
+    for key in KEYS[SMALL + 1 : 60]:
+        assert ahead.get(key, limit=limit).data == large
+    assert store.most_under_way <= MOST_BYTES + limit  # and the one that is given out
+    assert len(store.asked) < 60 + 2 * 16 + 1  # those under way by then were read twice, and no other
+    ahead.close()
+
+
+def test_what_is_not_expected_any_more_counts_until_it_is_there() -> None:
+    store = Counting(dict.fromkeys(KEYS, b"x"))
+    store.gate = threading.Event()
+    limit = MOST_BYTES // 4
+    ahead = planned(store, KEYS[SMALL + 1 : 60], threads=4, limit=limit)
+    until(lambda: len(store.under_way) == 4)
+    ahead.expect(Wanted(key, limit) for key in KEYS[60:])
+    assert len(store.asked) == 4  # all the room is taken by requests that can not be called back
+    store.gate.set()
+    assert [ahead.get(key, limit=limit).data for key in KEYS[60:]] == [b"x"] * 40
+    assert len(store.asked) <= 4 + 40 + 1
+    assert store.most_under_way <= MOST_BYTES + limit  # and the one that is given out
     ahead.close()
 
 
