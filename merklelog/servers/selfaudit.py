@@ -20,7 +20,8 @@ from .logging import event
 if TYPE_CHECKING:
     from merklelog.audit.selfaudit import SelfAuditReport
 
-PAUSE_SECONDS: Final = 300.0
+PAUSE_SECONDS: Final = 3_600.0
+FIRST_SECONDS: Final = 300.0  # after a start there is enough to do
 
 _log: Final = logging.getLogger("merklelog.server")
 
@@ -40,9 +41,11 @@ class SelfAudits:
         if not self._pace:
             await asyncio.Event().wait()
         stop = threading.Event()
+        pause = min(FIRST_SECONDS, self._pause_seconds)
         try:
             while True:
-                await asyncio.sleep(self._pause_seconds)
+                await asyncio.sleep(pause)
+                pause = self._pause_seconds
                 for log in list(self._logs()):
                     await asyncio.to_thread(self._audit, log, stop)
         finally:
@@ -96,4 +99,4 @@ def _access(log: Log) -> Access:
     return Access(s3=s3_options(log.config.publish))
 
 
-__all__ = ["PAUSE_SECONDS", "SelfAudits"]
+__all__ = ["FIRST_SECONDS", "PAUSE_SECONDS", "SelfAudits"]
