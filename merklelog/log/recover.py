@@ -95,8 +95,8 @@ def recover_log(
     that it is one nor that it is none: `static_copy` says the latter, else `publish.targets` has to name it.
     `epoch` is the largest epoch that the log is known to have had, asked for where `head` does not say it; the
     next start takes a larger one. `without_staged` brings back the newest checkpoint, and not what `head` names
-    beyond it. `parallel` objects are read at a time. `progress(done, total)` counts entries. Memory is bounded
-    but for eight bytes a checkpoint. A run that was killed is gone on with by the next one.
+    beyond it. `parallel` objects are read at a time, `progress(done, total)` counts entries. Memory is bounded
+    but for eight bytes a checkpoint. A killed run is gone on with.
 
     Raises UsageError for a place that is taken, ConfigError, NotALogError and NotFoundError where nothing was
     published, SignatureError and DamagedError naming what does not verify, ForkError with two notes,
@@ -109,8 +109,7 @@ def recover_log(
         raise UsageError(
             f"{place} is there already and not an empty directory: move it away, it may hold what the copy has not"
         )
-    info = _info(keys)
-    signers = keys if isinstance(keys, Signers) else None
+    info, signers = _info(keys), keys if isinstance(keys, Signers) else None
     chosen = {**(settings or {})}
     format_config(chosen)  # a setting that is none is told before anything is read
     with closing(Published(source, info.verifiers(), parallel=parallel)) as published:

@@ -196,7 +196,7 @@ RESULTS = {
     "policy check": ("trail.policy",),
     "publish": ("log", "--to", "dir:public"),
     "backup": ("log", "backed"),
-    "recover": ("recovered", "--from", "copy", "--keys", "log/keys"),
+    "recover": ("recovered", "--from", "copy", "--keys", "log/keys", "--static-copy"),
     "freeze": ("log", "--successor", "cli.example/next"),
     "chain": ("log",),
     "token add": ("log", "--name", "ci", "--scope", "append"),
