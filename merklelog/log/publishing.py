@@ -267,7 +267,8 @@ class Publishing:
                 pause = self._pause(pause, error)
         self._count(report, began)
         if report is not None:
-            self._dirty = True  # until there is nothing left to do
+            # until there is nothing left to do; a close does not wait for what is written beside
+            self._dirty = not self._closing or report.moved or report.backlog > 0
             if not self._closing and self.rows.head.size >= self._wanted:
                 self._at_once.wait(max(0.0, self._interval - (monotonic() - began)))
 
@@ -284,7 +285,8 @@ class Publishing:
         return min(2 * pause, RETRY_TO)
 
     def _count(self, report: PublicationReport | None, began: float) -> None:
-        status = replace(self._status, last_error=report.uncollected if report else None)
+        said = (report.uncollected if report else None) or self._publisher.unwritten
+        status = replace(self._status, last_error=said)
         if report is not None:
             status = replace(
                 status,

@@ -107,6 +107,11 @@ def test_damaged_state_stops_no_publication(world: World) -> None:
         for size in (2, 3):
             log.append(b"entry %d" % size)
             assert log.publish_now().result().size == size
+            until = time.monotonic() + 60
+            while not (said := log.publishing and log.publishing.last_error) and time.monotonic() < until:
+                time.sleep(0.01)
+            assert said is not None
+            assert "partitions.json" in said
 
 
 def test_a_changed_line_is_found_by_the_audit(world: World) -> None:
