@@ -14,7 +14,7 @@ from hashlib import sha256
 from math import floor
 from typing import Any, Final
 
-from merklelog.formats.wire import encode_base64
+from merklelog.formats.wire import encode_base64, parse_decimal
 from merklelog.publish.preflight_report import DefaultRetention
 from merklelog.publish.s3_client import Requests
 from merklelog.publish.s3_locks import SHORTEST
@@ -25,7 +25,7 @@ MAX_LOCK_SECONDS: Final = 120
 BRIEF_LOCK_SECONDS: Final = 10  # of what is locked as the log's objects are, while another thing is tried
 SHORT_LOCK_SECONDS: Final = SHORTEST.seconds
 BESIDE_SECONDS: Final = 900  # a preflight that began so lately may still be running
-_RUN: Final = re.compile("([0-9]{1,12})-[0-9a-f]{8}/")  # the scratch folder of one: when it began
+_RUN: Final = re.compile("([1-9][0-9]{0,11})-[0-9a-f]{8}/")  # the scratch folder of one: when it began
 _READ: Final = 1 << 20
 _MARGIN: Final = 2.0  # seconds before a lock's end within which a refusal proves nothing
 
@@ -242,7 +242,7 @@ def remove_below(scene: Scene, prefix: str) -> int:
     left = 0
     for key, version in _versions_below(scene, prefix):
         run = _RUN.match(key.removeprefix(prefix))
-        if not key.startswith(scene.scratch) and run and int(run[1]) > scene.clock() - BESIDE_SECONDS:
+        if not key.startswith(scene.scratch) and run and _began(run[1]) > scene.clock() - BESIDE_SECONDS:
             continue
         left += not scene.ask("delete_object", Key=key, VersionId=version).ok
     return left
@@ -262,3 +262,7 @@ def _versions_below(scene: Scene, prefix: str) -> list[tuple[str, str]]:
         more = {"KeyMarker": page.fields.get("NextKeyMarker", "")}
         if marker := page.fields.get("NextVersionIdMarker"):
             more["VersionIdMarker"] = marker
+
+
+def _began(digits: str) -> int:
+    return parse_decimal(digits.encode("ascii"), "a preflight's folder")

@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Any, Final, Protocol
 
 from merklelog.errors import FormatError, MerklelogError, NotFoundError, UnknownError, UsageError
+from merklelog.formats.wire import parse_decimal
 from merklelog.publish.layout import CHECKPOINTS, TILES
 from merklelog.publish.partitions_layout import PARTITIONS
 from merklelog.publish.s3_client import Requests
@@ -27,7 +28,7 @@ KEPT: Final = (CHECKPOINTS, PARTITIONS, TILES)  # in the order of their keys
 NO_END: Final = 2**63  # the end of a range of entries that has none
 LISTED: Final = 100  # of what failed and what is covered, so many are told one by one
 _GIVE_UP: Final = 32  # failures in a row: then it is the store or the permissions, not the object
-_SIZE: Final = re.compile("[1-9][0-9]{0,18}")
+_SIZE: Final = re.compile("[1-9][0-9]{0,17}")
 _AHEAD: Final = 4  # objects under way for each request at a time
 
 Advance = Callable[[int, int | None], None]
@@ -153,7 +154,8 @@ class _Extent:
         """One key of the copy."""
         if key.startswith(CHECKPOINTS):
             size = key.removeprefix(CHECKPOINTS)
-            self.size = max(self.size, int(size) if _SIZE.fullmatch(size) else 0)
+            if _SIZE.fullmatch(size):
+                self.size = max(self.size, parse_decimal(size.encode("ascii"), key))
         elif key.startswith(TILES) and (tile := _tile(key)) is not None and tile.level == BUNDLE_LEVEL:
             start = tile.index * TILE_WIDTH
             self.full = max(self.full, start + TILE_WIDTH if tile.width == TILE_WIDTH else 0)

@@ -49,7 +49,9 @@ def test_every_reading_command(run: Run, bucket: Bucket, log: Path, vkeys: list[
     assert run("verify", "three.tlog-proof", "--entry", "three", *key).status == 0
     assert run("follow", target, "--from", 0, "--count", 3, *key).out == b"one\ntwo\nthree\n"
     run("pack", target, "1:3", "-o", "two.mlpack", *key)
-    assert run("verify", "two.mlpack", *key).text.startswith("proven: entries 1:3, all 2, of cli.example/log,")
+    assert run("verify", "two.mlpack", *key).text.startswith(
+        "proven: entries 1:3, all 2, of cli.example/log,"
+    )
     grow(bucket, log, [b"four"] * 600)
     assert "consistent" in run("consistency", target, 3, 603, *key).text
     assert run("get", target, "600:", "--jsonl", *key).out == b"four\n" * 3
