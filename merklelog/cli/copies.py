@@ -43,11 +43,20 @@ class PublishResult:
     type=click.Choice(ENCODINGS),
     help="How a new copy stores entries: identity, which any web server serves, or gzip.  [default: identity]",
 )
+@click.option(
+    "--refill",
+    "refill",
+    metavar="TARGET",
+    multiple=True,
+    help="A target that held the log and was emptied on purpose: fill it again. Only from the newest disk.",
+)
 @click.pass_obj
-def publish(session: Session, directory: str, target: str | None, encoding: str | None) -> None:
+def publish(
+    session: Session, directory: str, target: str | None, encoding: str | None, refill: tuple[str, ...]
+) -> None:
     """Publish what the log has, or make a static copy.
 
-    Without --to it is a publication now to the log's publish.targets, and ends when readers of all of them see
+    Without --to it is a publication now to the log's publish.targets, and ends when all of them show
     every entry that the log had; another process that has the log open is waited for. With --to it makes a
     static copy (c2sp.org/tlog-tiles) of everything up to the newest signed checkpoint, or brings one up to date;
     any web server can serve it. Readers never see a checkpoint before what is under it. Every tile and entry is
@@ -63,9 +72,11 @@ def publish(session: Session, directory: str, target: str | None, encoding: str 
             raise UsageError(
                 "--bundle-encoding is for a new copy (--to); a target's is publish.bundle_encoding"
             )
-        result = PublishResult(**publish_now(directory))
+        result = PublishResult(**publish_now(directory, refill))
         session.show(result, [_publish_line(result)])
         return
+    if refill:
+        raise UsageError("--refill is for the log's own targets, not for a copy (--to)")
     store = _store(target)
     with open_reader(directory) as reader, progress_bar("publishing") as advance:
         report = publish_copy(

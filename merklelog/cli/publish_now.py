@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from merklelog.cli.progress import Advance, progress_bar
-from merklelog.errors import LockedError, UnavailableError, UsageError
+from merklelog.errors import LockedError, MerklelogError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from merklelog.log import Log, LogReader
@@ -17,13 +17,15 @@ PATIENCE: Final = 60.0  # seconds without any progress after which it could not 
 LOOK: Final = 0.1
 
 
-def publish_now(directory: str) -> dict[str, Any]:
-    """Publish all that the log has integrated, and wait for it; the fields of PublishResult.
+def publish_now(directory: str, refill: Sequence[str] = ()) -> dict[str, Any]:
+    """Publish all that the log has integrated, until every target shows it; the fields of PublishResult.
 
-    Raises UsageError for a log without publish targets, UnavailableError when a target does not answer or nothing
-    moves for a minute, and what opening a log raises.
+    The targets in `refill` held the log before, and may be empty now. Raises UsageError for a log without publish
+    targets or that was not published there, UnavailableError when a target does not answer or nothing moves for a
+    minute, LockedError for `refill` while another process has the log open, and what opening a log raises.
     """
     from merklelog.log import open_reader
+    from merklelog.log.places import forget_place
 
     with open_reader(directory) as reader:
         if not reader.config.publish.targets:
@@ -32,6 +34,8 @@ def publish_now(directory: str) -> dict[str, Any]:
                 f"make a static copy with --to dir:PATH"
             )
         previous = reader.size
+    for location in refill:
+        forget_place(directory, location)
     with progress_bar("publishing") as advance:
         try:
             return _publish_here(directory, previous, advance)
@@ -49,9 +53,11 @@ def _publish_here(directory: str, previous: int, advance: Advance) -> dict[str, 
             raise UnavailableError(f"the log is not published: {status.starting if status else 'it waits'}")
         future = log.publish_now()
         patience = _Patience()
-        while not future.done() and not log.stopped:
+        while not log.stopped and (not future.done() or _is_behind(log)):
             advance(log.size, log.integrated.size)
-            patience.spend(log.size, lambda: _why(log))
+            patience.spend(_progress(log), lambda: _why(log))
+        if isinstance(log.failure, MerklelogError):
+            raise log.failure
         head, status = future.result(), log.publishing
         newest, origin = log.integrated.size, log.origin
     created, collected = (status.created, status.collected) if status else (0, 0)
@@ -59,9 +65,24 @@ def _publish_here(directory: str, previous: int, advance: Advance) -> dict[str, 
     return _fields(origin, targets, head.size, previous, newest, created, collected)
 
 
+def _is_behind(log: Log) -> bool:
+    """Whether a target, one that was added for example, does not show yet what the others do."""
+    status = log.publishing
+    return bool(status and status.behind)
+
+
+def _progress(log: Log) -> int:
+    """A number that grows as long as anything gets through."""
+    status = log.publishing
+    return log.size + (status.created + status.publications if status else 0)
+
+
 def _why(log: Log) -> str:
     status = log.publishing
-    return (status.last_error if status else None) or "no target answered"
+    if status is None:
+        return "no target answered"
+    behind = f"{', '.join(status.behind)}: " if status.behind else ""
+    return behind + (status.last_error or "no target answered")
 
 
 def _await_other(reader: LogReader, previous: int, advance: Advance, error: LockedError) -> dict[str, Any]:

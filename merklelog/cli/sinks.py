@@ -88,9 +88,11 @@ class LogSink:
         log, start, head = self._log, self._start, self._log.integrated
         end = head.size
         if self._published is not None:
+            future = log.wait_published(end)
             try:
-                head = log.wait_published(end).result(self._published)
+                head = future.result(self._published)
             except WaitTimeoutError as error:
+                future.cancel()
                 text = f"{log.path}: appended and not published within {self._published:g} s; it goes on"
                 raise UnavailableError(text) from error
         return Grown(log.origin, head.size, head.root.hex(), head.note, head.epoch, end - start, start, end)

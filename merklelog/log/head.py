@@ -105,15 +105,20 @@ class Signers:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The start of a writer: its number in the publish target, and the head that was published by then."""
+    """The start of a writer: its number in the publish target, and the head that was published by then.
+
+    `places` are the locations of all targets that a start of this log ever took the epoch of.
+    """
 
     number: int
     size: TreeSize
     root: Hash
+    places: tuple[str, ...] = ()
 
     def row(self) -> bytes:
         """As the store keeps it."""
-        return self.number.to_bytes(8, "big") + self.size.to_bytes(8, "big") + self.root
+        start = self.number.to_bytes(8, "big") + self.size.to_bytes(8, "big") + self.root
+        return start + b"".join(place.encode("utf-8", "surrogateescape") + b"\0" for place in self.places)
 
 
 def read_epoch(store: StoreReader, where: str) -> Epoch | None:
@@ -121,10 +126,15 @@ def read_epoch(store: StoreReader, where: str) -> Epoch | None:
     row = store.epoch()
     if row is None:
         return None
-    if len(row) != _EPOCH_ROW:
-        raise DamagedError(f"{where}: the row of the log's epoch has {len(row)} bytes, want {_EPOCH_ROW}")
+    *places, rest = row[_EPOCH_ROW:].split(b"\0")
+    if len(row) < _EPOCH_ROW or rest:
+        raise DamagedError(
+            f"{where}: the row of the log's epoch has {len(row)} bytes, want {_EPOCH_ROW} and locations that end "
+            "in a zero byte"
+        )
     size = TreeSize(int.from_bytes(row[8:16], "big"))
-    return Epoch(int.from_bytes(row[:8], "big"), size, Hash(row[16:]))
+    names = tuple(place.decode("utf-8", "surrogateescape") for place in places)
+    return Epoch(int.from_bytes(row[:8], "big"), size, Hash(row[16:_EPOCH_ROW]), names)
 
 
 def read_head(

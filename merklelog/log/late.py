@@ -50,9 +50,13 @@ class LateProofs:
         return Receipt(self, receipt.index, receipt.leaf_hash, head.size, head.note)
 
     def _published(self, index: int) -> Head:
+        future: Future[Head] | None = None
         try:
-            return self._log.wait_published(index + 1).result(UPGRADE_SECONDS)
+            future = self._log.wait_published(index + 1)
+            return future.result(UPGRADE_SECONDS)
         except TimeoutError:
+            if future is not None:
+                future.cancel()
             raise UnavailableError(
                 f"entry {index} was not published within {UPGRADE_SECONDS:.0f} seconds", 1.0
             ) from None

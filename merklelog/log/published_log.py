@@ -6,7 +6,7 @@ method returns, so that they stand in the same order as the commits around them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from merklelog.errors import DamagedError, RangeError
@@ -56,7 +56,9 @@ class PublishedRows:
         signers: Signers,
         shown: Head,
         seconds: Callable[[], int],
+        places: Sequence[str] = (),
     ) -> None:
+        """`places` are the locations of the log's targets: `record_epoch` adds them to those it knows."""
         self.head = shown
         self.moved: Callable[[Head], None] = _unheard
         self.begun: int | None = None  # the epoch of this start, once it is recorded
@@ -65,6 +67,7 @@ class PublishedRows:
         self._sequencer = sequencer
         self._signers = signers
         self._seconds = seconds
+        self._places = places
         self.origin = log.origin
         self.verifiers: tuple[VerifierKey, ...] = log.vkeys
 
@@ -126,7 +129,9 @@ class PublishedRows:
 
     def record_epoch(self, epoch: int, head: TreeHead) -> None:
         """Sign receipts of this epoch from now on. Durable when it returns."""
-        row = Epoch(epoch, TreeSize(head.size), head.root).row()
+        before = read_epoch(self._store, self.origin)
+        places = dict.fromkeys([*(before.places if before else ()), *self._places])
+        row = Epoch(epoch, TreeSize(head.size), head.root, tuple(places)).row()
 
         def rows(newest: Head) -> Commit:
             # The checkpoint of a log that had no target until now would be gone: its readers go on seeing it.

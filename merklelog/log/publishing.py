@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from merklelog.errors import ClosedError, LocalError, MerklelogError, StoppedError, UnknownError
 
 from .head import Head
+from .lag import Lag
 from .waiting import Waiters
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ class PublishStatus:
     """How a log's publication stands.
 
     `starting` says whom a log waits for that takes no appends yet, and why; None since it takes them.
-    `lag_seconds` is how long the oldest entry that is not published has been integrated, `last_error` what the
-    last attempt failed with, None where it did not. `publications`, `failures`, `requests` (to S3), new tiles and
-    bundles (`created`) and superseded objects that went (`collected`) are counted since the log was opened, over
-    all targets; `last_seconds` is how long the last publication took.
+    `lag_seconds` is how long the oldest entry that is not published has been integrated (what was there when the
+    log was opened counts from then), `behind` names the targets that do not show yet what the others do,
+    `last_error` is what the last attempt failed with, None where it did not. `publications`, `failures`,
+    `requests` (to S3), new tiles and bundles (`created`) and superseded objects that went (`collected`) are
+    counted since the log was opened, over all targets; `last_seconds` is how long the last publication took.
     """
 
     targets: tuple[str, ...]
@@ -53,6 +55,7 @@ class PublishStatus:
     starting: str | None = None
     lag_entries: int = 0
     lag_seconds: float = 0.0
+    behind: tuple[str, ...] = ()
     last_error: str | None = None
     publications: int = 0
     failures: int = 0
@@ -92,7 +95,7 @@ class Publishing:
         self._wanted = 0  # the size that was asked for at once: no waiting until it is published
         self._closing = False
         self._is_left = False  # a target took too long at the end: what it still says changes nothing
-        self._behind_since: float | None = None
+        self._lag = Lag(rows.head.size, sequencer.head.size, monotonic)
         self.started = threading.Event()  # it takes appends, or never will
         self._thread = threading.Thread(target=self._run, name="merklelog-publisher", daemon=True)
         rows.moved = self.moved
@@ -121,12 +124,12 @@ class Publishing:
     def status(self) -> PublishStatus:
         """As it is now."""
         status = self._status
-        shown, integrated, since = self.rows.head.size, self._sequencer.head.size, self._behind_since
+        shown, integrated = self.rows.head.size, self._sequencer.head.size
         return replace(
             status,
             epoch=self.rows.begun,
             lag_entries=max(0, integrated - shown),
-            lag_seconds=monotonic() - since if since is not None and integrated > shown else 0.0,
+            lag_seconds=self._lag.seconds(shown),
             requests=self._requests(),
         )
 
@@ -178,13 +181,17 @@ class Publishing:
             self._thread.join(seconds)
             self._is_left = self._thread.is_alive()
 
+    def check_left(self) -> None:
+        """Raise ClosedError once the log was closed and waits no more: nothing further is published."""
+        if self._is_left:
+            raise ClosedError("the log was closed before that was published")
+
     def end(self, error: MerklelogError) -> None:
         """The log is closed: tell who waits."""
         self.waiters.fail(error)
 
     def _integrated(self, head: Head) -> None:
-        if self._behind_since is None and head.size > self.rows.head.size:
-            self._behind_since = monotonic()
+        self._lag.grew(head.size)
         self._dirty = True
         self._wake.set()
 
@@ -202,7 +209,13 @@ class Publishing:
             if self._start():
                 while self._await_work():
                     self._publish()
-        except (StoppedError, ClosedError) as error:
+        except (
+            ClosedError
+        ) as error:  # the log is closed, or the program ends: its appends may go on till then
+            if not self._is_over():
+                self._fail(error)
+            self.waiters.fail(error)
+        except StoppedError as error:
             if not self._is_over():
                 self._sequencer.stop(error)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the log must stop and its operator must hear
@@ -228,7 +241,8 @@ class Publishing:
                 self._fail(error, starting=True)
                 pause = self._pause(pause, error)
                 continue
-            self._status = replace(self._status, starting=None, last_error=None)
+            behind = self._publisher.behind
+            self._status = replace(self._status, starting=None, last_error=None, behind=behind)
             self._sequencer.admit()
             self.started.set()
             return True
@@ -269,7 +283,8 @@ class Publishing:
         if report is not None:
             # until there is nothing left to do; a close does not wait for what is written beside
             self._dirty = not self._closing or report.moved or report.backlog > 0
-            if not self._closing and self.rows.head.size >= self._wanted:
+            # A backlog is worked off without waiting: each of its publications is bounded.
+            if not (self._closing or report.is_cut) and self.rows.head.size >= self._wanted:
                 self._at_once.wait(max(0.0, self._interval - (monotonic() - began)))
 
     def _pause(self, pause: float, error: MerklelogError) -> float:
@@ -295,11 +310,8 @@ class Publishing:
                 created=status.created + report.created,
                 collected=status.collected + report.collected,
             )
-            if report.moved:
-                self._behind_since = None
-                if self._sequencer.head.size > self.rows.head.size:
-                    self._behind_since = began
-        self._status = status
+            self._lag.seconds(self.rows.head.size)  # what is published is no longer remembered
+        self._status = replace(status, behind=self._publisher.behind)
 
     def _fail(self, error: BaseException, *, starting: bool = False) -> None:
         said = str(error) or type(error).__name__

@@ -16,8 +16,10 @@ from merklelog.publish.publishing import Beside
 from merklelog.publish.retention_policy import check_understood
 from merklelog.publish.s3 import S3Store
 from merklelog.publish.s3_options import Retention, S3Options
+from merklelog.publish.stored import refuse_lost_pointers
 from merklelog.publish.targets import DIRECTORY_SCHEME, open_store
 
+from .head import read_epoch
 from .published_log import PublishedRows
 from .publishing import Publishing
 
@@ -69,24 +71,33 @@ class Targets:
         self, log: Log, store: StoreReader, sequencer: Sequencer, signers: Signers, shown: Head, world: World
     ) -> Publishing:
         """The publication of this log, not begun yet."""
-        rows = PublishedRows(log, store, sequencer, signers, shown, world.seconds)
+        locations = [target.location for target in self.stores]
+        rows = PublishedRows(log, store, sequencer, signers, shown, world.seconds, locations)
+        begun = read_epoch(store, log.origin)
+
+        def step(done: PublicationStep) -> None:
+            self.step(done)
+            publishing.check_left()
+
         publisher = Publisher(
             rows,
             self.stores,
             encoding=self._encoding,
             now=world.seconds,
-            step=self.step,
+            step=step,
             beside=self._beside(log),
+            filled=begun.places if begun else (),
         )
-        return Publishing(
+        publishing = Publishing(
             rows,
             publisher,
-            [target.location for target in self.stores],
+            locations,
             sequencer,
             interval=self.config.interval,
             ticks=self.config.partitions != "none",
             requests=self._requests,
         )
+        return publishing
 
     def _encoding(self, store: ObjectStore) -> BundleEncoding:
         if self.config.bundle_encoding != "auto":
@@ -130,7 +141,8 @@ def open_targets(config: PublishConfig, step: Step) -> Targets:
 def refuse_published(config: PublishConfig, origin: str) -> None:
     """Refuse to make a log whose target holds one already: a second history under its name would be a fork.
 
-    Raises NotALogError naming the target, ConfigError, UnreachableError for a target that does not answer.
+    Raises NotALogError naming the target, DamagedError where only kept checkpoints are left, ConfigError,
+    UnreachableError for a target that does not answer.
     """
     targets = open_targets(config, lambda _step: None)
     try:
@@ -142,6 +154,7 @@ def refuse_published(config: PublishConfig, origin: str) -> None:
                         f"origin {origin!r} would fork it. `merklelog recover DIR --from {store.location}` brings "
                         f"back what is there; else choose another target"
                     )
+            refuse_lost_pointers(store)
     finally:
         targets.close()
 

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 class Waiters:
     """Futures that resolve when the head has reached a size. Safe for threads.
 
-    A future that was cancelled is passed over; it is let go of when the head gets to its size.
+    A future that was cancelled is passed over; when more than half are, they are let go of.
     """
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._heap: list[tuple[int, int, Future[Head]]] = []
         self._numbers = count()  # futures are not ordered
+        self._cancelled = 0  # or a few more than there are
         self._error: MerklelogError | None = None
 
     def wait(self, size: int, head: Head) -> Future[Head]:
@@ -42,9 +43,21 @@ class Waiters:
         with self._mutex:
             if self._error is None:
                 heapq.heappush(self._heap, (size, next(self._numbers), future))
+                future.add_done_callback(self._ended)
                 return future
         future.set_exception(self._error)
         return future
+
+    def _ended(self, future: Future[Head]) -> None:
+        """Called with each future that is done; not within the mutex, as nobody else has it while it is held."""
+        if not future.cancelled():
+            return
+        with self._mutex:
+            self._cancelled += 1
+            if 2 * self._cancelled > len(self._heap):
+                self._heap = [waiter for waiter in self._heap if not waiter[2].cancelled()]
+                heapq.heapify(self._heap)
+                self._cancelled = 0
 
     def moved(self, head: Head) -> None:
         """The head is this one now: tell who waited for it."""
@@ -61,7 +74,7 @@ class Waiters:
         with self._mutex:
             self._error = error
             left = [future for _, _, future in self._heap]
-            self._heap.clear()
+            self._heap = []
         for future in left:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)

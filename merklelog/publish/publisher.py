@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from merklelog.errors import (
     DamagedError,
     FencedError,
-    ForkError,
     ImmutableError,
     LocalError,
     MerklelogError,
@@ -61,6 +61,7 @@ from merklelog.publish.publishing import (
     Publication,
     PublicationReport,
     PublishedLog,
+    check_pointer,
     no_step,
     nobody,
 )
@@ -83,7 +84,8 @@ class Publisher:
     `encoding` chooses how a new target's bundles are stored; one that is there says so itself. `now` gives POSIX
     seconds. `step` is told each step when it is done, from the caller's thread; what it raises comes through.
     `limit` bounds what one publication takes, in bytes of tiles and uncompressed bundles (one bundle more, at
-    most): that is also what is held in memory. `rules` is for tests alone.
+    most): that is also what is held in memory. A location in `filled` held this log before: should it be empty,
+    nothing starts. `rules` is for tests alone.
     """
 
     def __init__(
@@ -95,13 +97,17 @@ class Publisher:
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000_000,
         step: Step = no_step,
         beside: Callable[[ObjectStore], Beside | None] = nobody,
+        filled: Collection[str] = (),
         limit: int = SLICE_BYTES,
         rules: Rules = ALL_RULES,
     ) -> None:
         if not targets:
             raise UsageError("publisher: no target")
         self._log = log
-        self._targets = [TargetWriter(store, encoding, log.verifiers, rules) for store in targets]
+        self._targets = [
+            TargetWriter(store, encoding, log.verifiers, rules, is_filled=store.location in filled)
+            for store in targets
+        ]
         self._beside = Besides([beside(s) for s in targets], [s.location for s in targets], now)
         self._step = step
         self._limit = limit
@@ -119,6 +125,12 @@ class Publisher:
     def epoch(self) -> int | None:
         """The epoch of this start; None before it has one on every target."""
         return self._plan.epoch if self._plan and self._started else None
+
+    @property
+    def behind(self) -> tuple[str, ...]:
+        """The targets that do not show yet what another one has, or this log has shown."""
+        leader = size_of(self._leader or EMPTY_TREE)
+        return tuple(t.location for t in self._targets if size_of(t.pointer or EMPTY_TREE) < leader)
 
     @property
     def unwritten(self) -> str | None:
@@ -189,7 +201,7 @@ class Publisher:
             shown = [target.pointer for target in self._targets] + [self._log.shown()]
             done = all(tree is not None and tree.size >= leader.size for tree in shown)
             self._pending = Publication(leader, Cursor(StepName.COLLECTED if done else StepName.SIGNED))
-            self._pending.moved = not done
+            self._pending.moved, self._pending.is_cut = not done, True
         self._started = True
 
     # --- publications -------------------------------------------------------------------------------------------
@@ -218,7 +230,7 @@ class Publisher:
         if leader is None or newest.size <= leader.size:
             return None
         aim = next_head(self._log.tiles(), leader, newest, self._limit)
-        return Publication(aim, Cursor(StepName.STAGED))
+        return Publication(aim, Cursor(StepName.STAGED), is_cut=aim.size < newest.size)
 
     def _run(self, pub: Publication) -> PublicationReport:
         while pub.cursor is not None:
@@ -248,7 +260,7 @@ class Publisher:
             target.file(pub.aim.size, pub.note)
         elif step is StepName.POINTED:
             self._beside.mark(self._targets.index(target), target.pointer)
-            target.point(pub.aim, pub.note, self._check_pointer)
+            target.point(pub.aim, pub.note, partial(check_pointer, self._log, self._roots))
         elif step is StepName.SHOWN:
             self._log.record_shown(pub.aim, pub.note)
         else:
@@ -300,30 +312,11 @@ class Publisher:
         tiles = VerifiedTiles(self._log.tiles(), *pub.aim)
         return new_objects(tiles, target.floor, pub.aim.size, target.encoding)
 
-    def _check_pointer(self, found: TreeHead, note: bytes) -> None:
-        """Judge a checkpoint that somebody else put: it must be of our history."""
-        newest = self._log.integrated()
-        if found.size > newest.size:
-            raise FencedError(
-                f"a target shows size {found.size}, this log has {newest.size} entries: another process "
-                "publishes this log, so this one stops"
-            )
-        if (root := self._roots()(found.size)) != found.root:
-            raise ForkError(
-                f"a target shows size {found.size} with root {found.root.hex()}, this log has {root.hex()} there",
-                note,
-                self._log.signed(found.size) or b"",
-            )
-
     def _collect(self, pub: Publication, target: TargetWriter) -> None:
         """Step 8. Its failure stops no publication: what is left is tried with the next one, and told."""
         try:
             pub.collected += target.collect()
-        except (
-            UnknownError,
-            LocalError,
-            ImmutableError,
-        ) as error:  # held by somebody: it stays, and harms nobody
+        except (UnknownError, LocalError, ImmutableError) as error:  # it stays, and harms nobody
             pub.uncollected = f"{target.location}: {error}"
 
     # --- a target that lags, and nothing to publish -------------------------------------------------------------
@@ -343,7 +336,8 @@ class Publisher:
             floor = TreeHead(target.floor, self._roots()(target.floor))
             aim = next_head(self._log.tiles(), floor, leader, self._limit)
             is_named = target.head is not None and aim.size <= target.head.size
-            self._piece = Publication(aim, Cursor(StepName.PUT if is_named else StepName.STAGED), moved=False)
+            first = Cursor(StepName.PUT if is_named else StepName.STAGED)
+            self._piece = Publication(aim, first, moved=False, is_cut=True)
         piece = self._piece
         if piece.cursor == Cursor(StepName.STAGED):
             target.stage(new := self._slice(piece, target))
@@ -378,7 +372,15 @@ class Publisher:
         backlog = self._log.integrated().size - (least.size if least else 0)
         epoch = self._plan.epoch if self._plan else 0
         return PublicationReport(
-            epoch, least, pub.moved, pub.created, pub.staged, pub.collected, backlog, pub.uncollected
+            epoch,
+            least,
+            pub.moved,
+            pub.created,
+            pub.staged,
+            pub.collected,
+            backlog,
+            pub.is_cut,
+            pub.uncollected,
         )
 
     def _emit(self, name: StepName, target: str, tree: TreeHead) -> None:

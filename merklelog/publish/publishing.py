@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from merklelog.errors import FencedError, ForkError
 from merklelog.formats.keys import VerifierKey
 from merklelog.protocol.publication import Cursor, PublicationStep, TreeHead
 from merklelog.publish.encoding import BundleEncoding
 from merklelog.publish.objects import ObjectStore
 from merklelog.publish.slices import Slice
 from merklelog.publish.source import TileReads
+from merklelog.tree.hashing import Hash
 
 
 class PublishedLog(Protocol):
@@ -69,7 +72,8 @@ class PublicationReport:
     `head` is what every target shows now, None when nothing yet; `moved` says whether this call moved it.
     `created` counts new tiles and bundles, `staged` bytes of staging objects, `collected` objects that went, all
     over all targets. `backlog` counts integrated entries that are not published. `uncollected` says why
-    superseded objects are still there; the next publication tries them again.
+    superseded objects are still there; the next publication tries them again. `is_cut`: it was bounded, or brought
+    a lagging target further, so that more may be done at once.
     """
 
     epoch: int
@@ -79,6 +83,7 @@ class PublicationReport:
     staged: int
     collected: int
     backlog: int
+    is_cut: bool = False
     uncollected: str | None = None
 
 
@@ -96,6 +101,25 @@ class Publication:
     staged: int = 0
     collected: int = 0
     uncollected: str | None = None
+    is_cut: bool = False  # more was to be published, and it was bounded
+
+
+def check_pointer(
+    log: PublishedLog, roots: Callable[[], Callable[[int], Hash]], found: TreeHead, note: bytes
+) -> None:
+    """Judge a checkpoint that somebody else put: it must be of our history. Raises FencedError, ForkError."""
+    newest = log.integrated()
+    if found.size > newest.size:
+        raise FencedError(
+            f"a target shows size {found.size}, this log has {newest.size} entries: another process "
+            "publishes this log, so this one stops"
+        )
+    if (root := roots()(found.size)) != found.root:
+        raise ForkError(
+            f"a target shows size {found.size} with root {found.root.hex()}, this log has {root.hex()} there",
+            note,
+            log.signed(found.size) or b"",
+        )
 
 
 def no_step(_step: PublicationStep) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
-from merklelog.errors import ImmutableError
+from merklelog.errors import ClosedError, ImmutableError
 from merklelog.publish.objects import NewObject, validate_key
 
 HELD_BYTES: Final = 32 << 20
@@ -21,12 +21,13 @@ class Parallel:
         self._threads = threads
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._is_closed = False
 
     def count(self, objects: Iterable[NewObject], write: Callable[[NewObject], bool]) -> int:
         """How many of `objects` were written, by the count of `write`; raises what a write or `objects` raised.
 
         When it returns or raises, no write is under way any more. Of several errors an ImmutableError goes first:
-        it is the one that no repetition cures.
+        it is the one that no repetition cures. Raises ClosedError once it is closed, or the program ends.
         """
         pending: dict[Future[bool], int] = {}
         done_count = held = 0
@@ -37,7 +38,7 @@ class Parallel:
                     for future in wait(pending, return_when=FIRST_COMPLETED).done:
                         held -= pending.pop(future)
                         done_count += future.result()
-                pending[self._executor().submit(write, new)] = len(new.data)
+                pending[self._submit(write, new)] = len(new.data)
                 held += len(new.data)
             for future in list(pending):
                 done_count += future.result()
@@ -47,15 +48,31 @@ class Parallel:
             _raise_worst(pending)
             raise
 
+    def _submit(self, write: Callable[[NewObject], bool], new: NewObject) -> Future[bool]:
+        try:
+            return self._executor().submit(self._begin, write, new)
+        except (
+            RuntimeError
+        ) as error:  # it was closed meanwhile, or the main thread has ended: no thread starts
+            raise ClosedError(f"nothing more is written: {error}") from error
+
+    def _begin(self, write: Callable[[NewObject], bool], new: NewObject) -> bool:
+        if self._is_closed:  # futures that a pool calls off are never told, and who waits for them would hang
+            raise ClosedError("the store was closed")
+        return write(new)
+
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
+            if self._is_closed:
+                raise ClosedError("the store was closed")
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="merklelog-s3")
             return self._pool
 
     def close(self) -> None:
-        """End the threads; what was asked for goes on to its end."""
+        """End the threads for good; what is under way goes on to its end, and what only waits is never begun."""
         with self._lock:
+            self._is_closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True)

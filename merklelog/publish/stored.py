@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from merklelog.errors import DamagedError, FormatError, FormatVersionError, NotALogError, NotFoundError
+from merklelog.errors import (
+    DamagedError,
+    FormatError,
+    FormatVersionError,
+    NotALogError,
+    NotFoundError,
+    UnreachableError,
+)
 from merklelog.formats.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from merklelog.publish.ahead import Wanted
 from merklelog.publish.encoding import GZIP_MAGIC, BundleEncoding, decompress
-from merklelog.publish.layout import PREFLIGHT
+from merklelog.publish.layout import CHECKPOINT_KEY, CHECKPOINTS, HEAD_KEY, PREFLIGHT
 from merklelog.publish.manifest import MANIFEST_KEY, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from merklelog.publish.objects import ObjectReads, ObjectStore, StoredObject
 from merklelog.tree.hashing import HASH_SIZE
@@ -52,6 +59,30 @@ def copy_encoding(store: ObjectStore) -> BundleEncoding | None:
             f"{store.location}: it holds {other} and no {MANIFEST_KEY}: want a copy or an empty place"
         )
     return manifest.bundles
+
+
+def refuse_lost_pointers(store: ObjectStore) -> None:
+    """Refuse a place that has checkpoints under their sizes, for who found neither `head` nor `checkpoint` there.
+
+    Where the store keeps versions, one that is only hidden counts too. Raises DamagedError naming one.
+    """
+    if (key := next(store.list_keys(CHECKPOINTS), None) or _hidden_checkpoint(store)) is not None:
+        raise DamagedError(
+            f"{store.location}: it has {key}, and neither `{HEAD_KEY}` nor `{CHECKPOINT_KEY}`: a log was "
+            "published there, or a copy of one was not finished, and what names its newest size is gone. "
+            f"`merklelog recover DIR --from {store.location}` makes a log from what is left"
+        )
+
+
+def _hidden_checkpoint(store: ObjectStore) -> str | None:
+    """The key of a checkpoint of which a version is left that no listing of keys tells; None where none is."""
+    versions = getattr(store, "versions", None)
+    if versions is None:
+        return None
+    try:
+        return next((found.key for found in versions(CHECKPOINTS) if not found.is_delete_marker), None)
+    except UnreachableError:
+        return None  # who may list keys and no versions goes by the keys
 
 
 class StoredTiles:

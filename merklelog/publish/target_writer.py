@@ -50,7 +50,7 @@ from merklelog.publish.objects import NewObject, ObjectStore
 from merklelog.publish.pointer import StoredHead, format_head, read_head
 from merklelog.publish.slices import Slice
 from merklelog.publish.staging import MAX_STAGING_BYTES, parse_staging
-from merklelog.publish.stored import copy_encoding
+from merklelog.publish.stored import copy_encoding, refuse_lost_pointers
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path, width_at
 
 _ATTEMPTS: Final = 8
@@ -90,7 +90,10 @@ class TargetWriter:
         choose: Callable[[ObjectStore], BundleEncoding],
         verifiers: Sequence[VerifierKey],
         rules: Rules,
+        *,
+        is_filled: bool = False,
     ) -> None:
+        """`is_filled`: this log was published here before, so a place that holds nothing is not taken."""
         self.store = store
         self.encoding = BundleEncoding.IDENTITY
         self.head: EpochHead | None = None
@@ -100,6 +103,7 @@ class TargetWriter:
         self._choose = choose
         self._verifiers = verifiers
         self._rules = rules
+        self._is_filled = is_filled
         self._is_new = False
         self._head_version: str | None = None
         self._head_data = b""
@@ -119,15 +123,24 @@ class TargetWriter:
         """Read what the target says; changes nothing.
 
         Raises NotALogError for a place that holds something else, FormatVersionError for one by a newer version,
-        DamagedError and SignatureError for a `head` or `checkpoint` that is damaged or another log's.
+        DamagedError and SignatureError for a `head` or `checkpoint` that is damaged or another log's. DamagedError
+        also where both are gone: from a target that has checkpoints, or with all else where the log was before.
         """
         self.is_checked = False
         there = copy_encoding(self.store)
+        if there is None and self._is_filled:
+            raise DamagedError(
+                f"{self.location}: it holds nothing, and this log was published there: emptied, or not mounted? "
+                "Nothing was written. Were this an old copy of the disk, going on would fork the log. If it "
+                f"really is to be filled again: `merklelog publish DIR --refill {self.location}`"
+            )
         self._is_new = there is None
         self.encoding = self._choose(self.store) if there is None else there
         self._read_head()
         self._read_pointer()
         self.floor = self.pointer.size if self.pointer else 0
+        if there is not None and self.head is None and self.pointer is None:
+            refuse_lost_pointers(self.store)
         return TargetState(self.location, self.head, self.pointer, self._pointer_note or self._head_data)
 
     @property

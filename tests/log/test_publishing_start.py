@@ -23,6 +23,7 @@ from merklelog.errors import (
 )
 from merklelog.formats import parse_receipt
 from merklelog.log import publishing, publishing_targets
+from merklelog.log.places import forget_place
 from merklelog.publish.memory import MemoryStore
 from tests.support import targets
 from tests.support.checker import check_log
@@ -76,6 +77,7 @@ def test_an_epoch_is_not_taken_twice_where_the_target_was_emptied(directory: Pat
     with merklelog.open(directory) as log:
         assert log.append(b"one").epoch == 1
     gate.inner = MemoryStore()
+    forget_place(directory, gate.location)
     with merklelog.open(directory) as log:
         assert log.append(b"two").epoch == 2
         assert published(log) == 2
