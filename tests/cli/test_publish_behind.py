@@ -29,7 +29,7 @@ def test_a_target_that_was_added_is_waited_for(tmp_path: Path, monkeypatch: pyte
     stores["second"].fails = lambda operation, key: (
         UnreachableError(f"{key}: no room") if operation == "put_many" else None
     )
-    with pytest.raises(UnavailableError, match="memory:second: .*no room"):
+    with pytest.raises(UnavailableError, match=r"memory:second: .*no room"):
         publish_now.publish_now(str(directory))
     stores["second"].up()
     assert publish_now.publish_now(str(directory))["moved"] is False
