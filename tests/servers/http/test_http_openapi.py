@@ -176,7 +176,7 @@ def test_a_running_server_answers_as_described(
 
 
 def test_every_described_operation_and_refusal_is_called() -> None:
-    """But the streams' success, which tests of their own read, and what takes an overloaded, full or frozen log."""
+    """But the streams' success, which tests of their own read, and what takes an overloaded, full or ended log."""
     called = {(path, str(status)) for _, path, _, status in CALLS}
     elsewhere = {(path, status) for path in http_events.STREAMS for status in ("200", "429")}
     elsewhere |= {("add", "429"), ("add", "503"), ("add", "410")}
