@@ -14,6 +14,9 @@ from tests.support.s3_servers import s3_bucket, s3_credentials, s3_server, seawe
 
 __all__ = ["need", "s3_bucket", "s3_credentials", "s3_server", "seaweedfs", "versitygw"]
 
+# As `merklelog.client` has it, but before any test imports gRPC: children of a test process must not hang in it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 # The cores are shared and no test passes or fails by time, so neither does a property. In CI the examples are

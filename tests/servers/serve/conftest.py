@@ -32,9 +32,6 @@ class Serving:
     """A server process. `said` is what it logged so far, an object a line."""
 
     def __init__(self, *words: object, environment: Mapping[str, str], file_bytes: int = 0) -> None:
-        def limit() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
         self.process = subprocess.Popen(
             [sys.executable, "-m", "merklelog", "serve", *map(str, words)],
             stdin=subprocess.DEVNULL,
@@ -42,10 +39,9 @@ class Serving:
             stderr=subprocess.PIPE,
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environment},
-            preexec_fn=limit
-            if file_bytes
-            else None,  # else there is no fork, which gRPC's threads here disturb
         )
+        if file_bytes:  # from outside: between fork and exec, gRPC's handlers for forks may hang here for ever
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
         self.said: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self.addresses: dict[str, str] = {}
