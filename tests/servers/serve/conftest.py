@@ -40,7 +40,8 @@ class Serving:
             text=True,
             env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **environment},
         )
-        if file_bytes:  # from outside: between fork and exec, gRPC's handlers for forks may hang here for ever
+        if file_bytes:
+            # From outside: between fork and exec, gRPC's handlers for forks may hang here for ever.
             resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
         self.said: list[dict[str, Any]] = []
         self.raw: list[str] = []
