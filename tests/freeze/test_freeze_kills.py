@@ -79,14 +79,17 @@ def test_a_kill_in_the_publication_of_the_end(tmp_path: Path, step: str) -> None
     status, _ = live(directory)
     assert status == 0
     with merklelog.open_reader(directory) as reader:
-        assert reader.chain.freeze == freeze
-        assert reader.size == 4
+        ended = reader.chain.freeze
+        # The first publication may have had three entries and no end yet: then the second life appends as many.
+        assert ended in (freeze, Freeze(logs.ORIGIN, 6, SUCCESSOR))
+        size = reader.size
+        assert size == ended.size + 1
     signers = load_signers(directory / "keys", logs.ORIGIN)
     settings = {"store.min_free_bytes": 0, "log.keys": str(directory / "keys")}
     recovered = tmp_path / "recovered"
     report = recover_log(recovered, DirectoryStore(copy), signers, settings=settings)
-    assert report.size == 4
-    assert_frozen(recovered, freeze)
+    assert report.size == size
+    assert_frozen(recovered, ended)
 
 
 def test_a_backup_has_ended_too(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def test_a_stream_is_one_span_and_a_client_that_leaves_ends_it(traced: Server, s
     assert (span["parent_id"], span["attributes"]["rpc.response.status_code"]) == (f"0x{PARENT}", "OK")
     span = last(spans_file, "merklelog.v1.LogService/WatchCheckpoints")
     assert span["attributes"]["rpc.response.status_code"] == "CANCELLED"
-    assert (traced.folder / "stderr").read_text() == ""
+    # h2corn 2.0.0 says this now and then of a stream that its client resets just as its answer is cut short.
+    late = "request failed: ASGI app returned before completing the response\n"
+    assert (traced.folder / "stderr").read_text() in {"", late}
 
 
 def test_commits_are_spans_of_their_own(start: Start, tmp_path: Path, front: tuple[str, ...]) -> None:
