@@ -7,8 +7,9 @@ version of it is what the rest of the audit reads.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 from typing import Final
 
 from merklelog.audit.report import FindingKind, Findings
@@ -26,6 +27,10 @@ from merklelog.publish.s3_options import ObjectVersion
 
 _COMPARED: Final = 16  # versions of one object that are read, the newest of them
 _PARTIAL: Final = ".p/"
+_LOOKS_AGAIN: Final = 3
+_PAUSE: Final = 0.25  # seconds
+
+_Placed = tuple[ObjectVersion, tuple[int, int]]  # a version of a pointer, and how far it is
 
 
 @dataclass(slots=True)
@@ -138,19 +143,34 @@ class _Look:
             self._findings.add(
                 FindingKind.VERSION, where, f"a delete marker {_named(versions[0])} was put over it"
             )
-        newer: tuple[ObjectVersion, tuple[int, int]] | None = None
+        found = self._taken_back(key, versions)
+        for _ in range(_LOOKS_AGAIN):
+            if found is None:
+                return
+            # While one is written, a store may list it and still call the one before it the newest.
+            time.sleep(_PAUSE)
+            again = takewhile(lambda version: version.key == key, self._store.versions(key))
+            if self._taken_back(key, list(again)) != found:
+                return
+        if found is not None:
+            (older, more), (newer, less) = found
+            detail = (
+                f"it was put back: the older version {_named(older)} says {_said(key, more)}, and the newer one "
+                f"{_named(newer)} {_said(key, less)}"
+            )
+            self._findings.add(FindingKind.VERSION, where, detail)
+
+    def _taken_back(self, key: str, versions: list[ObjectVersion]) -> tuple[_Placed, _Placed] | None:
+        """The newest version that says less than the one before it, behind that one; None when all moved on."""
+        newer: _Placed | None = None
         for version in islice((each for each in versions if not each.is_delete_marker), _COMPARED):
             place = self._place(key, version)
             if place is None:
                 continue
             if newer is not None and place > newer[1]:
-                detail = (
-                    f"it was put back: the older version {_named(version)} says {_said(key, place)}, and the "
-                    f"newer one {_named(newer[0])} {_said(key, newer[1])}"
-                )
-                self._findings.add(FindingKind.VERSION, where, detail)
-                return
+                return (version, place), newer
             newer = (version, place)
+        return None
 
     def _place(self, key: str, version: ObjectVersion) -> tuple[int, int] | None:
         """How far a version of a pointer is, (epoch, size); None when it is none: nobody signed older versions."""

@@ -55,12 +55,14 @@ def format_lines(first: int, entries: Sequence[bytes]) -> bytes:
 
 
 def _columns(entry: bytes) -> tuple[str | None, str | None]:
+    """An entry as text, or as base64, which holds every byte, where it is none."""
+    text: str | None = None
     if _NO_TEXT.search(entry) is None:
         try:
-            return entry.decode("utf-8"), None
+            text = entry.decode("utf-8")
         except UnicodeDecodeError:
-            pass  # then it is no text, and base64 holds every byte
-    return None, encode_base64(entry).decode("ascii")
+            text = None
+    return text, encode_base64(entry).decode("ascii") if text is None else None
 
 
 def parse_lines(data: bytes, first: int) -> tuple[list[bytes], list[Hash]]:
