@@ -17,10 +17,12 @@ FILES = {
     "requirements-build.txt": ("--only-build-deps", "--build-deps-for", "wheel"),
     "requirements-serve.txt": (
         *("--extra", "serve", "--extra", "s3", "--extra", "traces"),
+        *("--extra", "otlp", "--extra", "search"),
         *("-c", "requirements.txt"),
     ),
     "requirements-dev.txt": (
-        *("--extra", "serve", "--extra", "s3", "--extra", "traces", "--extra", "dev"),
+        *("--extra", "serve", "--extra", "s3", "--extra", "traces"),
+        *("--extra", "otlp", "--extra", "search", "--extra", "dev"),
         *("-c", "requirements-serve.txt", "-c", "requirements-build.txt"),
     ),
 }
