@@ -16,6 +16,7 @@ from typing import Final
 from merklelog.errors import ConfigError, OriginError
 from merklelog.formats import validate_origin
 
+from .ingest_config import INGEST_KEYS, IngestConfig, ingest_config
 from .publish_config import PUBLISH_KEYS, PublishConfig, publish_config
 from .table import Key, TomlFile, Value, format_settings, settle
 
@@ -54,6 +55,7 @@ KEYS: Final = (
     Key("store", "min_free_bytes", 1024 * MIB, "free bytes on the disk under which appends are refused"),
     Key("idempotency", "days", 30, "days an idempotency key is remembered", low=1, high=36_500),
     *PUBLISH_KEYS,
+    *INGEST_KEYS,
     Key(
         "http",
         "path",
@@ -80,6 +82,7 @@ class LogConfig:
     read: str = "auto"
     http_path: str = ""
     publish: PublishConfig = field(default_factory=PublishConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
 
     def keys_path(self, directory: Path) -> Path:
         """Where the private keys are."""
@@ -114,6 +117,7 @@ def _checked(file: TomlFile, environment: Mapping[str, str] | None) -> LogConfig
         read=got.text("log.read"),
         http_path=got.text("http.path"),
         publish=publish_config(got),
+        ingest=ingest_config(got),
     )
 
 
@@ -135,6 +139,7 @@ __all__ = [
     "HTTP_PATH",
     "KEYS",
     "SERVER_SECTIONS",
+    "IngestConfig",
     "Key",
     "LogConfig",
     "PublishConfig",
