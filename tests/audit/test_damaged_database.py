@@ -2,161 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import merklelog
-from merklelog.audit import AuditFinding, AuditReport, FindingKind, audit
+from merklelog.audit import FindingKind, audit
 from merklelog.formats import LENGTHS, SignatureType, generate_signing_key, single_log_policy
 from merklelog.log.backup import backup
 from merklelog.log.create import load_signers
 from merklelog.store import RocksStore, layout
 from merklelog.tree import leaf_hash
+from tests.support.damaged_logs import ORIGIN, SIZE, log, only, rows_of, whole
 
-ORIGIN = "example.com/damaged"
-SIZE = 3000
-FILL = """
-import os, sys
-import merklelog
-from merklelog.log import sequencer
-sequencer.KEEP_INTERVAL = 0.0
-merklelog.create_log(sys.argv[1], "example.com/damaged", settings={"log.dedupe": True})
-log = merklelog.open(sys.argv[1])
-for start in range(0, 3000, 100):
-    entries = [b"event %d " % i * (1 + i % 4) for i in range(start, start + 100)]
-    own = [b"%032d" % i for i in range(start, start + 100)]
-    log.append_batch(entries, identities=own, idempotency_key=b"batch %d" % start)
-if sys.argv[2] == "killed":
-    os.kill(os.getpid(), 9)
-log.close()
-"""
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A log of 3,000 entries with identities and idempotency keys, "closed" or "killed"."""
-    made: dict[str, Path] = {}
-
-    def get(end: str) -> Path:
-        if end not in made:
-            path = tmp_path_factory.mktemp("whole") / end
-            search = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-            subprocess.run(
-                [sys.executable, "-c", FILL, path, end], check=False, env={**os.environ, "PYTHONPATH": search}
-            )
-            assert audit(str(path)).size == SIZE
-            made[end] = path
-        return made[end]
-
-    return get
-
-
-@pytest.fixture
-def log(tmp_path: Path, whole: Callable[[str], Path]) -> Path:
-    """A copy of the closed log, to be damaged."""
-    shutil.copytree(whole("closed"), tmp_path / "log")
-    return tmp_path / "log"
-
-
-@contextmanager
-def rows_of(log: Path) -> Iterator[RocksStore]:
-    store = RocksStore(log / "db")
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def only(report: AuditReport, size: int = SIZE) -> AuditFinding:
-    assert len(report.findings) == 1, report.findings
-    assert (report.exit_status, report.unlisted, report.size) == (1, 0, size)
-    return report.findings[0]
-
-
-def flipped(file: Path, position: int, bit: int) -> None:
-    damaged = bytearray(file.read_bytes())
-    damaged[position] ^= 1 << bit
-    file.write_bytes(damaged)
-
-
-# --- files -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("end", ["closed", "killed"])
-def test_a_bit_anywhere_in_the_files_is_found_or_means_nothing(
-    end: str, tmp_path: Path, whole: Callable[[str], Path]
-) -> None:
-    """Never an error that is not this project's, never a shorter log, never a wrong one that passes."""
-    log, clean, found = whole(end), audit(str(whole(end))), dict[str, int]()
-    chance = random.Random(20)
-    files = [file.name for file in sorted((log / "db").iterdir()) if file.stat().st_size]
-    kinds = {name.split("-")[0] if "-" in name else name.rpartition(".")[2] for name in files}
-    assert kinds >= (
-        {"sst", "MANIFEST", "CURRENT"} if end == "closed" else {"sst", "log", "MANIFEST", "CURRENT"}
-    )
-    for name in files:
-        length = (log / "db" / name).stat().st_size
-        for position in (0, length - 1, *(chance.randrange(length) for _ in range(4))):
-            victim = tmp_path / "victim"
-            shutil.copytree(log, victim)
-            flipped(victim / "db" / name, position, chance.randrange(8))
-            report = audit(str(victim), processes=1)
-            shutil.rmtree(victim)
-            if report.findings:
-                assert report.exit_status == 1, (name, position, report)
-                found[name] = found.get(name, 0) + 1
-                if name.endswith((".sst", ".log")):
-                    assert any(name in str(finding) for finding in report.findings), report.findings
-                continue
-            same = (report.origin, report.size, report.root, report.entries, report.tiles, report.checkpoints)
-            assert same == (clean.origin, SIZE, clean.root, SIZE, clean.tiles, clean.checkpoints), (
-                name,
-                position,
-            )
-    assert all(found.get(name, 0) >= 4 for name in files if name.endswith((".sst", ".log")))
-    assert all(found.get(name, 0) == 6 for name in files if name.startswith(("MANIFEST", "CURRENT")))
-
-
-@pytest.mark.parametrize("suffix", [".sst", "MANIFEST"])
-def test_a_missing_file_is_found(log: Path, suffix: str) -> None:
-    files = sorted(file for file in (log / "db").iterdir() if suffix in file.name)
-    for file in files:
-        file.rename(log / "gone")
-        assert audit(str(log)).exit_status == 1
-        (log / "gone").rename(file)
-    assert files
-    assert audit(str(log)).findings == ()
-
-
-def test_one_damaged_block_costs_only_its_own_entries(tmp_path: Path) -> None:
-    merklelog.create_log(tmp_path / "log", ORIGIN)
-    chance = random.Random(1)
-    with merklelog.open(tmp_path / "log") as log:
-        log.append_batch([chance.randbytes(256) for _ in range(4096)])
-    file = max((tmp_path / "log/db").glob("*.sst"), key=lambda each: each.stat().st_size)
-    flipped(file, file.stat().st_size // 2, 3)
-    report = audit(str(tmp_path / "log"), processes=1)
-    finding = only(report, 4096)
-    assert finding.kind is FindingKind.BUNDLE
-    assert file.name in finding.detail
-    assert finding.entries is not None
-    first, end = finding.entries
-    assert (first % 256, end % 256) == (0, 0)
-    assert end - first <= 3 * 256
-    assert first <= 2048 < end + 512
-    assert report.entries == 4096 - (end - first)
-    assert f"[entries {first} to {end - 1}]" in str(finding)
-
-
-# --- rows ------------------------------------------------------------------------------------------------------
+__all__ = ["log", "whole"]  # fixtures
 
 
 def segment(index: int) -> bytes:

@@ -14,6 +14,7 @@ from merklelog.formats import single_log_policy
 from merklelog.publish import publish_copy
 from merklelog.publish.s3 import Retention, S3Options, S3Store, parse_s3_url
 from merklelog.publish.s3_client import make_client
+from merklelog.publish.s3_options import ObjectVersion
 from tests.publish.memory_log import MemoryLog
 from tests.support.s3_proxy import Asked, Fault, Proxy, proxied
 from tests.support.s3_servers import REGION, Bucket, MakeBucket, S3Server
@@ -96,3 +97,38 @@ def test_whatever_the_answer_was_that_was_none(bucket: Bucket, proxy: Proxy, fau
     assert [(found.kind, found.where, found.disproven) for found in findings.listed] == [
         (FindingKind.VERSION, bucket.url(), False)
     ]
+
+
+class Disordered:
+    """A bucket that lists the two newest versions of `checkpoint` in the wrong order, the first `times` times."""
+
+    def __init__(self, store: S3Store, times: int) -> None:
+        self._store, self._left = store, times
+        self.location, self.get_version = store.location, store.get_version
+        self.lists = 0
+
+    def versions(self, key_prefix: str = "") -> Iterator[ObjectVersion]:
+        listed = list(self._store.versions(key_prefix))
+        self.lists += 1
+        if self._left:
+            self._left -= 1
+            at = next(i for i, version in enumerate(listed) if version.key == "checkpoint")
+            assert listed[at + 1].key == "checkpoint"
+            listed[at : at + 2] = listed[at + 1], listed[at]
+        yield from listed
+
+
+@pytest.mark.parametrize(("times", "findings", "lists"), [(0, 0, 1), (1, 0, 2), (100, 1, 4)])
+def test_a_pointer_is_put_back_only_when_it_stays_so(
+    bucket: Bucket, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, times: int, findings: int, lists: int
+) -> None:
+    """Stores list a version that is being written before they call it the newest."""
+    monkeypatch.setattr("merklelog.audit.versions._PAUSE", 0.0)
+    store = bucket.store(retention=Retention("GOVERNANCE", 1))
+    publish_copy(log.grow(400), store, verifiers=log.vkeys)
+    listing, found = Disordered(store, times), Findings()
+    look_through(listing, found)  # type: ignore[arg-type]
+    store.close()
+    assert [(each.kind, each.disproven) for each in found.listed] == [(FindingKind.VERSION, True)] * findings
+    assert all("says size 400, and the newer one" in each.detail for each in found.listed)
+    assert listing.lists == lists
