@@ -13,7 +13,7 @@ Sources: ASGI 3.0 with its extension "HTTP Trailers"; gRPC over HTTP/2 (see `grp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Final
@@ -23,12 +23,13 @@ from merklelog.errors import FormatError, UnauthenticatedError
 from .caller import ANYONE, Caller
 from .calls import CANCELLED, DEFAULT_LIMITS, OK, Admission, GrpcLimits, Identify, Tallies, told, uncounted
 from .grpc_wire import (
-    ENCODINGS,
+    GZIP,
     NO_METHOD,
     NOT_ONE,
     PAST_DEADLINE,
     TOO_MUCH_METADATA,
     CallError,
+    Decoder,
     Frames,
     GoneError,
     check_encoding,
@@ -49,6 +50,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Wanted = dict[bytes, bytes]
+Tell = Callable[[str, Exception], Problem]
 
 _HEADERS: Final = frozenset((b"content-type", b"grpc-timeout", b"grpc-encoding", b"authorization"))
 _TYPES: Final = frozenset((b"application/grpc", b"application/grpc+proto"))
@@ -57,7 +59,7 @@ _TYPE: Final = (b"content-type", b"application/grpc")
 _START: Final[Message] = {
     "type": "http.response.start",
     "status": 200,
-    "headers": [_TYPE, (b"grpc-accept-encoding", ENCODINGS)],
+    "headers": [_TYPE, (b"grpc-accept-encoding", b"identity,gzip")],
     "trailers": True,
 }
 _NO_BODY: Final[Message] = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -76,12 +78,17 @@ class GrpcApplication:
         identify: Identify | None = None,
         tallies: Tallies = uncounted,
         http: Application | None = None,
+        decoders: Mapping[bytes, Decoder] = GZIP,
+        tell: Tell = told,
     ) -> None:
+        """`decoders` are for compressed messages; `tell` says what a caller is told of an error."""
         self._routes = {route.method.path: route for route in routes}
         self._limits = limits
         self._identify = identify
         self._tallies = {path: tallies(path) for path in self._routes}
         self._http = http
+        self._decoders = decoders
+        self._tell = tell
         self._admission = Admission(limits)
 
     @property
@@ -156,7 +163,7 @@ class GrpcApplication:
         except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - every error gets its status, and is logged if it is ours
-            problem = _problem(route.method, error, timer)
+            problem = self._problem(route.method, error, timer)
             await _end(send, problem)
             return problem.code.name
         finally:
@@ -203,8 +210,8 @@ class GrpcApplication:
         self, wanted: Wanted, receive: Receive, message: Message | None = None
     ) -> AsyncGenerator[bytes, None]:
         """The messages of a call; `message` is what was received of it already."""
-        encoding = check_encoding(wanted.get(b"grpc-encoding", b"identity"))
-        frames = Frames(self._admission, self._limits.max_message_bytes, encoding)
+        decode = check_encoding(wanted.get(b"grpc-encoding", b"identity"), self._decoders)
+        frames = Frames(self._admission, self._limits.max_message_bytes, decode)
         try:
             while True:
                 if message is None:
@@ -243,7 +250,7 @@ class GrpcApplication:
         except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 - as above
-            problem = _problem(route.method, error, timer)
+            problem = self._problem(route.method, error, timer)
             await answers.end(problem)
             return problem.code.name
         finally:
@@ -282,6 +289,13 @@ class GrpcApplication:
         shown = None if authorization is None else authorization.decode("latin-1")
         return self._identify(shown, asgi_client_name(scope))
 
+    def _problem(self, method: Method, error: Exception, timer: asyncio.Timeout | None) -> Problem:
+        if isinstance(error, CallError):
+            return error.problem
+        if isinstance(error, TimeoutError) and timer is not None and timer.expired():
+            return PAST_DEADLINE
+        return self._tell(method.path, error)
+
 
 class _Answers:
     """The response stream of a call: its head goes out before the first message, or before the end."""
@@ -319,22 +333,18 @@ def grpc_application(
     identify: Identify | None = None,
     tallies: Tallies = uncounted,
     http: Application | None = None,
+    decoders: Mapping[bytes, Decoder] = GZIP,
+    tell: Tell = told,
 ) -> GrpcApplication:
     """The application that answers these routes, and gives what is not gRPC to `http` (None: 415)."""
-    return GrpcApplication(routes, limits=limits, identify=identify, tallies=tallies, http=http)
+    return GrpcApplication(
+        routes, limits=limits, identify=identify, tallies=tallies, http=http, decoders=decoders, tell=tell
+    )
 
 
 def _is_grpc(kind: bytes) -> bool:
     """Whether a content type that is not spelled as usual means gRPC with protobuf messages all the same."""
     return kind.partition(b";")[0].strip().lower() in _TYPES
-
-
-def _problem(method: Method, error: Exception, timer: asyncio.Timeout | None) -> Problem:
-    if isinstance(error, CallError):
-        return error.problem
-    if isinstance(error, TimeoutError) and timer is not None and timer.expired():
-        return PAST_DEADLINE
-    return told(method.path, error)
 
 
 def _left(timer: asyncio.Timeout) -> float | None:

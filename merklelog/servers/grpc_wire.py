@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from merklelog.errors import FormatError
@@ -18,7 +19,10 @@ from .calls import Admission
 from .problems import Code, Problem
 from .rich import TRAILER, rich_status
 
-ENCODINGS: Final = b"identity,gzip"
+# Gives the bytes of a message as they were before they were compressed, of which there are at most so many. Raises
+# CallError, FormatError.
+Decoder = Callable[[bytes, int], bytes]
+
 _PREFIX: Final = struct.Struct(">BI")
 PREFIX_BYTES: Final = _PREFIX.size
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -71,12 +75,13 @@ def whole(body: bytes) -> bool:
 class Frames:
     """Cuts what comes in pieces into messages. Call `close` at the end: `admission` counts what is held."""
 
-    __slots__ = ("_admission", "_at", "_buffer", "_encoding", "_held", "_most")
+    __slots__ = ("_admission", "_at", "_buffer", "_decode", "_held", "_most")
 
-    def __init__(self, admission: Admission, most: int, encoding: bytes) -> None:
+    def __init__(self, admission: Admission, most: int, decode: Decoder | None) -> None:
+        """`decode` is what `check_encoding` gave."""
         self._admission = admission
         self._most = most
-        self._encoding = encoding
+        self._decode = decode
         self._buffer = bytearray()
         self._at = 0
         self._held = 0
@@ -126,18 +131,26 @@ class Frames:
         self._held = size
 
     def _inflated(self, data: bytes) -> bytes:
-        if self._encoding != b"gzip":
+        if self._decode is None:
             raise CallError(NO_ENCODING)
-        engine = zlib.decompressobj(_GZIP)
-        try:
-            plain = engine.decompress(data, self._most + 1)
-        except zlib.error as error:
-            raise FormatError(f"a message of {len(data)} bytes that is not gzip") from error
-        if len(plain) > self._most:
-            raise too_large(len(plain), self._most)
-        if not engine.eof or engine.unused_data:
-            raise FormatError(f"a message of {len(data)} bytes that is not one whole gzip member")
-        return plain
+        return self._decode(data, self._most)
+
+
+def gunzip(data: bytes, most: int) -> bytes:
+    """A Decoder of gzip (RFC 1952), one member."""
+    engine = zlib.decompressobj(_GZIP)
+    try:
+        plain = engine.decompress(data, most + 1)
+    except zlib.error as error:
+        raise FormatError(f"a message of {len(data)} bytes that is not gzip") from error
+    if len(plain) > most:
+        raise too_large(len(plain), most)
+    if not engine.eof or engine.unused_data:
+        raise FormatError(f"a message of {len(data)} bytes that is not one whole gzip member")
+    return plain
+
+
+GZIP: Final[Mapping[bytes, Decoder]] = {b"gzip": gunzip}
 
 
 def too_large(length: int, most: int) -> CallError:
@@ -155,12 +168,18 @@ def parse_timeout(value: bytes) -> float:
     return min(int(digits) * unit, _LONGEST_WAIT)
 
 
-def check_encoding(value: bytes) -> bytes:
-    """The encoding that compressed messages of a call have. Raises CallError for one not known here."""
-    if value not in {b"identity", b"gzip"}:
-        message = f"grpc-encoding: got {quote(value[:32])}, want identity or gzip"
+def check_encoding(
+    value: bytes, decoders: Mapping[bytes, Decoder] = GZIP, *, header: str = "grpc-encoding"
+) -> Decoder | None:
+    """What decodes this encoding, None for identity, which is none. Raises CallError for one not known here."""
+    if value == b"identity":
+        return None
+    found = decoders.get(value)
+    if found is None:
+        known = " or ".join(["identity", *(name.decode() for name in decoders)])
+        message = f"{header}: got {quote(value[:32])}, want {known}"
         raise CallError(Problem(Code.UNIMPLEMENTED, 415, "UNKNOWN_ENCODING", message))
-    return value
+    return found
 
 
 def status_trailers(problem: Problem) -> list[tuple[bytes, bytes]]:

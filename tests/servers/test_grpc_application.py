@@ -106,7 +106,7 @@ class Exchange:
 
     @property
     def answers(self) -> list[bytes]:
-        found = Frames(Admission(GrpcLimits()), 1 << 20, b"identity")
+        found = Frames(Admission(GrpcLimits()), 1 << 20, None)
         for each in self.sent:
             if each["type"] == "http.response.body":
                 found.feed(each["body"])

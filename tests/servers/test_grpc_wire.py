@@ -20,6 +20,7 @@ from merklelog.servers.grpc_wire import (
     Frames,
     check_encoding,
     frame,
+    gunzip,
     parse_timeout,
     percent_encoded,
     whole,
@@ -33,7 +34,7 @@ def frames(
     most: int = MOST, encoding: bytes = b"identity", unread: int = 1 << 20
 ) -> tuple[Frames, Admission]:
     admission = Admission(GrpcLimits(max_unread_bytes=unread))
-    return Frames(admission, most, encoding), admission
+    return Frames(admission, most, check_encoding(encoding)), admission
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -121,7 +122,7 @@ def test_what_is_wrong_with_a_frame_is_said() -> None:
 def test_what_waits_for_its_end_is_counted_and_let_go_of() -> None:
     found, admission = frames(unread=50)
     found.feed(frame(bytes(30))[:20])
-    other = Frames(admission, MOST, b"identity")
+    other = Frames(admission, MOST, None)
     with pytest.raises(OverloadedError):
         other.feed(bytes(31))
     other.feed(bytes(30))
@@ -169,7 +170,7 @@ def test_a_message_travels_in_printable_ascii(text: str) -> None:
 
 
 def test_encodings() -> None:
-    assert [check_encoding(each) for each in (b"gzip", b"identity")] == [b"gzip", b"identity"]
+    assert [check_encoding(each) for each in (b"gzip", b"identity")] == [gunzip, None]
     with pytest.raises(CallError) as caught:
         check_encoding(b"snappy")
     assert caught.value.problem.code is Code.UNIMPLEMENTED
