@@ -176,8 +176,8 @@ class Running:
 
     def channel(self, shown: Shown) -> grpc.Channel:
         address = f"127.0.0.1:{self.ports['grpc']}"
-        # gRPC's own retries are off, as in this project's clients: where a connection is told to go away in the moment
-        # it was made (certificates changed), they go on with it until the deadline.
+        # gRPC's own retries are off, as in this project's clients: where a connection is told to go away in the
+        # moment it was made (certificates changed), they go on with it until the deadline.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
         if self.place.mode == "plain":
             return grpc.insecure_channel(address, options)
