@@ -49,20 +49,20 @@ ALWAYS_THERE = {"errors", "tree", "formats", "protocol", "store", "log", "merkle
 
 # Where a package from outside may be imported: a room, or one module of it.
 THIRD_PARTY = {
-    "blake3": {"store", "publish", "log"},
+    "blake3": {"store", "publish", "log", "ingest"},
     "boto3": {"publish"},
     "botocore": {"publish"},
     "click": {"cli"},
     "cryptography": {"formats.algorithms", "servers.peer", "servers.tls"},
-    "google": {"v1", "client", "servers"},
+    "google": {"v1", "client", "ingest", "servers"},
     "grpc": {"client", "servers"},
     "grpc_health": {"servers"},
     "grpc_reflection": {"servers"},
     "h2corn": {"servers"},
     "isal": {"publish"},
-    "msgspec": {"publish", "log", "servers"},
+    "msgspec": {"publish", "log", "ingest", "servers"},
     "numpy": {"store"},
-    "opentelemetry": {"servers.commit_spans", "servers.spans"},
+    "opentelemetry": {"ingest.otlp_protobuf", "servers.commit_spans", "servers.spans"},
     "prometheus_client": {"servers"},
     "rich": {"cli"},
     "rocksdict": {"store"},
@@ -77,7 +77,7 @@ PACKAGES = {
     "grpc": ("grpcio",),
     "grpc_health": ("grpcio-health-checking",),
     "grpc_reflection": ("grpcio-reflection",),
-    "opentelemetry": ("opentelemetry-api",),
+    "opentelemetry": ("opentelemetry-api", "opentelemetry-proto"),
     "prometheus_client": ("prometheus-client",),
 }
 # Math and decisions: what they need comes in as an argument, the time included.
