@@ -1,0 +1,343 @@
+"""Mappers: where other systems' events say who did what. Each is a table in TOML, data and no code.
+
+    name = "cloudtrail"
+    title = "AWS CloudTrail"
+    absent = ["-"]                          # values that stand for none
+    inside = ["event_data"]                 # objects within the event where paths are looked for too
+
+    [when]                                  # the events it knows: all of these hold
+    has = ["eventSource", ["name", "Name"]] # paths that have a value; of a list, one of them
+    [when.starts]                           # and values that begin so
+    apiVersion = "audit.k8s.io/"
+
+    [fields]                                # a field of the model: steps, the first that gives a value counts
+    actor = ["userIdentity.arn", "userIdentity.userName"]
+    outcome = [{ has = "errorCode", value = "failure" }, { value = "success" }]
+    [extra]                                 # further fields, for the index
+    region = ["awsRegion"]
+
+A step is a path; or `{ path, map }`, the value by a table; `{ path, starts }`, by how the value begins; `{ join,
+with }`, several values, all of them there; `{ has, value }`, a constant if there is a value at a path; `{ value
+}`, a constant. A path goes through the event by dots; keys that have dots are found too, and of a list the first
+item counts. The event is the body, as key-values or as JSON text, and beside it the attributes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from merklelog.errors import ConfigError
+
+from .times import parse_time
+from .values import loose
+
+STANDARD: Final = ("cloudtrail", "kubernetes", "windows", "ocsf", "ecs")
+FIELDS: Final = frozenset(
+    (
+        *("actor", "actor_type", "action", "resource", "resource_type", "outcome", "record_id"),
+        *("source", "source_type", "schema_version", "time"),
+    )
+)
+Event = dict[str, Any]  # the members of the body, and beside them the attributes
+Step = Callable[[Event], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a mapper read: fields of the model by name, the event's time, and further fields."""
+
+    fields: dict[str, str]
+    time_ns: int | None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Mapper:
+    """One table, ready to be used. Raises ConfigError, naming `where`, for a table that is not one."""
+
+    def __init__(self, table: Mapping[str, Any], where: str = "a mapper") -> None:
+        _check_keys(table, {"name", "title", "absent", "inside", "when", "fields", "extra"}, where)
+        self.name = _string(table.get("name"), f"{where}: name")
+        self.title = _string(table.get("title", self.name), f"{where}: title")
+        absent = frozenset(("", *_strings(table.get("absent", []), f"{where}: absent")))
+        inside = _strings(table.get("inside", []), f"{where}: inside")
+        self._inside = [_parts(path) for path in inside]
+        self._when = _conditions(table.get("when"), absent, where)
+        told = _table(table.get("fields"), f"{where}: [fields]")
+        _check_keys(told, FIELDS, f"{where}: [fields]")
+        self._fields = {name: _steps(steps, absent, f"{where}: {name}") for name, steps in told.items()}
+        self._time = self._fields.pop("time", ())
+        extra = _table(table.get("extra", {}), f"{where}: [extra]")
+        self._extra = {name: _steps(steps, absent, f"{where}: {name}") for name, steps in extra.items()}
+
+    def read(self, event: Event) -> Mapped | None:
+        """What the event says, by this system's names; None for an event that is not one of its."""
+        if self._inside:
+            found = [inner for path in self._inside if isinstance(inner := _walk(event, *path), dict)]
+            for inner in found:
+                event = inner | event
+        for condition in self._when:
+            if not condition(event):
+                return None
+        fields = {name: text for name, steps in self._fields.items() if (text := _first(steps, event))}
+        extra = {name: text for name, steps in self._extra.items() if (text := _first(steps, event))}
+        time = next((told for step in self._time if (told := parse_time(step(event)))), None)
+        return Mapped(fields, time, extra)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The names of the further fields."""
+        return tuple(self._extra)
+
+
+def event_of(record: Mapping[str, Any]) -> Event:
+    """What mappers look through: the body, when it is an object or JSON text of one, beside the attributes."""
+    body = record.get("body") or {}
+    beside = {each["key"]: loose(each.get("value")) for each in record.get("attributes", ())}
+    if (text := body.get("stringValue")) is not None:
+        return beside | _json_object(text)
+    return beside | (loose(body) if "kvlistValue" in body else {})
+
+
+def _json_object(text: str) -> Event:
+    if text[:1] != "{" and text.lstrip()[:1] != "{":
+        return {}
+    try:
+        told = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return {}  # a text that is no JSON has no fields
+    return told if isinstance(told, dict) else {}
+
+
+# --- steps -------------------------------------------------------------------------------------------------------
+
+
+def _first(steps: tuple[Step, ...], event: Event) -> str | None:
+    for step in steps:
+        if (text := step(event)) is not None:
+            return text
+    return None
+
+
+def _reader(path: str, absent: frozenset[str]) -> Step:
+    parts, tails = _parts(path)
+
+    def read(event: Event) -> str | None:
+        value = event.get(path)
+        if value is None and len(parts) > 1:
+            value = _walk(event, parts, tails)
+        text = value if type(value) is str else _text(value)
+        return None if text is None or text in absent else text
+
+    return read
+
+
+def _parts(path: str) -> tuple[list[str], list[str]]:
+    """The steps of a path, and what is left of it before each of them: a key with dots may be all of that."""
+    parts = path.split(".")
+    return parts, [".".join(parts[at:]) for at in range(len(parts))]
+
+
+def _walk(at: Any, parts: list[str], tails: list[str]) -> Any:
+    for number, part in enumerate(parts):
+        if isinstance(at, list):
+            at = at[0] if at else None
+        if not isinstance(at, dict):
+            return None
+        inner = at.get(part)
+        if inner is None:
+            return at.get(tails[number])
+        at = inner
+    return at
+
+
+def _several(paths: list[str], absent: frozenset[str]) -> Step:
+    """The first of several paths without dots that has a value: most of what is read, so in one loop."""
+
+    def read(event: Event) -> str | None:
+        for path in paths:
+            if (value := event.get(path)) is not None:
+                text = value if type(value) is str else _text(value)
+                if text is not None and text not in absent:
+                    return text
+        return None
+
+    return read
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return _text(value[0]) if value else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None or isinstance(value, dict) else str(value)
+
+
+def _step(told: Any, absent: frozenset[str], where: str) -> Step:
+    if isinstance(told, str):
+        return _reader(told, absent)
+    keys = set(_table(told, where))
+    if keys == {"path", "map"}:
+        return _mapped(_reader(_string(told["path"], where), absent), _texts(told["map"], where))
+    if keys == {"path", "starts"}:
+        return _starting(_reader(_string(told["path"], where), absent), _texts(told["starts"], where))
+    if keys == {"join", "with"}:
+        joined = [_reader(path, absent) for path in _strings(told["join"], where)]
+        return _joined(joined, _string(told["with"], where, empty=True))
+    if keys == {"has", "value"}:
+        return _constant(_string(told["value"], where), _reader(_string(told["has"], where), absent))
+    if keys == {"value"}:
+        return _constant(_string(told["value"], where), None)
+    raise ConfigError(
+        f"{where}: a step has {sorted(keys)}: want path and map, path and starts, join and with, ..."
+    )
+
+
+def _mapped(read: Step, table: dict[str, str]) -> Step:
+    return lambda event: table.get(text) if (text := read(event)) is not None else None
+
+
+def _starting(read: Step, table: dict[str, str]) -> Step:
+    longest = sorted(table.items(), key=lambda row: -len(row[0]))
+
+    def look(event: Event) -> str | None:
+        text = read(event)
+        return None if text is None else next((to for begin, to in longest if text.startswith(begin)), None)
+
+    return look
+
+
+def _joined(reads: list[Step], glue: str) -> Step:
+    def look(event: Event) -> str | None:
+        texts = [text for read in reads if (text := read(event)) is not None]
+        return glue.join(texts) if len(texts) == len(reads) else None
+
+    return look
+
+
+def _constant(value: str, read: Step | None) -> Step:
+    return lambda event: value if read is None or read(event) is not None else None
+
+
+# --- reading a table ---------------------------------------------------------------------------------------------
+
+
+def _conditions(when: Any, absent: frozenset[str], where: str) -> tuple[Callable[[Event], bool], ...]:
+    table = _table(when, f"{where}: [when]")
+    _check_keys(table, {"has", "starts"}, f"{where}: [when]")
+    made: list[Callable[[Event], bool]] = []
+    for told in _list(table["has"], f"{where}: when.has") if "has" in table else ():
+        paths = [told] if isinstance(told, str) else _strings(told, f"{where}: when.has")
+        made.append(_there([_reader(path, absent) for path in paths]))
+    for path, start in _texts(table.get("starts", {}), f"{where}: [when.starts]").items():
+        made.append(_begins(_reader(path, absent), start))
+    if not made:
+        raise ConfigError(f"{where}: [when] says nothing: want has or starts")
+    return tuple(made)
+
+
+def _there(reads: list[Step]) -> Callable[[Event], bool]:
+    return lambda event: any(read(event) is not None for read in reads)
+
+
+def _begins(read: Step, start: str) -> Callable[[Event], bool]:
+    return lambda event: (read(event) or "").startswith(start)
+
+
+def _steps(told: Any, absent: frozenset[str], where: str) -> tuple[Step, ...]:
+    made: list[Step] = []
+    for flat, group in groupby(_list(told, where), lambda each: isinstance(each, str) and "." not in each):
+        steps = list(group)
+        made += [_several(steps, absent)] if flat else [_step(each, absent, where) for each in steps]
+    return tuple(made)
+
+
+def _check_keys(table: Mapping[str, Any], known: set[str] | frozenset[str], where: str) -> None:
+    for name in table:
+        if name not in known:
+            raise ConfigError(f"{where}: no key {name!r}; there is {', '.join(sorted(known))}")
+
+
+def _table(told: Any, where: str) -> dict[str, Any]:
+    if not isinstance(told, dict):
+        raise ConfigError(f"{where} is {told!r}: want a table")
+    return told
+
+
+def _texts(told: Any, where: str) -> dict[str, str]:
+    return {key: _string(value, f"{where}.{key}") for key, value in _table(told, where).items()}
+
+
+def _list(told: Any, where: str) -> list[Any]:
+    if not isinstance(told, list) or not told:
+        raise ConfigError(f"{where} is {told!r}: want a list")
+    return told
+
+
+def _strings(told: Any, where: str) -> list[str]:
+    return [_string(each, where) for each in _list(told, where)] if told != [] else []
+
+
+def _string(told: Any, where: str, *, empty: bool = False) -> str:
+    if not isinstance(told, str) or not (told or empty):
+        raise ConfigError(f"{where} is {told!r}: want a string")
+    return told
+
+
+# --- the tables --------------------------------------------------------------------------------------------------
+
+
+def load_mapper(path: Path) -> Mapper:
+    """A mapper of one's own. Raises ConfigError naming the file."""
+    try:
+        return Mapper(tomllib.loads(path.read_text("utf-8")), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError
+        raise ConfigError(f"{path}: {error}") from error
+
+
+@cache
+def standard_mapper(name: str) -> Mapper:
+    """One of those that come with merklelog. Raises ConfigError for a name that none has."""
+    if name not in STANDARD:
+        raise ConfigError(f"no mapper {name!r}; there is {', '.join(STANDARD)}")
+    text = resources.files(__package__).joinpath("mappers", f"{name}.toml").read_text("utf-8")
+    return Mapper(tomllib.loads(text), f"mappers/{name}.toml")
+
+
+@cache
+def standard_mappers() -> tuple[Mapper, ...]:
+    """All that come with merklelog, in the order in which they are tried."""
+    return tuple(standard_mapper(name) for name in STANDARD)
+
+
+def choose_mappers(setting: str) -> tuple[Mapper, ...]:
+    """The mappers of `ingest.mapper`: "auto" all, "none" none, else the one of that name. Raises ConfigError."""
+    if setting == "auto":
+        return standard_mappers()
+    return () if setting == "none" else (standard_mapper(setting),)
+
+
+__all__ = [
+    "FIELDS",
+    "STANDARD",
+    "Event",
+    "Mapped",
+    "Mapper",
+    "choose_mappers",
+    "event_of",
+    "load_mapper",
+    "standard_mapper",
+    "standard_mappers",
+]
