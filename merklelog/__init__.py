@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .audit_events import audit_event, audited, auditing
     from .client.connecting import connect, connect_async
     from .client.remote import AsyncClient, Client
     from .log import BatchReceipt, Log, LogReader, Receipt, create_log, open_reader
@@ -31,13 +32,19 @@ __all__ = [
     "LogReader",
     "Receipt",
     "__version__",
+    "audit_event",
+    "audited",
+    "auditing",
     "connect",
     "connect_async",
     "create_log",
     "open",
     "open_reader",
 ]
-_CLIENT = {"AsyncClient", "Client", "connect", "connect_async"}
+_ROOMS = {
+    **dict.fromkeys(("AsyncClient", "Client", "connect", "connect_async"), ".client"),
+    **dict.fromkeys(("audit_event", "audited", "auditing"), ".audit_events"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -45,7 +52,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    room = import_module(".client" if name in _CLIENT else ".log", __name__)
+    room = import_module(_ROOMS.get(name, ".log"), __name__)
     value: object = getattr(room, "open_log" if name == "open" else name)
     globals()[name] = value
     return value
