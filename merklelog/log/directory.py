@@ -5,6 +5,7 @@ merklelog.toml   the configuration
 keys/            private keys, unless the configuration puts them elsewhere
 db/              the database
 index/           the identity index, derived from the database
+search/          the search index, derived from the entries
 diary/           RocksDB's own notes of what it did
 lock             held by the one writer, and names its process
 acknowledged     how many entries were acknowledged at least
@@ -27,6 +28,7 @@ FORMAT_FILE: Final = "FORMAT"
 FORMAT_NAME: Final = "merklelog data directory, format "
 DATABASE: Final = "db"
 INDEX: Final = "index"
+SEARCH: Final = "search"
 LOCK: Final = "lock"
 TOKENS: Final = "tokens.json"
 ADMIN: Final = "admin.jsonl"

@@ -1,0 +1,249 @@
+"""What of an entry can be found: its time, its fields by name, and its words.
+
+An entry made of an OpenTelemetry record has the fields of the audit model (`FIELDS`), every attribute of the
+record, of its scope and of its resource under the attribute's own key, and every value in its body under its path
+("userIdentity.arn"). An entry that is a JSON object and no record, in a raw log, is taken as the body of one. Any
+other entry is text where it is UTF-8, and else has an index and nothing more.
+
+What only the log may say (`submitter`, `verdict`) can not be claimed by a sender: an attribute of a name that is
+in FIELDS is found under "attributes." and that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from merklelog.errors import MerklelogError
+from merklelog.ingest.entry import Entry
+from merklelog.ingest.model import AuditFields, audit_fields
+from merklelog.ingest.values import text_of
+
+from .words import SEPARATOR, VALUE_CHARS, fold, spaced
+
+# The fields of the model, and what of a record stands beside it: what a hit shows, and what counts are made by.
+FIELDS: Final = {
+    "actor": "who did it",
+    "actor_type": "what kind of actor that is",
+    "action": "what was done",
+    "resource": "to what",
+    "resource_type": "what kind of resource that is",
+    "outcome": "how it ended",
+    "source": "the machine or service that told it",
+    "source_type": "what kind of source that is",
+    "record_id": "the record's own ID",
+    "content_hash": "the content hash that the record claims",
+    "schema_version": "the version of the record's schema that it claims",
+    "trace_id": "the trace, 32 hex digits",
+    "span_id": "the span, 16 hex digits",
+    "event_name": "the name of the event's kind",
+    "severity": "the severity's text",
+    "scope": "the name of the instrumentation scope",
+    "mapper": "whose field names the event has",
+    "submitter": "who sent it to the log, by its token",
+    "verdict": "what the log found when it came: content_hash:mismatch, record_id:conflict and others",
+}
+RESERVED: Final = "attributes."
+MAX_TIME: Final = 2**64 - 1
+_MAX_DEPTH: Final = 64
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+_MAX_TERMS: Final = 4_096  # of one entry: a record of 64 KiB can have no more than some thousand values
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One entry (or the `entries` that one record was split into, from `index` on) as it can be found.
+
+    `time` is in nanoseconds since 1970, 0 where the entry says none. `terms` are those of `words.term`; `text` is
+    words with spaces between them; `fields` is what a hit shows of FIELDS.
+    """
+
+    index: int
+    entries: int = 1
+    time: int = 0
+    terms: frozenset[str] = frozenset()
+    text: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def document(index: int, entry: Entry | None, data: bytes, entries: int = 1) -> Document:
+    """The document of an entry: `entry` is what `parse_entry` or `join_entries` gave, None for no record.
+
+    Raises nothing: an entry that nothing can be read of has an index and nothing more.
+    """
+    try:
+        return _document(index, entry, data, entries)
+    except (MerklelogError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        # Whoever may append may append anything: it must not keep what comes after it from being found.
+        return Document(index, entries)
+
+
+def _document(index: int, entry: Entry | None, data: bytes, entries: int) -> Document:
+    event: dict[str, Any] | None = None
+    if entry is not None:
+        record, part = msgspec.json.decode(entry.record_bytes), entry.part
+    else:
+        event = _json_object(data)
+        if event is None:
+            return _text_document(index, data, entries)
+        record, part = {"body": {"stringValue": data.decode("utf-8")}}, None
+    model = audit_fields(record)
+    shown = _shown(model, record)
+    time = model.time_ns or 0
+    verdicts: list[str] = []
+    if part is not None:
+        if part.submitter:
+            shown["submitter"] = part.submitter
+        verdicts = [*_verdicts(part.verdicts), *(["protected"] if part.protected else ())]
+        if verdicts:
+            shown["verdict"] = ", ".join(verdicts)
+        time = time or part.time
+    pairs = _pairs(record, event)
+    terms = {_term(_own(name), value) for name, value in shown.items() if name != "verdict"}
+    terms.update(_term(_own("verdict"), each) for each in verdicts)
+    terms.update(_term(_other(name), value) for name, value in model.extra.items())
+    terms.update([_term(_other(name), value) for name, value in pairs[:_MAX_TERMS]])
+    texts = [value for _, value in pairs]
+    text = spaced(
+        " ".join([*(shown[name] for name in ("actor", "action", "resource") if name in shown), *texts])
+    )
+    return Document(index, entries, min(max(time, 0), MAX_TIME), frozenset(terms), text, shown)
+
+
+@lru_cache(maxsize=4_096)
+def _own(name: str) -> str:
+    return f"{fold(name)}{SEPARATOR}"
+
+
+@lru_cache(maxsize=4_096)
+def _other(name: str) -> str:
+    """The same for a name that a sender chose, which can not be one of FIELDS."""
+    folded = fold(name)
+    return f"{RESERVED}{folded}{SEPARATOR}" if folded in FIELDS else f"{folded}{SEPARATOR}"
+
+
+def _term(name: str, value: str) -> str:
+    # What `fold` would say, for nearly all values there are.
+    return name + (value.lower() if len(value) <= VALUE_CHARS and value.isascii() else fold(value))
+
+
+def _json_object(text: str | bytes) -> dict[str, Any] | None:
+    if text.lstrip()[:1] not in ("{", b"{"):
+        return None
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _text_document(index: int, data: bytes, entries: int) -> Document:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return Document(index, entries)
+    return Document(index, entries, text=spaced(text))
+
+
+def _shown(model: AuditFields, record: dict[str, Any]) -> dict[str, str]:
+    found = {name: value for name in FIELDS if isinstance(value := getattr(model, name, None), str) and value}
+    severity = record.get("severityText")
+    scope = record.get("scope", {}).get("name")
+    more = {name: value for name, value in (("severity", severity), ("scope", scope)) if value}
+    return found | more
+
+
+def _verdicts(verdicts: dict[str, Any]) -> Iterator[str]:
+    for name, told in verdicts.items():
+        if isinstance(told, str):
+            yield f"{name}:{told}"
+        elif name == "record_id":
+            yield f"{name}:conflict"
+        else:
+            yield name
+
+
+_Pairs = list[tuple[str, str]]
+
+
+def _pairs(record: dict[str, Any], event: dict[str, Any] | None) -> _Pairs:
+    """Every value of a record with its name: attributes by their keys, the body's by their paths.
+
+    `event` is what the body says, where that is known already.
+    """
+    found: _Pairs = []
+    for holder in (record, record.get("scope", _NONE), record.get("resource", _NONE)):
+        if "attributes" in holder:
+            _leaves(holder["attributes"], "", _MAX_DEPTH, found)
+    body = record.get("body")
+    if not body:
+        return found
+    text = body.get("stringValue")
+    if text is not None:
+        if event is None:
+            event = _json_object(text)
+        if event is None:
+            found.append(("body", text))
+        else:  # an event that was logged as its text: its values are found all the same
+            _plain(event, "", _MAX_DEPTH, found)
+    elif "kvlistValue" in body:
+        _leaves(body["kvlistValue"].get("values", ()), "", _MAX_DEPTH, found)
+    else:
+        _values(body, "body", _MAX_DEPTH, found)
+    return found
+
+
+def _plain(value: dict[str, Any], path: str, depth: int, found: _Pairs) -> None:
+    """The values of a JSON object, by their paths; null is none."""
+    for key, each in value.items():
+        name = path + key
+        if isinstance(each, str):
+            found.append((name, each))
+        elif isinstance(each, dict):
+            if depth:
+                _plain(each, f"{name}.", depth - 1, found)
+        else:
+            _plain_value(each, name, depth, found)
+
+
+def _plain_value(value: Any, name: str, depth: int, found: _Pairs) -> None:
+    if isinstance(value, list):
+        for each in value if depth else ():
+            _plain_value(each, name, depth - 1, found)
+    elif isinstance(value, dict):
+        _plain(value, f"{name}.", depth - 1, found)
+    elif isinstance(value, bool):
+        found.append((name, "true" if value else "false"))
+    elif value is not None:
+        found.append((name, str(value)))
+
+
+def _leaves(pairs: Iterable[dict[str, Any]], path: str, depth: int, found: _Pairs) -> None:
+    for each in pairs:
+        value = each.get("value")
+        if value:
+            text = value.get("stringValue")
+            if text is not None:
+                found.append((path + each["key"], text))
+            else:
+                _values(value, path + each["key"], depth, found)
+
+
+def _values(value: dict[str, Any], name: str, depth: int, found: _Pairs) -> None:
+    text = text_of(value)
+    if text is not None:
+        found.append((name, text))
+    elif depth and "kvlistValue" in value:
+        _leaves(value["kvlistValue"].get("values", ()), f"{name}.", depth - 1, found)
+    elif depth and "arrayValue" in value:
+        for each in value["arrayValue"].get("values", ()):
+            if each:
+                _values(each, name, depth - 1, found)
+
+
+__all__ = ["FIELDS", "MAX_TIME", "RESERVED", "Document", "document"]
