@@ -70,6 +70,7 @@ THIRD_PARTY = {
     "tantivy": {"index"},
     "urllib3": {"publish.s3_transfer"},
     "uvloop": {"servers"},
+    "zstandard": {"servers.otlp_encodings"},
 }
 # The packages that an import comes from, where they have another name.
 PACKAGES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,6 +83,7 @@ class Nameless:
     state: _State
     certificate: str | None = None
     name: str = ""
+    logs: Collection[str] | None = None
 
     def may(self, scope: Scope, origin: str) -> bool:
         """Whether no token is needed. Raises UnauthenticatedError where one is, UnknownLogError."""
@@ -108,6 +109,11 @@ class Holder:
     state: _State
     listed: Mapping[str, tuple[str, ...]]
     expires: float
+
+    @property
+    def logs(self) -> Collection[str]:
+        """See Caller."""
+        return self.listed.keys()
 
     def may(self, scope: Scope, origin: str) -> bool:
         """Whether the log grants it now, to this holder or to anyone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -23,6 +24,11 @@ class Caller(Protocol):
         """The caller's name; empty for who gave none."""
         ...
 
+    @property
+    def logs(self) -> Collection[str] | None:
+        """The origins of the logs that list what the caller showed; None for who showed nothing that counts."""
+        ...
+
     def may(self, scope: Scope, origin: str) -> bool:
         """Whether this caller may do that with the log of that origin."""
         ...
@@ -33,6 +39,7 @@ class Anyone:
     """A caller who gave no name and may do everything: who reaches a server that asks for no token."""
 
     name: str = ""
+    logs: Collection[str] | None = None
 
     def may(self, scope: Scope, origin: str) -> bool:  # noqa: ARG002 - the seam's signature
         """Always."""

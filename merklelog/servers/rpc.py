@@ -34,12 +34,21 @@ class Method:
     attribute: str
     vital: bool = False
 
-    def parse(self, data: bytes) -> Message:
+    def parse(self, data: bytes) -> Any:
         """A request from its bytes. Raises FormatError."""
         try:
             return self.request.FromString(data)
         except DecodeError as error:
             raise FormatError(f"{len(data)} bytes that are no {self.request.DESCRIPTOR.full_name}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class BytesMethod(Method):
+    """An rpc whose handler takes the bytes of its request, and parses them when and where it likes."""
+
+    def parse(self, data: bytes) -> bytes:
+        """The bytes as they came."""
+        return data
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,329 @@
+"""The intake of one log: records in, entries out, each told where it stands once it is durable.
+
+A record is made ready beside others (`ready`); then, one submission at a time, it gets its intake time and goes to
+the log's queue, so times never decrease along the log and the order of entries is the order of submissions. What
+bears an ID that the log has is not stored again, or stored with its conflict.
+
+An ID that is on its way counts too: a record with the same one waits until the first is durable, and is then
+looked at again. So what happens to it never depends on what a crash left of the first.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from merklelog.errors import ClosedError, MerklelogError, StorageError
+from merklelog.log import BatchReceipt, Log
+from merklelog.log.ingest_config import IngestConfig
+
+from .canonical import record_identity
+from .entry import MAX_ENTRY_BYTES, LogPart, encode_log_part
+from .ids import RecordIds
+from .protect import Protect
+from .ready import Maker, Ready, Special
+from .record import Record
+from .repeats import Found, Repeats, Stored, Window, read_end
+from .split import part_identity, split_entry
+from .tallies import Tallies
+from .verdict import Verdict
+
+# So much of one request goes to the log at a time; the rest follows once that is durable.
+CHUNK_BYTES: Final = 8 << 20
+# What an entry counts for beside its bytes, as the log's queue counts it.
+_OVERHEAD: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a record stands: the index of its entry (of the first, where it is split).
+
+    `duplicate`: it was there, and nothing was stored. `conflict_with` is the entry with the same record ID and
+    other content. `time_ns` is the intake time, None for a duplicate; `entries` how many entries it has.
+    """
+
+    index: int
+    duplicate: bool = False
+    conflict_with: int | None = None
+    verdict: Verdict | None = None
+    time_ns: int | None = None
+    entries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What deserves somebody's attention: a content hash that is wrong, or a conflict of record IDs."""
+
+    origin: str
+    index: int
+    record_id: str | None
+    verdict: Verdict | None
+    conflict_with: int | None
+
+
+Alert = Callable[[Finding], None]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What goes to the log together: of which positions, and how many entries each of them has."""
+
+    time_ns: int
+    entries: list[bytes] = field(default_factory=list)
+    identities: list[bytes | None] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    counts: dict[int, int] = field(default_factory=dict)  # where it is not 1
+    conflicts: dict[int, int] = field(default_factory=dict)
+    keys: list[bytes] = field(default_factory=list)
+    waiting: list[_Submission] = field(default_factory=list)
+    size: int = 0
+
+
+class _Submission:
+    """The records of one call on their way."""
+
+    __slots__ = ("future", "later", "placed", "records", "submitter", "todo")
+
+    def __init__(self, records: Ready, submitter: str) -> None:
+        self.records = records
+        self.submitter = submitter
+        self.placed: list[Placed | None] = [None] * len(records.data)
+        self.todo: list[int] | range = range(len(records.data))
+        self.later: list[int] = []
+        self.future: Future[list[Placed]] = Future()
+        self.future.set_running_or_notify_cancel()  # what is queued can not be called back
+
+
+class Intake:
+    """Takes records for one open log. Any thread may call it; `close` it before the log. `open_intake` makes one.
+
+    `alert` hears of findings, in the log's own thread: it must be quick and not raise.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        maker: Maker,
+        repeats: Repeats,
+        newest_ns: int,
+        *,
+        alert: Alert = lambda _finding: None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`newest_ns` is the intake time of the log's newest record."""
+        self._log = log
+        self._maker = maker
+        self._repeats = repeats
+        self._alert = alert
+        self._clock = clock
+        self._dedupes = log.config.dedupe
+        self._most = min(CHUNK_BYTES, log.config.max_pending_bytes // 4)
+        self._lock = threading.Lock()
+        self._time = newest_ns
+        self._flight: dict[bytes, _Batch] = {}
+        self._failure: MerklelogError | None = None
+        self.tallies = Tallies()
+
+    @property
+    def origin(self) -> str:
+        """The log's origin."""
+        return self._log.origin
+
+    def submit(
+        self, records: Sequence[Record], submitter: str, *, incomplete: Sequence[str] = ()
+    ) -> Future[list[Placed]]:
+        """Store records; a future of where each stands, resolved when all are durable and integrated.
+
+        `submitter` is the authenticated name, empty for none; `incomplete` what the records lack, for their
+        verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageFullError, StoppedError,
+        ClosedError, FrozenError, and EntryError for a record longer than all that may wait
+        (log.max_pending_bytes); others of the call may have been stored then. To send all again stores those with
+        an ID once.
+        """
+        submission = _Submission(self._maker.make(records, incomplete), submitter)
+        self._advance(submission)
+        return submission.future
+
+    def close(self) -> None:
+        """Take no more. What was submitted is settled by the log."""
+        with self._lock:
+            self._failure = ClosedError("the log takes no records any more: it is being closed")
+        self._repeats.close()
+
+    # --- on the way to the log ---------------------------------------------------------------------------------
+
+    def _advance(self, submission: _Submission) -> None:
+        """Send on what can be; settle the submission when nothing is left."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            batch, waits_for = self._plan(submission)
+            if batch.entries:
+                first = int(self._log.integrated.size)
+                stored = self._log.submit_batch(
+                    batch.entries, identities=batch.identities if self._dedupes else None
+                )
+                self._time = batch.time_ns
+                for key in batch.keys:
+                    self._flight[key] = batch
+            elif waits_for is not None:
+                waits_for.waiting.append(submission)
+                return
+        if batch.entries:
+            stored.add_done_callback(partial(self._settled, submission, batch, first))
+        else:
+            submission.future.set_result([each for each in submission.placed if each is not None])
+
+    def _plan(self, submission: _Submission) -> tuple[_Batch, _Batch | None]:
+        """The next batch of a submission; where there is none, the batch on its way that it has to wait for."""
+        batch = _Batch(max(self._clock(), self._time))
+        todo, specials = submission.todo, submission.records.specials
+        plain = LogPart(batch.time_ns, submission.submitter)
+        around = _around(plain)
+        found = self._found(todo, specials, batch.time_ns) if specials else {}
+        waits_for: _Batch | None = None
+        later: list[int] = []
+        mine: set[bytes] = set()
+        done = 0
+        for position in todo:
+            if batch.size >= self._most:
+                break
+            done += 1
+            data, special = submission.records.data[position], specials.get(position)
+            if special is None:
+                self._put(batch, position, data, plain, around)
+                continue
+            key, known = special.key, found.get(position)
+            if key is not None and (key in self._flight or key in mine):
+                waits_for = self._flight.get(key, waits_for)
+                later.append(position)
+                continue
+            if known is not None and known.same:
+                submission.placed[position] = Placed(known.index, duplicate=True, verdict=special.content)
+                self.tallies.duplicates += 1
+                continue
+            if known is not None:
+                batch.conflicts[position] = known.index
+            if key is not None:
+                mine.add(key)
+            verdicts = special.verdicts(batch.conflicts.get(position))
+            part = LogPart(batch.time_ns, submission.submitter, verdicts, special.protected)
+            self._put(batch, position, data, part)
+        batch.keys = list(mine)
+        submission.todo = [*later, *todo[done:]] if later else todo[done:]
+        return batch, waits_for
+
+    def _found(self, todo: Sequence[int], specials: dict[int, Special], now_ns: int) -> dict[int, Found]:
+        flight = self._flight
+        asked: dict[int, Special] = {}
+        for position in todo:
+            special = specials.get(position)
+            if special is not None and special.key is not None and special.key not in flight:
+                asked[position] = special
+        return self._repeats.find(asked, now_ns) if asked else {}
+
+    def _put(
+        self,
+        batch: _Batch,
+        position: int,
+        data: bytes,
+        part: LogPart,
+        around: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        before, after = around or _around(part)
+        size = len(before) + len(data) + len(after)
+        batch.positions.append(position)
+        if size <= MAX_ENTRY_BYTES:
+            batch.entries.append(before + data + after)
+            batch.size += size + _OVERHEAD
+            count = 1
+        else:
+            entries = split_entry(part, data)
+            count = batch.counts[position] = len(entries)
+            batch.entries += entries
+            batch.size += sum(map(len, entries)) + _OVERHEAD * count
+        if self._dedupes:
+            identity = record_identity(data)
+            batch.identities += [part_identity(identity, number) for number in range(count)]
+
+    # --- once it is durable ------------------------------------------------------------------------------------
+
+    def _settled(
+        self, submission: _Submission, batch: _Batch, first: int, stored: Future[BatchReceipt]
+    ) -> None:
+        """Note what became of a batch, tell who waited for it, and go on; in the log's thread."""
+        error = stored.exception()
+        if error is None:
+            self._place(submission, batch, first, stored.result().indexes)
+        with self._lock:
+            for key in batch.keys:
+                self._flight.pop(key, None)
+        if error is not None:
+            submission.future.set_exception(error)
+        for each in (*([submission] if error is None else ()), *batch.waiting):
+            try:
+                self._advance(each)
+            except Exception as failed:  # noqa: BLE001 - it belongs to whoever waits for the future
+                each.future.set_exception(failed)
+
+    def _place(self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]) -> None:
+        specials, placed = submission.records.specials, submission.placed
+        stored: list[Stored] = []
+        seen: set[int] = set()
+        at = 0
+        for position in batch.positions:
+            count = batch.counts.get(position, 1)
+            index = indexes[at]
+            at += count
+            # What a log that dedupes has already is not new, though nobody looked for it here.
+            repeated = self._dedupes and (index < first or index in seen)
+            seen.add(index)
+            special, conflict = specials.get(position), batch.conflicts.get(position)
+            verdict = None if special is None else special.content
+            time_ns = None if repeated else batch.time_ns
+            placed[position] = Placed(index, repeated, conflict, verdict, time_ns, count)
+            if special is not None and not repeated:
+                if special.key is not None:
+                    stored.append(Stored(special, index, conflict))
+                if verdict is Verdict.MISMATCH or conflict is not None:
+                    self._alert(Finding(self.origin, index, special.record_id, verdict, conflict))
+        self.tallies.count(placed, batch.positions)
+        new = indexes if not self._dedupes else sorted({index for index in indexes if index >= first})
+        try:
+            self._repeats.add(stored, new, batch.time_ns)
+        except (
+            MerklelogError
+        ) as error:  # what was stored is stored; no more is taken, or a repeat could be missed
+            self._failure = StorageError(f"the index of record IDs took no more: {error}")
+
+
+def open_intake(
+    log: Log,
+    config: IngestConfig | None = None,
+    *,
+    alert: Alert = lambda _finding: None,
+    clock: Callable[[], int] = time.time_ns,
+) -> Intake:
+    """The intake of an open log, by its configuration. The end of the log is read first.
+
+    Raises ConfigError and KeyFileError for what is to be protected, DamagedError, StorageError.
+    """
+    config = config or log.config.ingest
+    protect = Protect.load(config.protect, log.path)
+    window = Window(config.dedupe_seconds * 10**9) if config.dedupe_seconds else None
+    newest = read_end(log, window)
+    maker = Maker(config, protect or None)
+    return Intake(log, maker, Repeats(RecordIds(log), window), newest, alert=alert, clock=clock)
+
+
+def _around(part: LogPart) -> tuple[bytes, bytes]:
+    """What stands before and after a record in its entry, as `entry.encode_entry` has it."""
+    return b'{"log":%s,"record":' % encode_log_part(part), b"}"
+
+
+__all__ = ["Alert", "Finding", "Intake", "Placed", "open_intake"]

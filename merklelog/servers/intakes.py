@@ -1,0 +1,95 @@
+"""The intakes of a server's logs: what turns records into entries, one for each log that records came for.
+
+Opening one looks through what the log has got since its index of record IDs was written, so it is done beside the
+event loop, and requests for that log wait a little for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from merklelog.errors import ClosedError, MerklelogError, OverloadedError, UnknownLogError
+from merklelog.ingest.intake import Intake
+from merklelog.log import Log
+
+from .logging import event
+from .served import ServedLogs
+
+WAIT_SECONDS: Final = 5.0
+_log: Final = logging.getLogger("merklelog.ingest")
+Open = Callable[[Log], Intake]
+
+
+class Intakes:
+    """Opens the intake of a log when it is first asked for; belongs to one event loop, `get` to any thread."""
+
+    def __init__(self, logs: ServedLogs, open_intake: Open) -> None:
+        self._logs = logs
+        self._open = open_intake
+        self._opened: dict[str, Intake] = {}
+        self._opening: dict[str, asyncio.Task[Intake]] = {}
+        self._closing = False
+
+    def __iter__(self) -> Iterator[Intake]:
+        """Those that are open."""
+        return iter(tuple(self._opened.values()))
+
+    def get(self, origin: str) -> Intake:
+        """The intake of that log, which `ready` was awaited for. Raises UnknownLogError."""
+        found = self._opened.get(origin)
+        if found is None:
+            raise UnknownLogError(f"no intake of a log of origin {origin[:255]!r} is open here")
+        return found
+
+    async def ready(self, origin: str) -> Intake:
+        """The intake of that log, opened now if it is not yet.
+
+        Raises UnknownLogError, ClosedError, OverloadedError while it takes longer, and what kept it from opening.
+        """
+        found = self._opened.get(origin)
+        if found is not None:
+            return found
+        task = self._opening.get(origin)
+        if task is None:
+            if self._closing:
+                raise ClosedError("the server is shutting down")
+            log = self._logs.find(origin).log
+            task = self._opening[origin] = asyncio.create_task(self._start(log))
+        done, _ = await asyncio.wait({task}, timeout=WAIT_SECONDS)
+        if not done:
+            raise OverloadedError(
+                "the record IDs of this log are still being looked through: try again", WAIT_SECONDS
+            )
+        return task.result()
+
+    async def _start(self, log: Log) -> Intake:
+        try:
+            intake = await asyncio.to_thread(self._open, log)
+            if self._closing:
+                await asyncio.to_thread(intake.close)
+                raise ClosedError("the server is shutting down")
+            self._opened[log.origin] = intake
+            return intake
+        except Exception as error:
+            kind = None if isinstance(error, MerklelogError) else error
+            event(_log, logging.ERROR, f"no records are taken in: {error}", origin=log.origin)
+            if kind is not None:
+                _log.error("%s", log.origin, exc_info=kind)
+            raise
+        finally:
+            self._opening.pop(log.origin, None)
+
+    async def close(self) -> None:
+        """Close every intake, before its log is closed; what was submitted is settled by the log."""
+        self._closing = True
+        if self._opening:
+            await asyncio.wait(list(self._opening.values()))
+        for intake in self:
+            await asyncio.to_thread(intake.close)
+        self._opened.clear()
+
+
+__all__ = ["Intakes"]

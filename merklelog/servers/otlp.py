@@ -1,0 +1,112 @@
+"""Receiving log records by OTLP, whichever door they came by: parsed, sent to their log, answered when durable.
+
+One request after the other is parsed and made into entries, in one thread of its own: the event loop goes on
+meanwhile, at most one request is spread out in memory at a time, and the order of entries is the order in which
+requests came. What waits for that thread is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from merklelog.errors import ForbiddenError, OverloadedError
+from merklelog.ingest.choose import Asked, Chooser
+from merklelog.ingest.intake import Placed
+from merklelog.ingest.record import Record
+
+from .caller import Caller, Scope
+from .intakes import Intakes
+from .served import ServedLogs
+
+# Gives the records of a request's bytes. Raises FormatError.
+Decode = Callable[[bytes], Sequence[Record]]
+_BUSY: Final = "more requests wait to be parsed than this server keeps: try again"
+
+
+class Receiver:
+    """Takes requests for the logs of a server; belongs to one event loop.
+
+    `attribute` is the resource attribute that may name a record's log. With `max_waiting_bytes` of requests not
+    parsed yet, more are refused.
+    """
+
+    def __init__(
+        self, logs: ServedLogs, intakes: Intakes, *, attribute: str = "", max_waiting_bytes: int = 64 << 20
+    ) -> None:
+        self._logs = logs
+        self._intakes = intakes
+        self._chooser = Chooser(attribute)
+        self._max_waiting = max_waiting_bytes
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="merklelog-otlp")
+
+    def close(self) -> None:
+        """End the thread, once what it has is done."""
+        self._thread.shutdown(wait=False)
+
+    async def take(self, data: bytes, decode: Decode, caller: Caller, header: str | None) -> None:
+        """Store the records of one request; returns when all of them are durable and integrated.
+
+        `header` is the value of `merklelog-log`. Raises FormatError for what can not be parsed,
+        UnauthenticatedError, FieldError or ForbiddenError where there is no log for it, OverloadedError, and what
+        `Intake.submit` raises. A call that fails, or is cancelled, may have been stored in part.
+        """
+        served = {each.log.origin for each in self._logs}
+        asked = Asked(_granted(caller), header)
+        origin = self._chooser.by_request(asked, served)
+        if origin is not None:
+            self._admit(caller, origin)
+            await self._intakes.ready(origin)
+        else:
+            for each in served:
+                await self._intakes.ready(each)
+        if self._waiting and self._waiting + len(data) > self._max_waiting:
+            raise OverloadedError(_BUSY)
+        self._waiting += len(data)
+        try:
+            loop = asyncio.get_running_loop()
+            futures = await loop.run_in_executor(
+                self._thread, self._submit, data, decode, caller, asked, served, origin
+            )
+        finally:
+            self._waiting -= len(data)
+        for future in futures:
+            await asyncio.wrap_future(future)
+
+    def _admit(self, caller: Caller, origin: str) -> None:
+        if not caller.may(Scope.APPEND, origin):
+            raise ForbiddenError(f"{caller.name or 'an unnamed caller'} may not {Scope.APPEND} here")
+
+    def _submit(
+        self,
+        data: bytes,
+        decode: Decode,
+        caller: Caller,
+        asked: Asked,
+        served: Collection[str],
+        origin: str | None,
+    ) -> list[Future[list[Placed]]]:
+        """Parse, choose the logs, and hand over to them; in the thread."""
+        records = decode(data)
+        if not records:
+            return []
+        if origin is not None:
+            return [self._intakes.get(origin).submit(records, caller.name)]
+        chosen = self._chooser.by_records(asked, served, records)
+        for each in chosen:
+            self._admit(caller, each)
+        return [self._intakes.get(each).submit(some, caller.name) for each, some in chosen.items()]
+
+
+def _granted(caller: Caller) -> Collection[str] | None:
+    """The logs that the caller's token is for; of several those that it may append to, where there are any."""
+    logs = caller.logs
+    if logs is None or len(logs) < 2:
+        return logs
+    return [each for each in logs if caller.may(Scope.APPEND, each)] or logs
+
+
+__all__ = ["Decode", "Receiver"]
