@@ -18,7 +18,7 @@ from merklelog.version import __version__
 from merklelog.witness.config import OPEN_ADMIN as OPEN
 from merklelog.witness.config import WITHOUT_TLS, WitnessConfig, load_witness_config
 from merklelog.witness.service import Witness
-from merklelog.witness.state import Step
+from merklelog.witness.syncer import Step
 
 from . import loops
 from .doors import Behind, NativeDoor

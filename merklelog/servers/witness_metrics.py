@@ -36,7 +36,7 @@ WITNESS_FAMILIES: Final = (
     ("merklelog_witness_syncs_total", _COUNTER, "Times the disk was made to keep what was recorded."),
     ("merklelog_witness_synced_requests_total", _COUNTER, "Requests that waited for one of these."),
     ("merklelog_witness_sync_seconds_total", _COUNTER, "Seconds that these took."),
-    ("merklelog_witness_waiting_requests", _GAUGE, "Requests that wait for the disk."),
+    ("merklelog_witness_waiting_requests", _GAUGE, "Requests that wait for a signature or for the disk."),
     (
         "merklelog_witness_requests_total",
         _COUNTER,

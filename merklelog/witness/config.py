@@ -106,7 +106,7 @@ WITNESS_KEYS: Final = (
         "witness_server",
         "waiting",
         4_096,
-        "requests that may wait for the disk at a time",
+        "requests that may wait for signatures and the disk at a time",
         low=1,
         high=1 << 20,
     ),

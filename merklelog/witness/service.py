@@ -1,9 +1,9 @@
 """A witness without its sockets: the body of a request in, a status and a body out.
 
-Everything from reading the state to recording a new one happens without waiting, in the event loop's thread:
-that is what makes checking and recording one step (tlog-witness describes the race that this prevents). Then the
-request waits until what it recorded is durable, and only then its cosignature leaves. A conflict waits too, for
-it tells what is recorded.
+The log's signatures are verified first, by the crew's threads. Everything from reading the state to recording a
+new one then happens without waiting, in the event loop's thread: that is what makes checking and recording one
+step (tlog-witness describes the race that this prevents). What was recorded is signed by the crew and made
+durable, and only then its cosignature leaves. A conflict waits too, for it tells what is recorded.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from merklelog.errors import FormatError, LocalError, SignatureError, StoppedError
 from merklelog.formats import Note, SigningKey, format_note
+from merklelog.formats.checkpoint_text import Checkpoint
 from merklelog.formats.note import parse_note, verify_note
 from merklelog.formats.wire import quote
 from merklelog.formats.witness import (
@@ -36,11 +38,13 @@ from merklelog.protocol.witness import (
 )
 
 from .config import WitnessConfig
+from .crew import Crew
 from .evidence import Evidence
 from .keys import cosign, load_keys
 from .limits import Rate
 from .logs import KnownLogs, read_logs
-from .state import Record, Step, WitnessState
+from .state import Record, WitnessState
+from .syncer import Step
 
 _log: Final = logging.getLogger("merklelog.witness")
 TEXT: Final = "text/plain; charset=utf-8"
@@ -89,7 +93,8 @@ class Witness:
         self.equivocations = 0
         self._own = frozenset((key.name, key.key_id) for key in self.verifiers)
         self._own_line = f"\n\u2014 {config.name} ".encode()
-        self.state = WitnessState(directory, own=self._own, step=step)
+        self._crew = Crew()
+        self.state = WitnessState(directory, own=self._own, crew=self._crew, step=step)
 
     @property
     def logs(self) -> KnownLogs:
@@ -98,7 +103,7 @@ class Witness:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for the disk."""
+        """Requests that wait for a signature or for the disk."""
         return self._waiting
 
     def sitting_out(self) -> dict[str, str]:
@@ -124,7 +129,10 @@ class Witness:
 
     def close(self) -> None:
         """Sync what waits and close the database. Raises StorageError, DamagedError."""
-        self.state.close()
+        try:
+            self.state.close()
+        finally:
+            self._crew.close()
 
     # --- add-checkpoint ------------------------------------------------------------------------------------------
 
@@ -138,14 +146,15 @@ class Witness:
         policy = self._logs.policy(origin)
         if policy is not None and (seconds := self._rate.refuse(client, origin, self._steady())) is not None:
             return Answer(429, b"too many requests for this log\n", TEXT, seconds)
-        judged = judge_signatures(policy, request)
-        if isinstance(judged, Refused):
-            return _refused(judged)
-        if self._waiting >= self.config.waiting:
-            return Answer(503, b"too many requests wait for the disk\n", TEXT, _RETRY_SOON)
+        if policy is not None and self._waiting >= self.config.waiting:
+            return Answer(503, b"too many requests wait\n", TEXT, _RETRY_SOON)
         self._waiting += 1
         try:
-            return await self._decide(request, judged)
+            if policy is None:
+                judged = judge_signatures(policy, request)
+            else:
+                judged = await self._crew.compute(partial(judge_signatures, policy, request))
+            return _refused(judged) if isinstance(judged, Refused) else await self._decide(request, judged)
         except StoppedError:
             return Answer(503, b"the witness has stopped\n", TEXT, _RETRY_LATE)
         finally:
@@ -172,11 +181,14 @@ class Witness:
         self._step("decided")
         if (now := int(self._now())) <= 0:
             return Answer(503, b"the clock of this witness is wrong\n", TEXT, _RETRY_LATE)
-        lines = cosign(self._keys, request.checkpoint, now)
-        whole = format_note(Note(note.text, (*note.signatures, *lines)))
-        tree = Witnessed(request.checkpoint.size, request.checkpoint.root)
-        await self.state.record(origin, Record(tree, whole))
-        return Answer(200, format_cosignatures(lines))
+        record = Record(Witnessed(request.checkpoint.size, request.checkpoint.root), format_note(note))
+        sign = partial(self._cosign, request.checkpoint, note, now)
+        return Answer(200, await self.state.record(origin, record, sign))
+
+    def _cosign(self, checkpoint: Checkpoint, note: Note, now: int) -> tuple[bytes, bytes]:
+        """The note with a cosignature by each key, and these alone."""
+        lines = cosign(self._keys, checkpoint, now)
+        return format_note(Note(note.text, (*note.signatures, *lines))), format_cosignatures(lines)
 
     def _is_ahead(self, request: AddCheckpoint, recorded: Witnessed) -> bool:
         """Whether the checkpoint bears this witness' own cosignature of a tree larger than any it knows of.

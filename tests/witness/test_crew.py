@@ -1,0 +1,118 @@
+"""The threads that sign: what they compute comes back in order, and a key that fails stops the witness."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merklelog.errors import KeyFormatError, LocalError
+from merklelog.formats import Checkpoint, NoteSignature, SigningKey
+from merklelog.witness import keys
+from merklelog.witness.crew import Crew, Job
+from merklelog.witness.service import Witness
+from tests.witness.support import GrownLog, make_witness
+
+FIRST, SECOND = GrownLog("grown.example/first"), GrownLog("grown.example/second")
+Opened = Callable[..., Witness]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_gets_its_own_result_or_error(threads: int) -> None:
+    crew = Crew(threads)
+
+    def work(number: int) -> int:
+        if number % 7 == 0:
+            raise KeyFormatError(str(number))
+        return number * number
+
+    async def asking() -> list[int | BaseException]:
+        def asked(number: int) -> asyncio.Future[int]:
+            return crew.compute(lambda: work(number))
+
+        return await asyncio.gather(*map(asked, range(100)), return_exceptions=True)
+
+    answers = asyncio.run(asking())
+    crew.close()
+    crew.close()
+    for number, answer in enumerate(answers):
+        if number % 7:
+            assert answer == number * number
+        else:
+            assert isinstance(answer, KeyFormatError)
+            assert str(answer) == str(number)
+
+
+def test_what_is_signed_goes_before_what_is_verified_and_all_is_worked_off() -> None:
+    crew, go, order = Crew(1), threading.Event(), list[str]()
+
+    async def asking() -> None:
+        held = crew.compute(lambda: go.wait(60))
+        verified = [crew.compute(lambda: order.append("verified")) for _ in range(3)]
+        verified[0].cancel()
+        crew.sign(Job(lambda: order.append("signed")), lambda: order.append("told"))
+        go.set()
+        await asyncio.gather(held, *verified[1:])
+
+    asyncio.run(asking())
+    crew.close()
+    assert order == ["signed", "told", "verified", "verified", "verified"]
+
+
+def test_rows_behind_one_that_is_not_signed_wait_for_it(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a crash could keep what was built on a decision, and not the decision."""
+    make_witness(tmp_path / "w", FIRST, SECOND)
+    witness = opened(tmp_path / "w")
+    monkeypatch.setattr(witness, "_crew", crew := Crew(3))
+    monkeypatch.setattr(witness.state._syncer, "_crew", crew)
+    go, signed, real = threading.Event(), threading.Event(), keys.cosign
+
+    def cosign(held: list[SigningKey], checkpoint: Checkpoint, now: int) -> tuple[NoteSignature, ...]:
+        if checkpoint.origin == FIRST.origin:
+            assert go.wait(60)
+        else:
+            signed.set()
+        return real(held, checkpoint, now)
+
+    monkeypatch.setattr("merklelog.witness.service.cosign", cosign)
+
+    async def asking() -> list[int]:
+        first = asyncio.create_task(witness.add_checkpoint(FIRST.request(0, 5), "a"))
+        while not witness.state.record_of(FIRST.origin).size:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(witness.add_checkpoint(SECOND.request(0, 5), "a"))
+        assert await asyncio.to_thread(signed.wait, 60)
+        done, _ = await asyncio.wait({first, second}, timeout=0.2)
+        assert not done
+        go.set()
+        return [(await each).status for each in (first, second)]
+
+    assert asyncio.run(asking()) == [200, 200]
+    witness.close()
+    crew.close()
+
+
+def test_a_key_that_can_not_sign_stops_it(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decided is not signed: nothing is recorded, and nothing more is decided."""
+    make_witness(tmp_path / "w", FIRST)
+    witness = opened(tmp_path / "w")
+
+    def broken(*_arguments: object) -> None:
+        raise LocalError("no such algorithm")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("merklelog.witness.service.cosign", broken)
+        assert asyncio.run(witness.add_checkpoint(FIRST.request(0, 5), "")).status == 503
+    assert isinstance(witness.state.failure, LocalError)
+    assert asyncio.run(witness.add_checkpoint(FIRST.request(0, 5), "")).status == 503
+    witness.close()
+    again = opened(tmp_path / "w")
+    assert again.state.record_of(FIRST.origin).size == 0
+    assert asyncio.run(again.add_checkpoint(FIRST.request(0, 5), "")).status == 200
