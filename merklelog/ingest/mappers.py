@@ -49,6 +49,7 @@ FIELDS: Final = frozenset(
 )
 Event = dict[str, Any]  # the members of the body, and beside them the attributes
 Step = Callable[[Event], str | None]
+Condition = Callable[[Event], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _step(told: Any, absent: frozenset[str], where: str) -> Step:
         joined = [_reader(path, absent) for path in _strings(told["join"], where)]
         return _joined(joined, _string(told["with"], where, empty=True))
     if keys == {"has", "value"}:
-        return _constant(_string(told["value"], where), _reader(_string(told["has"], where), absent))
+        return _constant(_string(told["value"], where), _there(_string(told["has"], where), absent))
     if keys == {"value"}:
         return _constant(_string(told["value"], where), None)
     raise ConfigError(
@@ -225,20 +226,34 @@ def _joined(reads: list[Step], glue: str) -> Step:
     return look
 
 
-def _constant(value: str, read: Step | None) -> Step:
-    return lambda event: value if read is None or read(event) is not None else None
+def _constant(value: str, there: Condition | None) -> Step:
+    return lambda event: value if there is None or there(event) else None
+
+
+def _there(path: str, absent: frozenset[str]) -> Condition:
+    """Whether there is a value, an object with something in it included."""
+    parts, tails = _parts(path)
+
+    def look(event: Event) -> bool:
+        value = event.get(path)
+        if value is None and len(parts) > 1:
+            value = _walk(event, parts, tails)
+        text = value if type(value) is str else _text(value)
+        return bool(value) if text is None else text not in absent
+
+    return look
 
 
 # --- reading a table ---------------------------------------------------------------------------------------------
 
 
-def _conditions(when: Any, absent: frozenset[str], where: str) -> tuple[Callable[[Event], bool], ...]:
+def _conditions(when: Any, absent: frozenset[str], where: str) -> tuple[Condition, ...]:
     table = _table(when, f"{where}: [when]")
     _check_keys(table, {"has", "starts"}, f"{where}: [when]")
-    made: list[Callable[[Event], bool]] = []
+    made: list[Condition] = []
     for told in _list(table["has"], f"{where}: when.has") if "has" in table else ():
         paths = [told] if isinstance(told, str) else _strings(told, f"{where}: when.has")
-        made.append(_there([_reader(path, absent) for path in paths]))
+        made.append(_any([_there(path, absent) for path in paths]))
     for path, start in _texts(table.get("starts", {}), f"{where}: [when.starts]").items():
         made.append(_begins(_reader(path, absent), start))
     if not made:
@@ -246,11 +261,11 @@ def _conditions(when: Any, absent: frozenset[str], where: str) -> tuple[Callable
     return tuple(made)
 
 
-def _there(reads: list[Step]) -> Callable[[Event], bool]:
-    return lambda event: any(read(event) is not None for read in reads)
+def _any(conditions: list[Condition]) -> Condition:
+    return conditions[0] if len(conditions) == 1 else lambda event: any(each(event) for each in conditions)
 
 
-def _begins(read: Step, start: str) -> Callable[[Event], bool]:
+def _begins(read: Step, start: str) -> Condition:
     return lambda event: (read(event) or "").startswith(start)
 
 

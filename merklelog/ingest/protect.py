@@ -55,7 +55,9 @@ class Protect:
             name[len(_BODY) + 1 :]: told for name, told in rules.items() if name.startswith(_BODY + ".")
         }
         # The records of one request share their resource and scope; so do they afterwards.
-        self._last: tuple[Any, Any, frozenset[str]] = (None, None, frozenset())
+        self._last: dict[str, tuple[Any, Any, frozenset[str]]] = dict.fromkeys(
+            _AROUND, (None, None, frozenset())
+        )
 
     @classmethod
     def load(cls, config: ProtectConfig, directory: Path) -> Protect:
@@ -90,13 +92,13 @@ class Protect:
                 del made["attributes"]
         for name in _AROUND:
             if name in made:
-                made[name] = self._around(made[name], told)
+                made[name] = self._around(name, made[name], told)
         if _BODY in made:
             self._in_body(made, told)
         return (made, tuple(sorted(told))) if told else (record, ())
 
-    def _around(self, content: Mapping[str, Any], told: set[str]) -> Mapping[str, Any]:
-        before, after, found = self._last
+    def _around(self, name: str, content: Mapping[str, Any], told: set[str]) -> Mapping[str, Any]:
+        before, after, found = self._last[name]
         if content is not before:
             inner: set[str] = set()
             after = dict(content)
@@ -105,7 +107,7 @@ class Protect:
                 if not after["attributes"]:
                     del after["attributes"]
             found = frozenset(inner)
-            self._last = (content, after, found)
+            self._last[name] = (content, after, found)
         told |= found
         return after if found else content
 
