@@ -198,40 +198,26 @@ class RecordIds:
         return self._key_at(index) == key or (key == NO_KEY and self._key_at(index, by_hash=False) == NO_KEY)
 
     def _confirmed(self, index: int, key: bytes) -> Known | None:
-        entry = self._record_at(index)
-        if entry is None or self._key_of(entry, by_hash=True) != key:
+        if self._key_at(index, by_hash=True) != key:
             return None
-        return index, record_identity(entry.record_bytes)
+        entry = self._record_at(index)
+        return None if entry is None else (index, record_identity(entry.record_bytes))
 
     def _key_at(self, index: int, *, by_hash: bool | None = None) -> bytes:
-        entry = self._record_at(index)
-        return (
-            NO_KEY
-            if entry is None
-            else self._key_of(entry, by_hash=self._by_hash if by_hash is None else by_hash)
-        )
-
-    def _key_of(self, entry: Entry, *, by_hash: bool) -> bytes:
-        identity = None
-        if b'"audit.record.id"' in entry.record_bytes:
-            record_id = record_id_of(decode_record(entry.record_bytes))
-            if record_id is not None:
-                if entry.part is None or conflict_of(entry.part.verdicts) is None:
-                    return id_key(record_id)
-                identity = record_identity(entry.record_bytes)
-                return conflict_key(record_id, identity)
-        return record_identity(entry.record_bytes) if by_hash else NO_KEY
+        try:
+            entry = self._record_at(index)
+            wanted = self._by_hash if by_hash is None else by_hash
+            return NO_KEY if entry is None else _key_of(entry, by_hash=wanted)
+        except FormatError:
+            return NO_KEY  # somebody appended what looks like an entry and is none: no record, so no ID
 
     def _record_at(self, index: int) -> Entry | None:
-        """The whole record whose first entry this is; None for any other entry."""
-        try:
-            entry = parse_entry(self._entry(index))
-            split = None if entry is None or entry.part is None else entry.part.split
-            if split is None:
-                return entry
-            return None if split.part else join_entries(self._entry, index)
-        except FormatError:
-            return None  # somebody appended what looks like an entry and is none: no record, so no ID
+        """The whole record whose first entry this is; None for any other entry. Raises FormatError."""
+        entry = parse_entry(self._entry(index))
+        split = None if entry is None or entry.part is None else entry.part.split
+        if split is None:
+            return entry
+        return None if split.part else join_entries(self._entry, index)
 
     def _entry(self, index: int) -> bytes:
         number, at = divmod(index, _WIDTH)
@@ -239,10 +225,23 @@ class RecordIds:
             kept, width, entries = self._bundle
             if kept != number or width <= at:
                 tiles = self._log.integrated_tiles()
+                if index >= tiles.head.size:
+                    raise FormatError(f"entry {index}: the log ends before it")
                 width = min(_WIDTH, tiles.head.size - number * _WIDTH)
                 entries = parse_bundle(tiles.bundle(number, width), width)
                 self._bundle = (number, width, entries)
             return entries[at]
+
+
+def _key_of(entry: Entry, *, by_hash: bool) -> bytes:
+    """The key of an entry with a whole record. Raises FormatError."""
+    if b'"audit.record.id"' in entry.record_bytes:
+        record_id = record_id_of(decode_record(entry.record_bytes))
+        if record_id is not None:
+            if entry.part is None or conflict_of(entry.part.verdicts) is None:
+                return id_key(record_id)
+            return conflict_key(record_id, record_identity(entry.record_bytes))
+    return record_identity(entry.record_bytes) if by_hash else NO_KEY
 
 
 __all__ = ["DIRECTORY", "Added", "Known", "RecordIds", "conflict_key", "id_key"]

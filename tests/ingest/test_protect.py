@@ -151,7 +151,9 @@ JSON = st.recursive(
 def test_what_is_left_is_a_record_and_a_second_time_changes_nothing_more_to_drop(
     drop: set[str], replace: set[str], body: Any, named: dict[str, Any], as_text: bool
 ) -> None:
-    record = {"attributes": [{"key": key, "value": as_typed(value)} for key, value in named.items()]}
+    record: dict[str, Any] = {
+        "attributes": [{"key": key, "value": as_typed(value)} for key, value in named.items()]
+    }
     if not record["attributes"]:
         record = {}
     record["body"] = {"stringValue": json.dumps(body)} if as_text else as_typed(body)
