@@ -20,9 +20,9 @@ class ProducerEmitter:
     """Emits through a producer of the client library; `resource` says which program speaks (`service.name` ...).
 
     The producer stays its maker's: who closes it learns what was not stored. An event that the log did not take
-    is also said by the logger "merklelog.audit_events", with its record id. Of entries made so no receiver vouches
-    for the sender: their `log` part has this program's time and no submitter. An event whose entry is longer than
-    a log takes (65,535 bytes) is refused with EntryError.
+    is also said by the logger "merklelog.audit_events", with its record id. Entries made so have no `log` part:
+    no receiver vouches for their sender and time. An event whose entry is longer than a log takes (65,535 bytes)
+    is refused with EntryError.
     """
 
     confirms: Final = True
@@ -46,11 +46,10 @@ class ProducerEmitter:
     def entry(self, event: AuditEvent) -> bytes:
         """The bytes of the event's entry."""
         from merklelog.ingest.canonical import encode_record
-        from merklelog.ingest.entry import LogPart, encode_entry
+        from merklelog.ingest.entry import encode_entry
 
-        now = time.time_ns()
-        record = record_of(event, self._resource, now, _tracer()())
-        return encode_entry(LogPart(now), encode_record(record))
+        record = record_of(event, self._resource, time.time_ns(), _tracer()())
+        return encode_entry(None, encode_record(record))
 
     def _watch(self, event: AuditEvent, sent: Sent) -> None:
         def say(sent: Sent) -> None:

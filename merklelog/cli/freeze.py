@@ -48,7 +48,7 @@ class FreezeResult:
 @click.option("--successor", metavar="NAME", help="The origin of the log that goes on.")
 @click.pass_obj
 def freeze(session: Session, directory: str, successor: str | None) -> None:
-    """End a log: append the statement that it takes no entry more.
+    """End a log: its last entry says that it takes no more.
 
     The statement is signed by the log's keys and is the last entry, under the last checkpoint. Appends are
     refused from then on, for good: after every restart, and in a log that is recovered. Nothing undoes it. No

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "consistency": "prove",
     "pack": "pack",
     "audit": "audit",
+    "verify-content": "verify_content",
     "monitor": "monitor",
     "publish": "copies",
     "backup": "copies",
@@ -59,7 +60,7 @@ class Program(click.Group):
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
-        found = getattr(importlib.import_module(f"merklelog.cli.{module}"), cmd_name)
+        found = getattr(importlib.import_module(f"merklelog.cli.{module}"), cmd_name.replace("-", "_"))
         return found if isinstance(found, click.Command) else None
 
 

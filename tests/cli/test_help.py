@@ -22,7 +22,7 @@ from merklelog.version import __version__
 ROOT = Path(__file__).resolve().parents[2]
 OF_THE_DESIGN = (
     *("init", "append", "checkpoint", "vkey", "get", "follow", "prove", "verify", "pack"),
-    *("consistency", "audit", "publish", "backup", "recover", "preflight"),
+    *("consistency", "audit", "verify-content", "publish", "backup", "recover", "preflight"),
     *("retention extend", "retention hold", "retention release", "receipt upgrade"),
     *("policy check", "freeze", "chain"),
     "monitor",
@@ -192,6 +192,7 @@ RESULTS = {
     "pack": ("log", "0:3", "-o", "evidence.mlpack"),
     "consistency": ("log", "0", "3"),
     "audit": ("copy",),
+    "verify-content": ("log", "0:2"),
     "monitor": ("log", "--state", "watch", "--once", "--match", "two"),
     "policy check": ("trail.policy",),
     "publish": ("log", "--to", "dir:public"),
