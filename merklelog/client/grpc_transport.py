@@ -31,7 +31,7 @@ class GrpcTransport:
 
     def checkpoint(self, size: int | None, seconds: float) -> bytes:
         """See Transport."""
-        return self._ask(self._questions.checkpoint(size), seconds)
+        return self.ask(self._questions.checkpoint(size), seconds)
 
     def grown(self, size: int, seconds: float) -> bytes:
         """See Transport."""
@@ -50,15 +50,15 @@ class GrpcTransport:
 
     def inclusions(self, indexes: Sequence[int], size: int, root: Hash, seconds: float) -> list[Included]:
         """See Transport."""
-        return self._ask(self._questions.inclusions(indexes, size), seconds)
+        return self.ask(self._questions.inclusions(indexes, size), seconds)
 
     def range_proof(self, start: int, end: int, size: int, root: Hash, seconds: float) -> tuple[Hash, ...]:
         """See Transport."""
-        return self._ask(self._questions.range_proof(start, end, size), seconds)
+        return self.ask(self._questions.range_proof(start, end, size), seconds)
 
     def consistency(self, old: int, size: int, root: Hash, seconds: float) -> tuple[Hash, ...]:
         """See Transport."""
-        return self._ask(self._questions.consistency(old, size), seconds)
+        return self.ask(self._questions.consistency(old, size), seconds)
 
     def entries(self, start: int, end: int, size: int, root: Hash, seconds: float) -> Stretch:
         """See Transport."""
@@ -73,17 +73,18 @@ class GrpcTransport:
 
     def append(self, batch: Batch, seconds: float) -> Appended:
         """See Transport."""
-        return self._ask(self._questions.append(batch), seconds)
+        return self.ask(self._questions.append(batch), seconds)
 
     def epoch(self, seconds: float) -> Epoch:
         """See Transport."""
-        return self._ask(self._questions.epoch(), seconds)
+        return self.ask(self._questions.epoch(), seconds)
 
     def close(self) -> None:
         """See Transport."""
         self._channel.close()
 
-    def _ask(self, question: Question[Found], seconds: float) -> Found:
+    def ask(self, question: Question[Found], seconds: float) -> Found:
+        """One call, and what its answer says."""
         call = self._calls.get(question.name)
         if call is None:
             call = self._channel.unary_unary(

@@ -77,6 +77,25 @@ def make_current(made: Path) -> None:
         raise os_problem(error, place) from error
 
 
+def ask_for_rebuild(place: Path) -> None:
+    """Have whoever writes the index make it anew. Raises StorageError, StorageFullError."""
+    try:
+        (place / REBUILD).touch()
+    except OSError as error:
+        raise os_problem(error, place / REBUILD) from error
+
+
+def was_asked_for_rebuild(place: Path) -> bool:
+    """Whether it was asked for since the last call of this."""
+    try:
+        (place / REBUILD).unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_problem(error, place / REBUILD) from error
+    return True
+
+
 class WriterLock:
     """The right to write an index, held while this object is open. Raises LockedError naming who has it."""
 
@@ -168,10 +187,12 @@ def size_of(index: Path) -> int:
 __all__ = [
     "REBUILD",
     "WriterLock",
+    "ask_for_rebuild",
     "check_files",
     "current",
     "fresh",
     "make_current",
     "search_directory",
     "size_of",
+    "was_asked_for_rebuild",
 ]

@@ -17,6 +17,7 @@ from .guard import Guard
 from .http_api import HttpApi
 from .metrics import Metrics
 from .native import FrontLimits
+from .searching import Searches
 from .served import ServedLogs, has_targets
 from .services import Services
 from .settings import ServerSettings
@@ -43,13 +44,20 @@ class Assembly:
         self._limits = _grpc_limits(settings)
         self._front = _front_limits(settings)
         self._waits = Waits(settings.limits.wait_seconds)
-        self._services = Services(logs, max_message_bytes=self._limits.max_message_bytes, waits=self._waits)
+        searches = Searches()
+        self._services = Services(
+            logs,
+            max_message_bytes=self._limits.max_message_bytes,
+            waits=self._waits,
+            searches=searches,
+        )
         self._api = HttpApi(
             logs,
             guard.access,
             hosts=guard.hosts(settings.http),
             stall_seconds=settings.limits.stall_seconds,
             waits=self._waits,
+            searches=searches,
         )
 
     def observer(self, origin: str) -> Observer:

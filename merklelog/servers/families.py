@@ -48,6 +48,12 @@ FAMILIES: Final = (
         _LOG,
     ),
     Family("merklelog_log_published_entries", _GAUGE, "Entries that its publish targets show.", _LOG),
+    Family(
+        "merklelog_log_indexed_entries",
+        _GAUGE,
+        "Entries that searches find, of a log that is indexed: all it shows, but for what the index lags behind.",
+        _LOG,
+    ),
     Family("merklelog_log_epoch", _GAUGE, "The epoch that the log took at its start.", _LOG),
     Family("merklelog_log_publication_lag_entries", _GAUGE, "Entries that no target shows yet.", _LOG),
     Family(

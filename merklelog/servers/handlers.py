@@ -22,7 +22,7 @@ from merklelog.log import Log
 from merklelog.tree import TILE_HEIGHT
 from merklelog.v1 import log_pb2 as pb
 
-from . import appending, proving
+from . import appending, proving, searching
 from .asked import check_level, check_size
 from .caller import Caller, Scope
 from .growth import Growth
@@ -48,10 +48,16 @@ class Handlers:
     """
 
     def __init__(
-        self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES, waits: Waits | None = None
+        self,
+        logs: ServedLogs,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        waits: Waits | None = None,
+        searches: searching.Searches | None = None,
     ) -> None:
         self._logs = logs
         self._waits = Waits() if waits is None else waits
+        self._searches = searching.Searches() if searches is None else searches
         self._max_message_bytes = max_message_bytes
         self._growth: dict[str, Growth] = {}
         self._streams: set[appending.AppendStream] = set()
@@ -203,6 +209,13 @@ class Handlers:
             entries = await asyncio.to_thread(_chunk, log, start, end)
             yield pb.WatchEntriesResponse(start=start, entries=entries)
             start += len(entries)
+
+    # --- searching ---------------------------------------------------------------------------------------------
+
+    async def search(self, request: pb.SearchRequest, caller: Caller) -> pb.SearchResponse:
+        """What the log's index finds."""
+        log = self._log(request.origin, Scope.READ, caller)
+        return searching.response_of(await self._searches.search(log, searching.search_of(request)))
 
     # --- the log itself ----------------------------------------------------------------------------------------
 

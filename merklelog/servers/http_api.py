@@ -16,7 +16,7 @@ from typing import Any, Final
 from merklelog.errors import ForbiddenError, MerklelogError
 from merklelog.log import Log
 
-from . import http_append, http_events, http_reads
+from . import http_append, http_events, http_reads, http_search
 from .access import Access
 from .caller import Scope as Permission
 from .growth import Growth
@@ -46,6 +46,7 @@ from .http_wishes import RefusedError
 from .openapi import describe
 from .peer import asgi_client_name
 from .problems import problem_of
+from .searching import Searches
 from .served import ServedLogs, has_targets
 from .waits import Waits
 
@@ -81,8 +82,10 @@ class HttpApi:
         hosts: Hosts | None = None,
         stall_seconds: float = STALL_SECONDS,
         waits: Waits | None = None,
+        searches: Searches | None = None,
     ) -> None:
         self._logs = logs
+        self._searches = Searches() if searches is None else searches
         self._access = access
         self._hosts = hosts
         self._waits = Waits() if waits is None else waits
@@ -124,6 +127,10 @@ class HttpApi:
             if log is not None:
                 return await self._add(log, scope, receive, send)
         request = _request(scope)
+        if request.path.endswith(http_search.SEARCH) and request.method in {"GET", "HEAD"}:
+            log, rest = self._below(request.path)
+            if log is not None and rest == http_search.SEARCH:
+                return await _send(await self._search(log, request), send)
         found = self._find_stream(request) if http_events.FOLDER in request.path else None
         if found is not None:
             return await self._stream(*found, request, receive, send)
@@ -160,7 +167,7 @@ class HttpApi:
         read = self._find(request.path)
         if read is None and request.path in self._adds:
             return _allow_of_add(request)
-        if read is None and self._below(request.path)[1] not in http_events.STREAMS:
+        if read is None and self._below(request.path)[1] not in {*http_events.STREAMS, http_search.SEARCH}:
             return problem_answer(NO_SUCH_PATH)
         if read is not None and request.method in {"GET", "HEAD"}:
             return unless_known(request, read(request))
@@ -234,6 +241,18 @@ class HttpApi:
             await _send(problem_answer(error.problem), send)
         except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
             await _send(_problem(error, _request(scope)), send)
+
+    async def _search(self, log: Log, request: Request) -> Response:
+        try:
+            if self._access is not None:
+                self._admit(self._access, Permission.READ, log, request.headers, request.certificate)
+            found = await self._searches.search(log, http_search.search_asked(request.query))
+            response = http_search.search_answer(found)
+        except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
+            response = _problem(error, request)
+        if not self._pages_may_read(request):
+            response = for_no_page(response)
+        return without_body(response) if request.method == "HEAD" else response
 
     def _find_stream(self, request: Request) -> tuple[Events, Log] | None:
         if request.method not in {"GET", "HEAD"}:

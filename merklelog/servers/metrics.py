@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -51,6 +51,7 @@ class Metrics(Collector):
         self._logs = logs
         self._certificates = certificates
         self._ready = ready
+        self.indexed: Callable[[], Mapping[str, int]] = dict  # entries of each log that searches find
         self._log_tallies: dict[str, LogTally] = {}
         self._requests: list[RequestTally] = []
         self._rendering = Lock()
@@ -92,6 +93,8 @@ class Metrics(Collector):
             if (status := log.publishing) is not None:
                 for name, value in _publication(log, status):
                     sheet.put(name, value, log.origin)
+        for origin, entries in self.indexed().items():
+            sheet.put("merklelog_log_indexed_entries", entries, origin)
         for origin, tally in list(self._log_tallies.items()):
             _put_commits(sheet, origin, tally)
         _put_requests(sheet, tuple(self._requests))

@@ -106,6 +106,30 @@ _PREFER: Final = Parameter(
     {"type": "string", "pattern": "^wait=[0-9]{1,6}$"},
 )
 _SSE: Final = "text/event-stream"
+_SEARCH: Final = (
+    Parameter(
+        "query", "query", "The query; without it every entry is meant", {"type": "string", "maxLength": 4_096}
+    ),
+    Parameter("limit", "query", "How many hits at most", {"type": "integer", "minimum": 1, "maximum": 1_000}),
+    Parameter(
+        "cursor",
+        "query",
+        "The cursor of an answer, for the page behind it",
+        {"type": "string", "pattern": "^[ad][0-9]{1,20}-[0-9]{1,19}$"},
+    ),
+    Parameter("newest_first", "query", "Newest first, instead of oldest first", {"type": "boolean"}),
+    Parameter("entries", "query", "Whether each hit comes with its entry", {"type": "boolean"}),
+    Parameter("proofs", "query", "Whether each hit comes with a proof", {"type": "boolean"}),
+    Parameter(
+        "count_by", "query", "A field whose values are to be counted", {"type": "string", "minLength": 1}
+    ),
+    Parameter(
+        "histogram_seconds",
+        "query",
+        "Seconds of each span of time to count entries in; 0: as long as makes some dozens of them",
+        {"type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+    ),
+)
 
 OPERATIONS: Final = (
     Operation("checkpoint", "getCheckpoint", "The newest signed checkpoint", _TEXT, "A signed note"),
@@ -192,6 +216,17 @@ OPERATIONS: Final = (
         ),
         (400, 404),
         {"$ref": "#/components/schemas/ConsistencyProof"},
+    ),
+    Operation(
+        "search",
+        "search",
+        "What the log's index finds, in order of time; 404 where the log keeps none, or has none yet",
+        "application/json",
+        "A page of hits, and how far the index has come",
+        _SEARCH,
+        (400, 404, 429),
+        {"$ref": "#/components/schemas/Found"},
+        revalidated=False,
     ),
     Operation(
         "events/checkpoints",

@@ -37,7 +37,40 @@ def _object(description: str, **properties: Schema) -> Schema:
     }
 
 
+_TEXT: Final[Schema] = {"type": "string"}
+_HIT: Final = _object(
+    "An entry that the query fits: the index of the first of the `entries` that its record stands in, its time "
+    "(nanoseconds since 1970; 0 for none), its fields, and where asked for its bytes and a proof file",
+    index=DECIMAL,
+    entries={**DECIMAL, "minimum": 1},
+    time_unix_nano={"type": "string", "pattern": "^(0|[1-9][0-9]{0,19})$"},
+    fields={"type": "object", "additionalProperties": _TEXT},
+    data={"type": "array", "items": {"type": "string", "contentEncoding": "base64"}},
+    proof=_TEXT,
+)
 SCHEMAS: Final[dict[str, Schema]] = {
+    "Found": _object(
+        "Hits in order of time. The index has the entries before `indexed_size`, which are under `checkpoint`; "
+        "the log has `tree_size`. `total` is null on later pages, `cursor` empty on the last",
+        hits={"type": "array", "items": _HIT},
+        total={**DECIMAL, "type": ["integer", "null"]},
+        cursor=_TEXT,
+        indexed_size=DECIMAL,
+        tree_size=DECIMAL,
+        checkpoint=_TEXT,
+        counts={
+            "type": "array",
+            "items": _object("A value in lower case, and its entries", value=_TEXT, entries=DECIMAL),
+        },
+        buckets={
+            "type": "array",
+            "items": _object(
+                "A span of time by its first second, and its entries", second=DECIMAL, entries=DECIMAL
+            ),
+        },
+        bucket_seconds=DECIMAL,
+        untimed=DECIMAL,
+    ),
     "Problem": {
         "type": "object",
         "description": "What went wrong (RFC 9457)",

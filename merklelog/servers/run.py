@@ -25,11 +25,13 @@ from .admin import Phase
 from .assembly import ADMIN, Assembly
 from .doors import Door
 from .guard import Guard
+from .indexing import Indexes
 from .logging import configure, event
 from .notify import Notifier
 from .places import Places
 from .preflights import Preflights
 from .publication import Teller, rollback_protection
+from .searching import check_index
 from .selfaudit import SelfAudits
 from .served import ServedLogs
 
@@ -59,6 +61,7 @@ class Server:
         self._notifier = Notifier(environment)
         self._preflights = Preflights(environment)
         self._logs = ServedLogs()
+        self._indexes = Indexes()
         self._doors: list[Door] = []
         self._stale: list[Door] = []  # doors that still show an old certificate
 
@@ -75,6 +78,7 @@ class Server:
             loop.add_signal_handler(each, self._asked_to_stop, each)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self._assembly = Assembly(self._settings, self._logs, self._guard)
+        self._assembly.metrics.indexed = self._indexes.indexed
         try:
             await self._start(ready)
             await self._serve()
@@ -118,7 +122,13 @@ class Server:
     def _open_log(self, path: Path) -> Log:
         self._preflights.check(path)
         # Reads are served at once; appends once the log has compared itself with its targets, if it has any.
-        return open_log(path, observer=self._assembly.observer, wait=None)
+        log = open_log(path, observer=self._assembly.observer, wait=None)
+        try:
+            check_index(log)
+        except ConfigError:
+            log.close()
+            raise
+        return log
 
     async def _open_logs(self, paths: Sequence[Path]) -> None:
         """Open them, some at a time: opening waits for the disk mostly. Raises the first error, in their order."""
@@ -184,6 +194,7 @@ class Server:
             self._watch(),
             self._preflights.again(),
             SelfAudits(lambda: [served.log for served in self._logs], self._settings.audit_pace).run(),
+            self._indexes.run(lambda: [served.log for served in self._logs]),
             _wait(self._stop),
         ]
         tasks = [asyncio.create_task(each) for each in ends]
@@ -300,6 +311,7 @@ class Server:
         try:
             await self._drain()
         finally:
+            await asyncio.to_thread(self._indexes.close)
             await asyncio.to_thread(self._logs.close)
         event(_log, logging.INFO, "closed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import handlers, health, reflection
 from .rpc import MAX_MESSAGE_BYTES, Route, routes
+from .searching import Searches
 from .served import ServedLogs
 from .waits import Waits
 
@@ -12,9 +13,16 @@ class Services:
     """The log service, health and reflection over the logs of a server; made in the event loop that answers."""
 
     def __init__(
-        self, logs: ServedLogs, *, max_message_bytes: int = MAX_MESSAGE_BYTES, waits: Waits | None = None
+        self,
+        logs: ServedLogs,
+        *,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        waits: Waits | None = None,
+        searches: Searches | None = None,
     ) -> None:
-        self.handlers = handlers.Handlers(logs, max_message_bytes=max_message_bytes, waits=waits)
+        self.handlers = handlers.Handlers(
+            logs, max_message_bytes=max_message_bytes, waits=waits, searches=searches
+        )
         self.health = health.Health(logs)
         self.reflection = reflection.Reflection((handlers.SERVICE,))
 

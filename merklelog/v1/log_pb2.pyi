@@ -330,3 +330,88 @@ class Limits(_message.Message):
     max_message_bytes: int
     max_wait_seconds: int
     def __init__(self, max_entry_bytes: _Optional[int] = ..., max_batch_entries: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_wait_seconds: _Optional[int] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("origin", "query", "limit", "cursor", "newest_first", "entries", "proofs", "count_by", "histogram_seconds")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIRST_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    PROOFS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_BY_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAM_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    origin: str
+    query: str
+    limit: int
+    cursor: str
+    newest_first: bool
+    entries: bool
+    proofs: bool
+    count_by: str
+    histogram_seconds: int
+    def __init__(self, origin: _Optional[str] = ..., query: _Optional[str] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., newest_first: _Optional[bool] = ..., entries: _Optional[bool] = ..., proofs: _Optional[bool] = ..., count_by: _Optional[str] = ..., histogram_seconds: _Optional[int] = ...) -> None: ...
+
+class SearchHit(_message.Message):
+    __slots__ = ("index", "entries", "time_unix_nano", "fields", "data", "proof")
+    class FieldsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    TIME_UNIX_NANO_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    entries: int
+    time_unix_nano: int
+    fields: _containers.ScalarMap[str, str]
+    data: _containers.RepeatedScalarFieldContainer[bytes]
+    proof: bytes
+    def __init__(self, index: _Optional[int] = ..., entries: _Optional[int] = ..., time_unix_nano: _Optional[int] = ..., fields: _Optional[_Mapping[str, str]] = ..., data: _Optional[_Iterable[bytes]] = ..., proof: _Optional[bytes] = ...) -> None: ...
+
+class SearchCount(_message.Message):
+    __slots__ = ("value", "entries")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    entries: int
+    def __init__(self, value: _Optional[str] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class SearchBucket(_message.Message):
+    __slots__ = ("second", "entries")
+    SECOND_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    second: int
+    entries: int
+    def __init__(self, second: _Optional[int] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("hits", "total", "cursor", "indexed_size", "tree_size", "checkpoint", "counts", "buckets", "bucket_seconds", "untimed")
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    INDEXED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TREE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    UNTIMED_FIELD_NUMBER: _ClassVar[int]
+    hits: _containers.RepeatedCompositeFieldContainer[SearchHit]
+    total: int
+    cursor: str
+    indexed_size: int
+    tree_size: int
+    checkpoint: bytes
+    counts: _containers.RepeatedCompositeFieldContainer[SearchCount]
+    buckets: _containers.RepeatedCompositeFieldContainer[SearchBucket]
+    bucket_seconds: int
+    untimed: int
+    def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ..., total: _Optional[int] = ..., cursor: _Optional[str] = ..., indexed_size: _Optional[int] = ..., tree_size: _Optional[int] = ..., checkpoint: _Optional[bytes] = ..., counts: _Optional[_Iterable[_Union[SearchCount, _Mapping]]] = ..., buckets: _Optional[_Iterable[_Union[SearchBucket, _Mapping]]] = ..., bucket_seconds: _Optional[int] = ..., untimed: _Optional[int] = ...) -> None: ...
