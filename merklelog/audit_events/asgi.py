@@ -12,7 +12,7 @@ from .web import CHANGING, REFUSED, WEBSOCKET, Environment, Naming, Request, Rul
 Message = Environment
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Environment, Receive, Send], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # frameworks type these in ways of their own
 
 _ACCEPTED: Final = 101
 _NOT_ACCEPTED: Final = 403  # what a server answers when a websocket is closed before it was accepted

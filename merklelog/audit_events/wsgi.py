@@ -12,7 +12,7 @@ from .web import CHANGING, REFUSED, Environment, Naming, Request, Rules
 
 Write = Callable[[bytes], object]
 StartResponse = Callable[..., Write]
-Application = Callable[[Environment, StartResponse], Iterable[bytes]]
+Application = Callable[[Any, Any], Iterable[bytes]]  # frameworks type its environ in ways of their own
 
 _STATUS: Final = "503 Service Unavailable"
 _HEADERS: Final = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(REFUSED)))]

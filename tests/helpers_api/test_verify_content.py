@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +16,9 @@ from merklelog.formats import format_vkey
 from merklelog.ingest.entry import encode_entry
 from merklelog.publish import DirectoryStore, publish_copy
 
+from .serving import Process, addresses
 from .test_recheck import BODY, LONG, NO_JSON, NONE, RIGHT, WRONG, entry, python_hash, record
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD = [
     entry(RIGHT, "ok"),
     encode_entry(None, RIGHT),
@@ -80,23 +78,11 @@ def test_a_log_and_its_copy(good: tuple[Path, str], tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def servers(good: tuple[Path, str]) -> Iterator[tuple[str, str]]:
     """The log over gRPC and HTTP, by a real server."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MERKLELOG_SERVER__GRPC": "127.0.0.1:0",
-        "MERKLELOG_SERVER__HTTP": "127.0.0.1:0",
-        "MERKLELOG_SERVER__ADMIN": "127.0.0.1:0",
-    }
-    words = [sys.executable, "-m", "merklelog", "serve", str(good[0])]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as server:
-        try:
-            assert server.stderr is not None
-            told = next((line for line in server.stderr if " serves" in line), "{}")
-            fields = json.loads(told)
-            yield f"grpc://{fields['grpc']}", f"http://{fields['http']}"
-        finally:
-            server.terminate()
-            server.communicate(timeout=60)
+    doors = {f"MERKLELOG_SERVER__{door}": "127.0.0.1:0" for door in ("GRPC", "HTTP", "ADMIN")}
+    server = Process("-m", "merklelog", "serve", good[0], environment=doors)
+    told = addresses(server.wait_for(" serves"))
+    yield f"grpc://{told['grpc']}", f"http://{told['http']}"
+    assert server.end() == 0
 
 
 @pytest.mark.parametrize("door", [0, 1])
