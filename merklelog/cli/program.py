@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "audit": "audit",
     "verify-content": "verify_content",
     "monitor": "monitor",
+    "search": "search",
+    "index": "index",
     "publish": "copies",
     "backup": "copies",
     "recover": "recover",

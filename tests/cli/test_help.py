@@ -26,6 +26,7 @@ OF_THE_DESIGN = (
     *("retention extend", "retention hold", "retention release", "receipt upgrade"),
     *("policy check", "freeze", "chain"),
     "monitor",
+    *("search", "index update", "index rebuild", "index status"),
     *("token add", "token list", "token revoke", "witness init", "witness resume"),
 )
 
