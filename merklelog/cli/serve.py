@@ -13,7 +13,8 @@ from merklelog.errors import UsageError
 
 @command(
     "serve",
-    example="merklelog serve trail\nmerklelog serve --root /var/lib/merklelog --log-format json",
+    example="merklelog serve trail\nmerklelog serve trail --otlp-grpc 127.0.0.1:4317 --otlp-http 127.0.0.1:4318\n"
+    "merklelog serve --root /var/lib/merklelog --log-format json",
 )
 @directory_argument("[DIR]...", "directories", nargs=-1)
 @click.option(
@@ -33,6 +34,14 @@ from merklelog.errors import UsageError
 )
 @click.option(
     "--admin", metavar="ADDRESS", help="Where metrics and readiness are.  [default: 127.0.0.1:7090]"
+)
+@click.option(
+    "--otlp-grpc",
+    metavar="ADDRESS",
+    help="Where OpenTelemetry's logs come in over gRPC, as 127.0.0.1:4317.  [default: nowhere]",
+)
+@click.option(
+    "--otlp-http", metavar="ADDRESS", help="The same over HTTP, as 127.0.0.1:4318.  [default: nowhere]"
 )
 @click.option("--log-format", metavar="FORMAT", help="human, or json for an object a line.  [default: human]")
 def serve(

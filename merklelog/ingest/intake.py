@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from merklelog.errors import ClosedError, MerklelogError, StorageError
+from merklelog.errors import (
+    ClosedError,
+    ConfigError,
+    MerklelogError,
+    OverloadedError,
+    StorageError,
+    UnavailableError,
+)
 from merklelog.log import BatchReceipt, Log
 from merklelog.log.ingest_config import IngestConfig
 
@@ -35,6 +42,8 @@ from .verdict import Verdict
 
 # So much of one request goes to the log at a time; the rest follows once that is durable.
 CHUNK_BYTES: Final = 8 << 20
+# What an entry may tell of the names of fields that were protected.
+MAX_NAMES_BYTES: Final = 4_096
 # What an entry counts for beside its bytes, as the log's queue counts it.
 _OVERHEAD: Final = 160
 
@@ -134,6 +143,11 @@ class Intake:
         """The log's origin."""
         return self._log.origin
 
+    @property
+    def behind(self) -> int:
+        """Entries whose record IDs are not known yet; until they are, records with an ID are refused for now."""
+        return self._repeats.behind
+
     def submit(
         self, records: Sequence[Record], submitter: str, *, incomplete: Sequence[str] = ()
     ) -> Future[list[Placed]]:
@@ -225,7 +239,10 @@ class Intake:
             special = specials.get(position)
             if special is not None and special.key is not None and special.key not in flight:
                 asked[position] = special
-        return self._repeats.find(asked, now_ns) if asked else {}
+        try:
+            return self._repeats.find(asked, now_ns) if asked else {}
+        except UnavailableError as error:
+            raise OverloadedError(str(error), error.retry_after or 1.0) from error
 
     def _put(
         self,
@@ -315,6 +332,11 @@ def open_intake(
     """
     config = config or log.config.ingest
     protect = Protect.load(config.protect, log.path)
+    names = sum(map(len, (*config.protect.drop, *config.protect.hmac)))
+    if names + (len(config.protect.hmac) * len(protect.key_name)) > MAX_NAMES_BYTES:
+        raise ConfigError(
+            f"[ingest.protect] names fields in over {MAX_NAMES_BYTES:,} bytes: an entry tells them all"
+        )
     window = Window(config.dedupe_seconds * 10**9) if config.dedupe_seconds else None
     newest = read_end(log, window)
     maker = Maker(config, protect or None)

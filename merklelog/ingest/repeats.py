@@ -48,6 +48,11 @@ class Stored:
 class Ids(Protocol):
     """The index of record IDs of one log; `ids.RecordIds` is one."""
 
+    @property
+    def behind(self) -> int:
+        """See RecordIds."""
+        ...
+
     def look_up(self, keys: Sequence[bytes]) -> dict[int, Known]:
         """See RecordIds."""
         ...
@@ -130,6 +135,11 @@ class Repeats:
         added = [_added(each) for each in stored if each.special.record_id is not None]
         for start, end in _runs(indexes):
             self._ids.add([each for each in added if start <= each[1] < end], start, end)
+
+    @property
+    def behind(self) -> int:
+        """Entries whose IDs are not known yet."""
+        return self._ids.behind
 
     def close(self) -> None:
         """Let go of the index's files."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
+from merklelog.errors import ConfigError
+from merklelog.ingest.intake import Intake, open_intake
+from merklelog.log import Log
 from merklelog.log.observer import Observer
 
 from . import tracing
 from .admin import AdminApp, Phase, Readiness
+from .alerts import Alerts
 from .asgi_grpc import grpc_application
 from .calls import GrpcLimits
 from .doors import Behind, Door, GrpcioDoor, NativeDoor
 from .grpcio_front import GrpcioFront
 from .guard import Guard
 from .http_api import HttpApi
+from .intakes import Intakes
 from .metrics import Metrics
 from .native import FrontLimits
 from .searching import Searches
@@ -40,6 +46,9 @@ class Assembly:
         self._guard = guard
         self.readiness = Readiness(logs)
         self.metrics = Metrics(logs, certificates=guard.certificates, ready=lambda: self.readiness.ready)
+        self.alerts = Alerts()
+        self.intakes = Intakes(logs, self._open_intake)
+        self.metrics.intakes = self.intakes
         self._watch = Watch(self.metrics, logs, tracing.spans())
         self._limits = _grpc_limits(settings)
         self._front = _front_limits(settings)
@@ -86,7 +95,37 @@ class Assembly:
                 watched, self._front, self._end_http, tls=self._guard.files, json_log=self._json_log
             )
             found.append(NativeDoor("http", behind, http))
-        return found
+        return [*found, *self._otlp_doors()]
+
+    def _otlp_doors(self) -> list[Door]:
+        settings = self._settings
+        if not (settings.otlp_grpc or settings.otlp_http):
+            return []
+        try:
+            from .otlp_doors import (
+                otlp_doors,
+            )  # brings packages that a server without these doors does without
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"server.otlp_grpc and server.otlp_http need {error.name}: install merklelog[otlp]"
+            ) from error
+        return otlp_doors(
+            settings, self._logs, self._guard, self._watch, self.intakes, self._limits, self._front
+        )
+
+    def _open_intake(self, log: Log) -> Intake:
+        return open_intake(log, alert=self.alerts.of(log))
+
+    async def begin(self) -> None:
+        """Open what records need, where a door takes them. Raises ConfigError, KeyFileError."""
+        if self._settings.otlp_grpc or self._settings.otlp_http:
+            for served in self._logs:
+                await self.intakes.ready(served.log.origin)
+
+    async def close(self) -> None:
+        """Let go of what records needed, before the logs are closed."""
+        await self.intakes.close()
+        await asyncio.to_thread(self.alerts.close)
 
     def refresh(self) -> None:
         """The logs that are served are others now."""

@@ -98,6 +98,37 @@ FAMILIES: Final = (
     Family("merklelog_log_pending_limit_bytes", _GAUGE, "log.max_pending_bytes: beyond it, refused.", _LOG),
     Family("merklelog_log_disk_free_bytes", _GAUGE, "Free bytes on the log's disk.", _LOG),
     Family("merklelog_log_disk_reserve_bytes", _GAUGE, "store.min_free_bytes: below it, refused.", _LOG),
+    Family("merklelog_ingest_records_total", _COUNTER, "Records that became entries since the start.", _LOG),
+    Family(
+        "merklelog_ingest_duplicates_total",
+        _COUNTER,
+        "Records that were there already, by their ID or their content, and were not stored again.",
+        _LOG,
+    ),
+    Family(
+        "merklelog_ingest_conflicts_total",
+        _COUNTER,
+        "Records stored with the ID of an earlier one and other content.",
+        _LOG,
+    ),
+    Family(
+        "merklelog_ingest_split_records_total",
+        _COUNTER,
+        "Records too long for an entry, stored in several.",
+        _LOG,
+    ),
+    Family(
+        "merklelog_ingest_content_hashes_total",
+        _COUNTER,
+        "Content hashes that were checked, by what was found: ok, mismatch or not checkable.",
+        ("log", "verdict"),
+    ),
+    Family(
+        "merklelog_ingest_ids_behind_entries",
+        _GAUGE,
+        "Entries whose record IDs are not read yet after a start; until they are, records with an ID wait.",
+        _LOG,
+    ),
     Family(
         "merklelog_requests_total",
         _COUNTER,

@@ -38,7 +38,8 @@ class Guard:
         if settings.tls is not None:
             self.files = TlsFiles(settings.tls.certificate, settings.tls.key, settings.tls.client_ca)
             self._material = self.files.load()
-        self._addresses = [address for address in (settings.grpc, settings.http) if address]
+        doors = (settings.grpc, settings.http, settings.otlp_grpc, settings.otlp_http)
+        self._addresses = [address for address in doors if address]
         self._waivers = Waivers(settings.without_tls, settings.without_tokens)
         if settings.admin and not is_local(settings.admin) and not settings.open_admin:
             raise ConfigError(

@@ -17,6 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from merklelog.ingest.intake import Intake
 from merklelog.log import Log
 from merklelog.log.publishing import PublishStatus
 from merklelog.version import __version__
@@ -54,6 +55,7 @@ class Metrics(Collector):
         self.indexed: Callable[[], Mapping[str, int]] = dict  # entries of each log that searches find
         self._log_tallies: dict[str, LogTally] = {}
         self._requests: list[RequestTally] = []
+        self.intakes: Iterable[Intake] = ()  # those of which there are records to be counted
         self._rendering = Lock()
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -97,6 +99,8 @@ class Metrics(Collector):
             sheet.put("merklelog_log_indexed_entries", entries, origin)
         for origin, tally in list(self._log_tallies.items()):
             _put_commits(sheet, origin, tally)
+        for intake in self.intakes:
+            _put_records(sheet, intake)
         _put_requests(sheet, tuple(self._requests))
         for certificate in self._certificates():
             sheet.put(
@@ -154,6 +158,17 @@ def _put_commits(sheet: Sheet, origin: str, tally: LogTally) -> None:
     for stage, seconds in tally.stages.items():
         if any(seconds.counts):
             sheet.put_tally("merklelog_log_commit_stage_seconds", seconds, origin, stage)
+
+
+def _put_records(sheet: Sheet, intake: Intake) -> None:
+    tallies, origin = intake.tallies, intake.origin
+    sheet.put("merklelog_ingest_records_total", tallies.records, origin)
+    sheet.put("merklelog_ingest_duplicates_total", tallies.duplicates, origin)
+    sheet.put("merklelog_ingest_conflicts_total", tallies.conflicts, origin)
+    sheet.put("merklelog_ingest_split_records_total", tallies.split, origin)
+    sheet.put("merklelog_ingest_ids_behind_entries", intake.behind, origin)
+    for verdict, count in tallies.verdicts.items():
+        sheet.put("merklelog_ingest_content_hashes_total", count, origin, str(verdict))
 
 
 def _put_requests(sheet: Sheet, tallies: Iterable[RequestTally]) -> None:

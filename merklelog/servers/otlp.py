@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from merklelog.errors import ForbiddenError, OverloadedError
+from merklelog.errors import ClosedError, ForbiddenError, FormatError, MerklelogError, OverloadedError
 from merklelog.ingest.choose import Asked, Chooser
 from merklelog.ingest.intake import Placed
 from merklelog.ingest.record import Record
@@ -55,6 +55,8 @@ class Receiver:
         `Intake.submit` raises. A call that fails, or is cancelled, may have been stored in part.
         """
         served = {each.log.origin for each in self._logs}
+        if not served:
+            raise ClosedError("no log is served yet")
         asked = Asked(_granted(caller), header)
         origin = self._chooser.by_request(asked, served)
         if origin is not None:
@@ -94,11 +96,18 @@ class Receiver:
         if not records:
             return []
         if origin is not None:
-            return [self._intakes.get(origin).submit(records, caller.name)]
+            return [self._send(records, caller, origin)]
         chosen = self._chooser.by_records(asked, served, records)
         for each in chosen:
             self._admit(caller, each)
-        return [self._intakes.get(each).submit(some, caller.name) for each, some in chosen.items()]
+        return [self._send(some, caller, each) for each, some in chosen.items()]
+
+    def _send(self, records: Sequence[Record], caller: Caller, origin: str) -> Future[list[Placed]]:
+        try:
+            return self._intakes.get(origin).submit(records, caller.name)
+        except FormatError as error:
+            # What was parsed is no fault of the sender's, who would throw it away if it heard of one.
+            raise MerklelogError(f"records of {origin} that were parsed: {error}") from error
 
 
 def _granted(caller: Caller) -> Collection[str] | None:

@@ -12,10 +12,10 @@ from merklelog.formats.wire import quote
 from merklelog.ingest.otlp_json import records_from_json
 from merklelog.ingest.otlp_protobuf import records_from_protobuf
 
-from .access import Access
 from .asgi_grpc import Message, Receive, Send
 from .asgi_grpc import Scope as AsgiScope
 from .caller import ANYONE, Caller
+from .calls import Identify
 from .grpc_wire import CallError, check_encoding, too_large
 from .hosts import Hosts
 from .http_append import GoneError
@@ -47,21 +47,21 @@ Handler = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 class OtlpHttp:
     """An ASGI application over one Receiver.
 
-    `access` says who a caller is, None: anyone; `hosts` by which names who shows no token may call. A request has
-    at most `max_bytes`, before and after it is decompressed. `others` are further POSTs, by their path.
+    `identify` says who a caller is, None: anyone; `hosts` by which names who shows no token may call. A request
+    has at most `max_bytes`, before and after it is decompressed. `others` are further POSTs, by their path.
     """
 
     def __init__(
         self,
         receiver: Receiver,
-        access: Access | None = None,
+        identify: Identify | None = None,
         *,
         hosts: Hosts | None = None,
         max_bytes: int,
         others: Mapping[str, Handler] | None = None,
     ) -> None:
         self._receiver = receiver
-        self._access = access
+        self._identify = identify
         self._hosts = hosts
         self._most = max_bytes
         self._others = dict(others or {})
@@ -106,11 +106,9 @@ class OtlpHttp:
                 host = value
         if self._hosts is not None and shown is None:
             self._hosts.check(host)
-        if self._access is None:
+        if self._identify is None:
             return ANYONE
-        return self._access.identify(
-            None if shown is None else shown.decode("latin-1"), asgi_client_name(scope)
-        )
+        return self._identify(None if shown is None else shown.decode("latin-1"), asgi_client_name(scope))
 
     async def _body(self, scope: AsgiScope, receive: Receive) -> bytes:
         """The request's body as its sender had it. Raises CallError, FormatError, GoneError."""

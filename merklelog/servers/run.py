@@ -107,6 +107,7 @@ class Server:
         if not self._logs:
             event(_log, logging.WARNING, "no log is served: SIGHUP takes in new ones", root=self._places.root)
         self._assembly.refresh()
+        await self._assembly.begin()
         await self._open(self._assembly.doors(), addresses)
         if not self._stop.is_set():
             self._assembly.readiness.phase = Phase.SERVING
@@ -311,6 +312,7 @@ class Server:
         try:
             await self._drain()
         finally:
+            await self._assembly.close()
             await asyncio.to_thread(self._indexes.close)
             await asyncio.to_thread(self._logs.close)
         event(_log, logging.INFO, "closed")

@@ -23,11 +23,13 @@ _ADDRESS: Final = r"|unix:.+|\[[0-9a-fA-F:.]+(%[\w.-]+)?\]:[0-9]{1,5}|[A-Za-z0-9
 _FORM: Final = "HOST:PORT, [IPv6]:PORT, unix:PATH, or nothing for none"
 
 
+_DOORS: Final = ("grpc", "http", "admin", "otlp_grpc", "otlp_http")
 OPEN_ADMIN: Final = "everyone who reaches this server can read its metrics and the names of its logs"
 
 
 def _address(name: str, port: int, meaning: str) -> Key:
-    return Key("server", name, f"127.0.0.1:{port}", meaning, pattern=_ADDRESS, form=_FORM)
+    """An address; with a port of 0 it is by default none."""
+    return Key("server", name, f"127.0.0.1:{port}" if port else "", meaning, pattern=_ADDRESS, form=_FORM)
 
 
 def _waiver(name: str, sentence: str, what: str) -> Key:
@@ -39,6 +41,21 @@ SERVER_KEYS: Final = (
     _address("grpc", 7070, "where gRPC listens"),
     _address("http", 7080, "where HTTP listens"),
     _address("admin", 7090, "where metrics and readiness are; nobody is asked for a token there"),
+    _address(
+        "otlp_grpc",
+        0,
+        "where OpenTelemetry's logs come in over gRPC, by custom at port 4317; none: they do not",
+    ),
+    _address("otlp_http", 0, "where they come in over HTTP, by custom at port 4318; none: they do not"),
+    Key(
+        "server",
+        "otlp_log_attribute",
+        "",
+        "the resource attribute that names the log of a record by its origin, where neither a token nor the "
+        "header merklelog-log does; none: there is no such attribute",
+        pattern=r"[^\0]{0,255}",
+        form="an attribute's key",
+    ),
     Key(
         "server",
         "grpc_front",
@@ -163,6 +180,9 @@ class ServerSettings:
     grpc: str
     http: str
     admin: str
+    otlp_grpc: str
+    otlp_http: str
+    otlp_log_attribute: str
     grpc_front: str
     audit_pace: int
     drain_seconds: int
@@ -200,6 +220,7 @@ def load_settings(
     return ServerSettings(
         given=got.given(SERVER_KEYS),
         **_addresses(got),
+        otlp_log_attribute=got.text("server.otlp_log_attribute"),
         grpc_front=got.text("server.grpc_front"),
         audit_pace=got.number("server.audit_pace"),
         drain_seconds=got.number("server.drain_seconds"),
@@ -222,9 +243,9 @@ def has_server_sections(path: Path) -> str | None:
 
 
 def _addresses(got: Settings) -> dict[str, str]:
-    """The three addresses, each of them another; but the native front can have gRPC and HTTP at one."""
+    """The addresses, each of them another; but the native front can have gRPC and HTTP at one."""
     found: dict[str, str] = {}
-    for name in ("grpc", "http", "admin"):
+    for name in _DOORS:
         address = got.text(f"server.{name}")
         if not address.startswith("unix:") and address and int(address.rpartition(":")[2]) > 65_535:
             raise ConfigError(f"{got.place(f'server.{name}')} is {address!r}: want a port from 0 to 65535")
@@ -234,7 +255,8 @@ def _addresses(got: Settings) -> dict[str, str]:
             raise ConfigError(f"{got.place(f'server.{name}')} is {address!r}, which server.{taken} has too")
         found[name] = address
     if not any(found.values()):
-        raise ConfigError(f"{got.place('server.grpc')}, server.http and server.admin are empty: want one")
+        named = ", ".join(f"server.{name}" for name in _DOORS[1:])
+        raise ConfigError(f"{got.place('server.grpc')}, {named} are empty: want one")
     return found
 
 

@@ -32,7 +32,7 @@ CODES: Final = (
 )
 _NAMES: Final = {b"%d" % number: name for number, name in enumerate(CODES)}
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
-_OWN: Final = frozenset({"healthz", "openapi.json"})
+_OWN: Final = frozenset({"healthz", "openapi.json", "v1/logs", "v1/traces", "v1/metrics", "v1/audit"})
 ADD: Final = "add"
 MAX_APPENDS: Final = 1_024
 LEFT: Final = 499  # as others have it: the client left without an answer
