@@ -20,11 +20,12 @@ from merklelog.cli.command import (
     trust_options,
 )
 from merklelog.cli.files import Write, output
+from merklelog.cli.records import record_lines
 from merklelog.cli.results import Cosigners, EntryResult, ExistedBy, Origin, Root, Size, Vkeys
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session
 from merklelog.cli.trust import WANT_TRUST, is_server, open_client, open_verified, policy_for, read_trust
-from merklelog.errors import RangeError
+from merklelog.errors import RangeError, UsageError
 
 if TYPE_CHECKING:
     from merklelog.cli.entries import Indexed
@@ -155,12 +156,18 @@ class GetResult:
 
 @command(
     "get",
-    example="merklelog get trail 102 > event.json\nmerklelog get trail 0:100 --jsonl > events.jsonl",
+    example=(
+        "merklelog get trail 102 > event.json\n"
+        "merklelog get trail 0:100 --jsonl > events.jsonl\n"
+        "merklelog get trail 102 --record"
+    ),
     result=GetResult,
 )
 @target_argument
 @click.argument("wanted", metavar="INDEX|A:B", type=span)
 @click.option("--jsonl", is_flag=True, help="An entry a line: a newline after each.")
+@click.option("--record", is_flag=True, help="The records that the entries hold, a line each.")
+@click.option("--otlp", is_flag=True, help="The records as OTLP/JSON, a line each.")
 @output_option("the entries")
 @trust_options
 @server_options()
@@ -170,6 +177,8 @@ def get(
     target: str,
     wanted: Span,
     jsonl: bool,
+    record: bool,
+    otlp: bool,
     path: str | None,
     policy: str | None,
     vkeys: tuple[str, ...],
@@ -179,8 +188,12 @@ def get(
 
     A:B is [A, B); B left out is the log's end. Entries of a range follow each other without anything between
     them unless --jsonl or --json says otherwise. Each is proven to be under a signed checkpoint before it is
-    printed.
+    printed. --record prints of an entry that came as an audit event what its sender said, in its canonical form,
+    and joins one that stands in several entries.
     """
+    records = record or otlp
+    if records and (jsonl or session.json):
+        raise UsageError("--record: it prints a line of JSON for each record; leave --json and --jsonl out")
     trusted = read_trust(policy, vkeys)
     with open_verified(target, trusted, reach) as reads:
         head = reads.head()
@@ -189,6 +202,11 @@ def get(
         if not start <= end <= size:
             asked = f"entries {start}:{end}" if wanted.is_range else f"entry {start}"
             raise RangeError(f"{asked}: the log has {size} entries, the first is 0")
+        if records:
+            with output(path, session) as write:
+                for line in record_lines(reads, head, start, end, otlp=otlp):
+                    write(line)
+            return
         entries = reads.entries(head, start, end)
         existed_by = head.verdict.existed_by
         result = GetResult(head.checkpoint.origin, size, root.hex(), start, end, existed_by, [])
