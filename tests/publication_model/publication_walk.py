@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from failing_store import FailingStore, Fault, Killed, WrittenOnce
-from publication_path import Path, look
+from publication_path import Path, Seen, look
 from published_log import DiskLog, Told, recovered
 
 from merklelog.errors import BehindError, FencedError, ForkError, UnreachableError
@@ -34,8 +34,10 @@ class Process:
         self.publisher: Publisher | None = None
         self.idle = True
         self.ended: BaseException | None = None
-        self._go = threading.Semaphore(0)
-        self._paused = threading.Semaphore(0)
+        # One side lets the other go, and waits until it is let go itself: each lock is one of the two signals.
+        self._go, self._paused = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._paused.acquire()
         self._order: Fault | str | None = None
         self._late: Callable[[], Any] | None = None
         self._thread: threading.Thread | None = None
@@ -134,9 +136,9 @@ class Walk:
         self.targets = [MemoryStore(f"target{number}") for number in range(targets)]
         self.target = self.targets[0]
         self.stores = [WrittenOnce(target) for target in self.targets]
-        entries, signed = self.told.entries, self.told.signed
+        self._seen: dict[str, tuple[tuple[object, ...], Seen]] = {}
         self.paths = [
-            Path(lambda target=target: look(target, entries, signed), entries, is_one_of_many=targets > 1)
+            Path(lambda target=target: self.see(target), self.told.entries, is_one_of_many=targets > 1)
             for target in self.targets
         ]
         self.processes = (Process(self, 0), Process(self, 1))
@@ -144,6 +146,15 @@ class Walk:
         self.shown = TreeHead(0, b"")
         self.counts: dict[str, int] = {}
         self._give(self.processes[0], DiskLog(self.told))
+
+    def see(self, target: MemoryStore) -> Seen:
+        """What is there now, decoded anew only when something changed."""
+        signed = self.told.signed
+        now = (len(signed), *((key, data) for key, (data, _) in target.objects.items()))
+        before = self._seen.get(target.location)
+        if before is None or before[0] != now:
+            before = self._seen[target.location] = (now, look(target, self.told.entries, signed))
+        return before[1]
 
     def run(self, actions: int) -> None:
         for _ in range(actions):
