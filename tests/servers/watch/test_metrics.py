@@ -23,7 +23,7 @@ APPEND = "merklelog.v1.LogService/Append"
 @pytest.fixture(scope="module")
 def busy(start: Start, front: tuple[str, ...]) -> Server:
     """A server of two logs, one of which was used through both doors, well and badly."""
-    server = start("a", "b", "c", options=(*front, "--otlp-http", "127.0.0.1:0"), published="c")
+    server = start("a", "b", "c", options=(*front, "--records"), published="c")
     assert [server.add(b"%d" % i, "/a/") for i in range(3)] == [200] * 3
     assert server.append(b"12345", A) == grpc.StatusCode.OK
     batch = pb.AppendBatchRequest(origin=A, entries=[pb.NewEntry(data=b"x" * i) for i in range(10)])

@@ -1,9 +1,9 @@
 """A server with both doors and the admin port, as a process of its own, for tests of what it tells of itself.
 
-`python watched_server.py [--native] [--spans FILE] [--stop-after N] DIR...` prints {"grpc": ..., "http": ...,
-"admin": ...}; SIGTERM ends it. `--native`: gRPC is on HTTP's port, on the native front. `--spans`: OpenTelemetry's
-SDK is configured, and each span becomes a line of JSON there. `--stop-after N`: the first log fails at its Nth
-commit.
+`python watched_server.py [--native] [--records] [--spans FILE] [--stop-after N] DIR...` prints {"grpc": ...,
+"http": ..., "admin": ...}; SIGTERM ends it. `--native`: gRPC is on HTTP's port, on the native front. `--records`:
+the logs are ready for records. `--spans`: OpenTelemetry's SDK is configured, and each span becomes a
+line of JSON there. `--stop-after N`: the first log fails at its Nth commit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import merklelog
+from merklelog.ingest.intake import open_intake
 from merklelog.log.observer import Observer
 from merklelog.servers.admin import AdminApp, Phase, Readiness
 from merklelog.servers.asgi_grpc import GrpcApplication
@@ -93,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("logs", type=Path, nargs="+")
     parser.add_argument("--native", action="store_true")
+    parser.add_argument("--records", action="store_true")
     parser.add_argument("--spans", type=Path)
     parser.add_argument("--stop-after", type=int, default=0)
     options = parser.parse_args()
@@ -111,6 +113,8 @@ def main() -> None:
         step = failing_at(options.stop_after if i == 0 else 0)
         log = merklelog.log.open_log(path, observer=observer, step=step)
         logs.add(log, "/" if len(options.logs) == 1 else f"/{path.name}/")
+    if options.records:
+        metrics.intakes = [open_intake(served.log) for served in logs]
     asyncio.run(run(logs, readiness, metrics, native=options.native))
 
 
