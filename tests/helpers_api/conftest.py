@@ -13,6 +13,8 @@ from merklelog.audit_events import AuditEvent, OtelEmitter, use
 from merklelog.client.producer_batch import Batch, Sent
 from merklelog.errors import MerklelogError
 
+from .serving import Served
+
 
 class Exported:
     """The SDK with an exporter that keeps what it is given."""
@@ -30,6 +32,14 @@ class Exported:
     @property
     def attributes(self) -> list[dict]:
         return [dict(record.attributes) for record in self.records]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One log behind all doors, for every test that appends to one."""
+    made = Served(tmp_path_factory.mktemp("served") / "log")
+    yield made
+    assert made.server.end() == 0
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def ask(address: str, method: str, path: str, **headers: str) -> tuple[int, str]
 
 
 def free_port() -> int:
-    """A port that nobody listens on: below those that the system gives to clients, which could take it meanwhile."""
+    """A port that nobody listens on, below those that the system gives to clients: one might take it meanwhile."""
     while True:
         port = random.randrange(15_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

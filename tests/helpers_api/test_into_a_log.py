@@ -7,7 +7,6 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,13 +38,6 @@ DETAILS = {
     "deep": {"a": {}, "b": []},
     "big": 2**62,
 }
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("served") / "log")
-    yield made
-    assert made.server.end() == 0
 
 
 def test_a_producer_s_event_is_in_the_log_and_proven(served: Served, tmp_path: Path) -> None:
