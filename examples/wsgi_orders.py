@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import make_server
@@ -70,9 +71,10 @@ def main(port: int) -> None:
     provider = LoggerProvider(Resource.create({"service.name": "orders"}))
     provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
     set_logger_provider(provider)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         with make_server("127.0.0.1", port, application) as server:
+            # From a thread: shutdown waits for the request that the signal interrupts.
+            signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
             print(f"http://127.0.0.1:{server.server_port}/", flush=True)
             server.serve_forever()
     finally:
