@@ -38,6 +38,9 @@ class InitResult:
     rollback_protection: Annotated[
         str, '"targets", or "none": nothing outside this disk holds the log to what it signed'
     ]
+    protected: Annotated[
+        list[str], "fields that [ingest.protect] keeps out of audit events; empty: nothing is protected"
+    ]
 
 
 @command(
@@ -109,18 +112,29 @@ def init(
     config = load_config(path, {})
     place = config.keys_path(path.absolute())
     protection = "targets" if load_config(path).publish.targets else "none"
+    protect = load_config(path).ingest.protect
+    protected = [*protect.drop, *protect.hmac]
     vkeys = [format_vkey(key) for key in verifiers]
     lines = [
         f"made {visible(directory)}: {'an empty log' if before is None else 'a log'}, origin {visible(origin)}",
         f"private keys: {visible(str(place))}",
         f"rollback protection: {protection}",
+        f"personal data: {_protection(protected)}",
         *vkeys,
     ]
     predecessor = None
     if before is not None:
         predecessor = before.origin
         lines.insert(1, f"follows: {visible(predecessor)}, which ended at size {before.size}")
-    session.show(InitResult(origin, str(path.absolute()), str(place), vkeys, predecessor, protection), lines)
+    made = InitResult(origin, str(path.absolute()), str(place), vkeys, predecessor, protection, protected)
+    session.show(made, lines)
+
+
+def _protection(names: list[str]) -> str:
+    """What enters a log stays in it, so it is said before anything did."""
+    if not names:
+        return "nothing is protected; what enters stays (docs/privacy.md)"
+    return f"kept out of audit events: {visible(', '.join(names))}"
 
 
 @dataclass(frozen=True, slots=True)

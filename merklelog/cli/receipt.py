@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import click
 
@@ -18,6 +18,9 @@ from merklelog.errors import FormatError
 if TYPE_CHECKING:
     from merklelog.client.believed import Believed
     from merklelog.client.upgrades import Claim
+
+# The answer to an audit of several records has a receipt of each.
+MAX_ANSWER_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ def receipt() -> None:
     "upgrade",
     example="merklelog receipt upgrade event.tlog-proof --from trail\n"
     "merklelog receipt upgrade event.tlog-proof --from dir:/srv/copy "
-    '--vkey "$(sed -n 1p trail.vkeys)" --vkey "$(sed -n 3p trail.vkeys)"',
+    '--vkey "$(sed -n 1p trail.vkeys)" --vkey "$(sed -n 3p trail.vkeys)"\n'
+    "merklelog receipt upgrade answer.json --record 7c5e --from trail",
     result=UpgradeResult,
 )
 @click.argument("file", metavar="FILE", type=click.Path())
@@ -53,12 +57,15 @@ def receipt() -> None:
     "--entry", metavar="FILE", type=click.Path(), help="The entry, to verify the receipt itself by."
 )
 @click.option(
+    "--record", metavar="ID", help="The record's ID, where FILE is the answer to an audit of several records."
+)
+@click.option(
     "-o",
     "--output",
     "path",
     metavar="FILE",
     type=click.Path(),
-    help="Write the proof there.  [default: in the receipt's place]",
+    help="Write the proof there.  [default: in the receipt's place; of an answer, beside it]",
 )
 @trust_options
 @receipt_key_option
@@ -69,6 +76,7 @@ def upgrade(
     file: str,
     target: str,
     entry: str | None,
+    record: str | None,
     path: str | None,
     policy: str | None,
     vkeys: tuple[str, ...],
@@ -77,8 +85,9 @@ def upgrade(
 ) -> None:
     """Make a proof of a receipt: the same entry under a published checkpoint.
 
-    FILE is what `merklelog append -o` or a client's `save` wrote; the proof takes its place. What is not published
-    yet is waited for (--timeout), and then it ends with status 3: try again. Status 1 with LostError says that the
+    FILE is what `merklelog append -o` or a client's `save` wrote; the proof takes its place. Or it is the answer
+    of POST /v1/audit, and the proof goes to FILE.tlog-proof, without the answer's .json. What is not published yet
+    is waited for (--timeout), and then it ends with status 3: try again. Status 1 with LostError says that the
     log lost the entry with its disk, so append it again; with ForkError, that it has two histories, and prints the
     two signed notes.
     """
@@ -86,22 +95,28 @@ def upgrade(
 
     trusted = read_believed(policy, vkeys, receipt_key)
     data = None if entry is None else read_argument(entry, MAX_ENTRY, "entry")
-    saved, claim = _read(file, data)
+    saved, claim, beside = _read(file, data, record)
+    path = path or beside
     with open_client(target, trusted, reach) as client:
         better = client.upgrade(saved, data)
-    with output(path or file, session) as write:
+    with output(path, session) as write:
         write(better.to_bytes())
-    session.show(*_shown(claim, better.to_bytes(), better.leaf_hash, path or file, trusted))
+    session.show(*_shown(claim, better.to_bytes(), better.leaf_hash, path, trusted))
 
 
-def _read(file: str, entry: bytes | None) -> tuple[bytes, Claim]:
-    """The file's bytes and what they claim. Raises FormatError naming it, OSError."""
+def _read(file: str, entry: bytes | None, record: str | None) -> tuple[bytes, Claim, str]:
+    """The receipt, its claim, and where the proof goes by itself. Raises FormatError naming the file, OSError."""
     from merklelog.client.upgrades import claim_of
     from merklelog.formats.proof import MAX_PROOF_BYTES
 
-    saved = read_bytes(file, MAX_PROOF_BYTES)
+    saved, place = read_bytes(file, MAX_ANSWER_BYTES), file
     try:
-        return saved, claim_of(saved, entry)
+        if saved[:64].lstrip()[:1] == b"{" or record is not None:
+            from merklelog.ingest.audit_signal import receipt_in
+
+            saved = receipt_in(saved, record)
+            place = file if file == STANDARD else f"{file.removesuffix('.json')}.tlog-proof"
+        return saved, claim_of(saved[: MAX_PROOF_BYTES + 1], entry), place
     except FormatError as error:
         raise FormatError(f"{name_of(file)}: {error}") from error
 

@@ -54,10 +54,11 @@ class RecordIds:
     """The record IDs of one open log; every method may be called from any thread.
 
     Until all of the log is covered `look_up` raises UnavailableError: a duplicate must not be missed. `by_hash`
-    says that records without an ID are found by their hash.
+    says that records without an ID are found by their hash. Making it waits for so many seconds of reading at
+    most; raises what reading the log raises.
     """
 
-    def __init__(self, log: Log, *, by_hash: bool = False) -> None:
+    def __init__(self, log: Log, *, by_hash: bool = False, patience: float = 2.0) -> None:
         self._log = log
         self._by_hash = by_hash
         self._bundle: tuple[int, int, list[bytes]] = (-1, 0, [])
@@ -71,6 +72,11 @@ class RecordIds:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="merklelog-record-ids", daemon=True)
         self._thread.start()
+        try:
+            self.wait(patience)
+        except BaseException:
+            self.close()
+            raise
 
     # --- asked and told ------------------------------------------------------------------------------------------
 

@@ -37,9 +37,10 @@ INGEST_KEYS: Final = (
         "ingest",
         "refuse",
         "nothing",
-        "what POST /v1/audit refuses instead of storing it with its verdict: nothing, or mismatch, a record whose "
-        "content hash is wrong. What comes by OTLP is never refused for what it says",
-        choices=("nothing", "mismatch"),
+        "what POST /v1/audit refuses instead of storing it with its verdict: nothing; mismatch, a record whose "
+        "content hash is wrong; incomplete, one without a mandatory field; or both. What comes by OTLP is never "
+        "refused for what it says",
+        choices=("nothing", "mismatch", "incomplete", "both"),
     ),
     Key(
         "ingest",

@@ -20,6 +20,7 @@ from .doors import Behind, Door, GrpcioDoor, NativeDoor
 from .grpcio_front import GrpcioFront
 from .guard import Guard
 from .http_api import HttpApi
+from .http_audit import AuditDoor
 from .intakes import Intakes
 from .metrics import Metrics
 from .native import FrontLimits
@@ -67,6 +68,7 @@ class Assembly:
             stall_seconds=settings.limits.stall_seconds,
             waits=self._waits,
             searches=searches,
+            audit=AuditDoor(logs, self.intakes, waits=self._waits),
         )
 
     def observer(self, origin: str) -> Observer:
@@ -110,7 +112,14 @@ class Assembly:
                 f"server.otlp_grpc and server.otlp_http need {error.name}: install merklelog[otlp]"
             ) from error
         return otlp_doors(
-            settings, self._logs, self._guard, self._watch, self.intakes, self._limits, self._front
+            settings,
+            self._logs,
+            self._guard,
+            self._watch,
+            self.intakes,
+            self._limits,
+            self._front,
+            self._waits,
         )
 
     def _open_intake(self, log: Log) -> Intake:

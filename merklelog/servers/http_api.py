@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from merklelog.errors import ForbiddenError, MerklelogError
+from merklelog.ingest.audit_signal import PATH as AUDIT_PATH
 from merklelog.log import Log
 
 from . import http_append, http_events, http_reads, http_search
@@ -22,6 +23,7 @@ from .caller import Scope as Permission
 from .growth import Growth
 from .hosts import Hosts
 from .http_append import GoneError, Message, Receive, Send
+from .http_audit import AuditDoor
 from .http_events import STALL_SECONDS, Events, Streams
 from .http_values import (
     CORS,
@@ -70,8 +72,8 @@ class HttpApi:
 
     `access` says who may do what; without it anyone may do everything. `hosts` says by which names who shows no
     token may call it, None: by any. A client that takes nothing of an event stream for `stall_seconds` is let go
-    of. `waits` are those of appends for publication. It belongs to one event loop. Reads are done in that loop:
-    they come from memory or cost one read of the disk.
+    of. `waits` are those of appends for publication; `audit` takes audit records, None: none does. It belongs to
+    one event loop. Reads are done in that loop: they come from memory or cost one read of the disk.
     """
 
     def __init__(
@@ -83,13 +85,16 @@ class HttpApi:
         stall_seconds: float = STALL_SECONDS,
         waits: Waits | None = None,
         searches: Searches | None = None,
+        audit: AuditDoor | None = None,
     ) -> None:
         self._logs = logs
+        self._audit = audit
         self._searches = Searches() if searches is None else searches
         self._access = access
         self._hosts = hosts
         self._waits = Waits() if waits is None else waits
         self._adds: dict[str, Log] = {}
+        self._audits: dict[str, Log] = {}
         self._by_prefix: dict[str, Log] = {}
         self._growth: dict[str, Growth] = {}
         self._streams = Streams(stall_seconds=stall_seconds)
@@ -105,6 +110,8 @@ class HttpApi:
         served = tuple(self._logs)
         self._by_prefix = {each.prefix: each.log for each in served}
         self._adds = {each.prefix + _ADD: each.log for each in served}
+        if self._audit is not None:
+            self._audits = {each.prefix + AUDIT_PATH[1:]: each.log for each in served}
         self._description = describe(
             [each.prefix for each in served], publishes=any(has_targets(each.log) for each in served)
         )
@@ -126,6 +133,9 @@ class HttpApi:
             log = self._adds.get(scope["path"])
             if log is not None:
                 return await self._add(log, scope, receive, send)
+            log = self._audits.get(scope["path"])
+            if log is not None and self._audit is not None:
+                return await self._record(self._audit, log, scope, receive, send)
         request = _request(scope)
         if request.path.endswith(http_search.SEARCH) and request.method in {"GET", "HEAD"}:
             log, rest = self._below(request.path)
@@ -165,7 +175,7 @@ class HttpApi:
 
     def _answer(self, request: Request) -> Response:
         read = self._find(request.path)
-        if read is None and request.path in self._adds:
+        if read is None and (request.path in self._adds or request.path in self._audits):
             return _allow_of_add(request)
         if read is None and self._below(request.path)[1] not in {*http_events.STREAMS, http_search.SEARCH}:
             return problem_answer(NO_SUCH_PATH)
@@ -253,6 +263,21 @@ class HttpApi:
         if not self._pages_may_read(request):
             response = for_no_page(response)
         return without_body(response) if request.method == "HEAD" else response
+
+    async def _record(self, audit: AuditDoor, log: Log, scope: Scope, receive: Receive, send: Send) -> None:
+        """An audit record: the door tells its own errors, the caller's included."""
+
+        def find() -> tuple[None, str, Log]:
+            if self._access is None:
+                return None, "", log
+            certificate = asgi_client_name(scope)
+            name = self._admit(self._access, Permission.APPEND, log, scope["headers"], certificate)
+            return None, name, log
+
+        try:
+            await _send(await audit.answer(find, scope, receive), send)
+        except GoneError:
+            return  # nobody is there to be told
 
     def _find_stream(self, request: Request) -> tuple[Events, Log] | None:
         if request.method not in {"GET", "HEAD"}:

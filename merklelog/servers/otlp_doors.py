@@ -6,12 +6,14 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from merklelog.errors import ClosedError
+from merklelog.ingest.audit_signal import PATH as AUDIT_PATH
 
 from .asgi_grpc import grpc_application
 from .caller import Caller
 from .calls import GrpcLimits
 from .doors import Behind, Door, NativeDoor
 from .guard import Guard
+from .http_audit import AuditDoor
 from .intakes import Intakes
 from .native import FrontLimits
 from .otlp import Receiver
@@ -21,6 +23,7 @@ from .otlp_http import OtlpHttp
 from .otlp_problems import otlp_told
 from .served import ServedLogs
 from .settings import ServerSettings
+from .waits import Waits
 from .watch import Watch
 
 
@@ -32,6 +35,7 @@ def otlp_doors(
     intakes: Intakes,
     limits: GrpcLimits,
     front: FrontLimits,
+    waits: Waits,
 ) -> list[Door]:
     """The doors that the configuration asks for. Made in the event loop that answers."""
     receiver = Receiver(
@@ -67,11 +71,19 @@ def otlp_doors(
         )
         found.append(NativeDoor("otlp_grpc", behind, settings.otlp_grpc))
     if settings.otlp_http:
+        audit = AuditDoor(
+            logs,
+            intakes,
+            attribute=settings.otlp_log_attribute,
+            max_bytes=limits.max_message_bytes,
+            waits=waits,
+        )
         http = OtlpHttp(
             receiver,
             identify,
             hosts=guard.hosts(settings.otlp_http),
             max_bytes=limits.max_message_bytes,
+            others={AUDIT_PATH: audit.answer_called},
         )
         # A little more, so that it is the application that refuses what is too long, and says why.
         longer = replace(front, body_bytes=limits.max_message_bytes + (64 << 10))

@@ -41,7 +41,8 @@ LOGS: Final = "/v1/logs"
 _OTHERS: Final = frozenset({"/v1/traces", "/v1/metrics", "/v1development/profiles"})
 _DECODE: Final[Mapping[bytes, Decode]] = {PROTOBUF: records_from_protobuf, JSON: records_from_json}
 _BODIES: Final = {PROTOBUF: b"", JSON: b"{}"}
-Handler = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
+# Answers another POST; the function says who asks. Raises GoneError for a client that went away.
+Handler = Callable[[AsgiScope, Receive, Callable[[], Caller]], Awaitable[Response]]
 
 
 class OtlpHttp:
@@ -72,11 +73,19 @@ class OtlpHttp:
             return await refuse_socket(scope, send)
         path, method = scope["path"], scope["method"]
         other = self._others.get(path)
-        if other is not None:
-            return await other(scope, receive, send)
+        if other is not None and method == "POST":
+            return await self._other(other, scope, receive, send)
         if path == LOGS and method == "POST":
             return await self._logs(scope, receive, send)
-        return await _send(_elsewhere(path, method, _answers_in(_content_type(scope))), send)
+        known = path == LOGS or other is not None
+        return await _send(_elsewhere(path, method, _answers_in(_content_type(scope)), known=known), send)
+
+    async def _other(self, other: Handler, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        try:
+            response = await other(scope, receive, lambda: self._caller(scope))
+        except GoneError:
+            return  # nobody is there to be told
+        await _send(response, send)
 
     async def _logs(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         kind = _content_type(scope)
@@ -148,10 +157,10 @@ def _other_type(kind: bytes) -> Problem:
     return Problem(Code.INVALID_ARGUMENT, 415, "UNKNOWN_CONTENT_TYPE", message)
 
 
-def _elsewhere(path: str, method: str, kind: bytes) -> Response:
+def _elsewhere(path: str, method: str, kind: bytes, *, known: bool) -> Response:
     if path in _OTHERS:
         return status_answer(NO_LOGS, kind)
-    if path == LOGS:
+    if known:
         problem = Problem(Code.UNIMPLEMENTED, 405, "METHOD_NOT_ALLOWED", "this path takes POST")
         return status_answer(problem, kind, (b"allow", b"POST"))
     if path == "/healthz" and method in {"GET", "HEAD"}:

@@ -176,7 +176,7 @@ def test_a_long_log_is_found_again_after_its_index_was_lost_cut_or_damaged(log: 
 
 def test_while_the_log_is_read_nothing_is_told_to_be_new(log: Log) -> None:
     many(log, 3000)
-    ids = RecordIds(log)
+    ids = RecordIds(log, patience=0)
     try:
         found = ids.look_up([id_key("2999")])
     except merklelog.errors.UnavailableError as error:
