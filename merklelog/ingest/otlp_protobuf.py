@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyVal
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from . import otlp_wire
-from .record import MAX_DEPTH, Record, double_value, too_deep
+from .record import MAX_DEPTH, Record, double_value
 
 
 def records_from_protobuf(data: bytes) -> list[Record]:
@@ -34,7 +34,7 @@ def records_from_protobuf(data: bytes) -> list[Record]:
 
 
 def records_from_request(request: ExportLogsServiceRequest) -> list[Record]:
-    """The same of a request that is parsed already. Raises FormatError for values nested too deep."""
+    """The same of a request that is parsed already."""
     records: list[Record] = []
     for group in request.resource_logs:
         shared: Record = {}
@@ -134,11 +134,15 @@ def _value(message: AnyValue, depth: int) -> dict[str, Any]:
     if number == 4:
         return {"doubleValue": double_value(content)}
     if number == 7:
-        return {"bytesValue": base64.b64encode(content).decode("ascii")}
+        return _typed_bytes(content)
     if number not in (5, 6):
         return {}  # an index into the strings of a profile, which a log has none of: read as absent
     if depth >= MAX_DEPTH:
-        raise too_deep("value")
+        return _typed_bytes(message.SerializeToString())
     if number == 5:
         return {"arrayValue": {"values": [_value(each, depth + 1) for each in content.values]}}
     return {"kvlistValue": {"values": _attributes(content.values, depth + 1)}}
+
+
+def _typed_bytes(data: bytes) -> dict[str, Any]:
+    return {"bytesValue": base64.b64encode(data).decode("ascii")}

@@ -1,8 +1,8 @@
 """OTLP's protobuf read field by field: what the parser in C refuses, because of one string or for good.
 
 The same rules as that parser's (unknown fields passed over, a message field that comes again merged into the
-first, the last of a oneof kept), but a string that is not UTF-8 is kept as bytes. Nothing is copied but what is
-kept, and no input nests deeper than `MAX_DEPTH`.
+first, the last of a oneof kept), but a string that is not UTF-8 is kept as bytes, and so is a list that stands
+within `MAX_DEPTH` values: no record makes those beside it be refused. Nothing is copied but what is kept.
 
 Source: protobuf, "Encoding".
 """
@@ -27,7 +27,6 @@ from .record import (
     Record,
     double_value,
     inside,
-    too_deep,
 )
 
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = range(6)
@@ -158,14 +157,14 @@ def _value(parts: _Parts, depth: int) -> dict[str, Any]:
     if not member:
         return {}
     if member in (5, 6):
+        if depth >= MAX_DEPTH:
+            return _typed_bytes(b"".join(parts))
         return _nested(member, tuple(each for each in kept if isinstance(each, memoryview)), depth)
     read = _MEMBERS[member][1]
     return read(kept[0]) if read is not None else {}
 
 
 def _nested(member: int, lists: _Parts, depth: int) -> dict[str, Any]:
-    if depth >= MAX_DEPTH:
-        raise too_deep(": value")
     values = list(_repeated(lists, 1, ": values"))
     if member == 6:
         return {"kvlistValue": {"values": _attributes(values, "values", depth + 1)}}

@@ -12,6 +12,7 @@ its bytes. Its normal form, which every door makes:
 - Attributes are arrays in arrival order, duplicates kept.
 - A string that is not UTF-8 is bytes: a `stringValue` becomes a `bytesValue`; of any other string `name` the bytes
   stand under `nameBytes` instead (an attribute's `key` is then "" beside its `keyBytes`).
+- A list that stands within `MAX_DEPTH` values is bytes too, its protobuf encoding; in JSON it is refused.
 - `schemaUrl` of the resource's and the scope's envelope stands inside `resource` and `scope`.
 
 Source: opentelemetry-proto 1.x, "logs.proto", "common.proto", "resource.proto"; OTLP specification, "JSON Protobuf
@@ -102,5 +103,5 @@ def inside(where: str, error: FormatError) -> FormatError:
 
 
 def too_deep(what: str) -> FormatError:
-    """What both doors say of a value with more than `MAX_DEPTH` within each other."""
+    """What is said of JSON with more than `MAX_DEPTH` values within each other."""
     return FormatError(f"{what}: nested more than {MAX_DEPTH} values deep")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import math
@@ -19,6 +20,7 @@ from merklelog.ingest.otlp_json import record_to_json, records_from_json
 from merklelog.ingest.otlp_out import record_to_protobuf
 from merklelog.ingest.otlp_protobuf import records_from_protobuf
 from merklelog.ingest.otlp_wire import records_from_wire
+from merklelog.ingest.record import MAX_DEPTH
 from tests.ingest.record_strategies import of_length, requests, tagged
 
 
@@ -87,10 +89,19 @@ def test_nesting_that_is_kept(levels: int) -> None:
 
 
 @pytest.mark.parametrize("levels", [64, 65, 99, 500, 10_000])
-def test_nesting_that_is_refused(levels: int) -> None:
-    for read, data in ((records_from_protobuf, nested(levels)), (records_from_json, nested_json(levels))):
-        with pytest.raises(FormatError, match=r"nested (too|more than 64 values) deep"):
-            read(data)
+def test_nesting_that_is_too_deep(levels: int) -> None:
+    with pytest.raises(FormatError, match=r"nested (too|more than 64 values) deep"):
+        records_from_json(nested_json(levels))
+    (record, beside) = records_from_protobuf(nested(levels) + in_body(of_length(1, b"beside")))
+    assert beside == {"body": {"stringValue": "beside"}}
+    kept = record["body"]
+    for _ in range(MAX_DEPTH - 1):
+        (kept,) = kept["arrayValue"]["values"]
+    # What is too deep is there as its bytes: a list of all the levels that are left, with the string at its end.
+    value = base64.b64decode(kept["bytesValue"])
+    assert records_from_protobuf(in_body(value)) == records_from_protobuf(nested(levels - MAX_DEPTH + 1))
+    assert decode_record(encode_record(record)) == record
+    assert records_from_protobuf(record_to_protobuf(record)) == [record]
 
 
 def test_nesting_in_lists_of_pairs() -> None:
@@ -99,8 +110,8 @@ def test_nesting_in_lists_of_pairs() -> None:
         value = of_length(6, of_length(1, of_length(1, b"k") + of_length(2, value)))
         if level in (40, 62):
             assert len(records_from_protobuf(in_body(value))) == 1
-    with pytest.raises(FormatError, match="nested more than 64 values deep"):
-        records_from_protobuf(in_body(value))
+    (record,) = records_from_protobuf(in_body(value))
+    assert encode_record(record).count(b'"kvlistValue"') == MAX_DEPTH - 1
 
 
 def test_nesting_where_nobody_looks() -> None:
