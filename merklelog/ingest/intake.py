@@ -32,6 +32,7 @@ from merklelog.log.ingest_config import IngestConfig
 from .canonical import record_identity
 from .entry import MAX_ENTRY_BYTES, LogPart, encode_log_part
 from .ids import RecordIds
+from .placed import Alert, Finding, Placed, Placements
 from .protect import Protect
 from .ready import Maker, Ready, Special
 from .record import Record
@@ -48,36 +49,6 @@ MAX_NAMES_BYTES: Final = 4_096
 _OVERHEAD: Final = 160
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where a record stands: the index of its entry (of the first, where it is split).
-
-    `duplicate`: it was there, and nothing was stored. `conflict_with` is the entry with the same record ID and
-    other content. `time_ns` is the intake time, None for a duplicate; `entries` how many entries it has.
-    """
-
-    index: int
-    duplicate: bool = False
-    conflict_with: int | None = None
-    verdict: Verdict | None = None
-    time_ns: int | None = None
-    entries: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What deserves somebody's attention: a content hash that is wrong, or a conflict of record IDs."""
-
-    origin: str
-    index: int
-    record_id: str | None
-    verdict: Verdict | None
-    conflict_with: int | None
-
-
-Alert = Callable[[Finding], None]
-
-
 @dataclass(slots=True)
 class _Batch:
     """What goes to the log together: of which positions, and how many entries each of them has."""
@@ -85,7 +56,7 @@ class _Batch:
     time_ns: int
     entries: list[bytes] = field(default_factory=list)
     identities: list[bytes | None] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    positions: Sequence[int] = ()
     counts: dict[int, int] = field(default_factory=dict)  # where it is not 1
     conflicts: dict[int, int] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=list)
@@ -96,15 +67,14 @@ class _Batch:
 class _Submission:
     """The records of one call on their way."""
 
-    __slots__ = ("future", "later", "placed", "records", "submitter", "todo")
+    __slots__ = ("future", "placed", "records", "submitter", "todo")
 
     def __init__(self, records: Ready, submitter: str) -> None:
         self.records = records
         self.submitter = submitter
-        self.placed: list[Placed | None] = [None] * len(records.data)
+        self.placed = Placements(len(records.data))
         self.todo: list[int] | range = range(len(records.data))
-        self.later: list[int] = []
-        self.future: Future[list[Placed]] = Future()
+        self.future: Future[Placements] = Future()
         self.future.set_running_or_notify_cancel()  # what is queued can not be called back
 
 
@@ -150,7 +120,7 @@ class Intake:
 
     def submit(
         self, records: Sequence[Record], submitter: str, *, incomplete: Sequence[str] = ()
-    ) -> Future[list[Placed]]:
+    ) -> Future[Placements]:
         """Store records; a future of where each stands, resolved when all are durable and integrated.
 
         `submitter` is the authenticated name, empty for none; `incomplete` what the records lack, for their
@@ -176,12 +146,15 @@ class Intake:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            batch, waits_for = self._plan(submission)
+            plain = self._plain(submission)
+            batch, waits_for = self._plan(submission) if plain is None else (plain, None)
             if batch.entries:
                 first = int(self._log.integrated.size)
                 stored = self._log.submit_batch(
                     batch.entries, identities=batch.identities if self._dedupes else None
                 )
+                if plain is not None:
+                    submission.todo = range(0)
                 self._time = batch.time_ns
                 for key in batch.keys:
                     self._flight[key] = batch
@@ -191,12 +164,26 @@ class Intake:
         if batch.entries:
             stored.add_done_callback(partial(self._settled, submission, batch, first))
         else:
-            submission.future.set_result([each for each in submission.placed if each is not None])
+            submission.future.set_result(submission.placed)
+
+    def _plain(self, submission: _Submission) -> _Batch | None:
+        """All of a submission as one batch, where nothing of it is special and it is not too much."""
+        todo, data = submission.todo, submission.records.data
+        if submission.records.specials or self._dedupes or not data or len(todo) != len(data):
+            return None
+        batch = _Batch(max(self._clock(), self._time), positions=todo)
+        before, after = _around(LogPart(batch.time_ns, submission.submitter))
+        batch.entries = [before + each + after for each in data]
+        sizes = list(map(len, batch.entries))
+        batch.size = sum(sizes) + _OVERHEAD * len(sizes)
+        return batch if max(sizes) <= MAX_ENTRY_BYTES and batch.size <= self._most else None
 
     def _plan(self, submission: _Submission) -> tuple[_Batch, _Batch | None]:
         """The next batch of a submission; where there is none, the batch on its way that it has to wait for."""
         batch = _Batch(max(self._clock(), self._time))
         todo, specials = submission.todo, submission.records.specials
+        positions: list[int] = []
+        batch.positions = positions
         plain = LogPart(batch.time_ns, submission.submitter)
         around = _around(plain)
         found = self._found(todo, specials, batch.time_ns) if specials else {}
@@ -210,6 +197,7 @@ class Intake:
             done += 1
             data, special = submission.records.data[position], specials.get(position)
             if special is None:
+                positions.append(position)
                 self._put(batch, position, data, plain, around)
                 continue
             key, known = special.key, found.get(position)
@@ -218,7 +206,8 @@ class Intake:
                 later.append(position)
                 continue
             if known is not None and known.same:
-                submission.placed[position] = Placed(known.index, duplicate=True, verdict=special.content)
+                repeat = Placed(known.index, duplicate=True, verdict=special.content)
+                submission.placed.put(position, repeat)
                 self.tallies.duplicates += 1
                 continue
             if known is not None:
@@ -227,6 +216,7 @@ class Intake:
                 mine.add(key)
             verdicts = special.verdicts(batch.conflicts.get(position))
             part = LogPart(batch.time_ns, submission.submitter, verdicts, special.protected)
+            positions.append(position)
             self._put(batch, position, data, part)
         batch.keys = list(mine)
         submission.todo = [*later, *todo[done:]] if later else todo[done:]
@@ -254,7 +244,6 @@ class Intake:
     ) -> None:
         before, after = around or _around(part)
         size = len(before) + len(data) + len(after)
-        batch.positions.append(position)
         if size <= MAX_ENTRY_BYTES:
             batch.entries.append(before + data + after)
             batch.size += size + _OVERHEAD
@@ -276,7 +265,7 @@ class Intake:
         """Note what became of a batch, tell who waited for it, and go on; in the log's thread."""
         error = stored.exception()
         if error is None:
-            self._place(submission, batch, first, stored.result().indexes)
+            self._note(submission, batch, first, stored.result().indexes)
         with self._lock:
             for key in batch.keys:
                 self._flight.pop(key, None)
@@ -288,8 +277,24 @@ class Intake:
             except Exception as failed:  # noqa: BLE001 - it belongs to whoever waits for the future
                 each.future.set_exception(failed)
 
-    def _place(self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]) -> None:
-        specials, placed = submission.records.specials, submission.placed
+    def _note(self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]) -> None:
+        stored: list[Stored] = []
+        if submission.records.specials or batch.counts or self._dedupes:
+            stored = self._place(submission, batch, first, indexes)
+        else:
+            submission.placed.put_plain(batch.positions[0], indexes, batch.time_ns)
+            self.tallies.records += len(batch.positions)
+        new = sorted({index for index in indexes if index >= first}) if self._dedupes else indexes
+        try:
+            self._repeats.add(stored, new, batch.time_ns)
+        except MerklelogError as error:
+            # What was stored is stored; no more is taken, or a repeat could be missed.
+            self._failure = StorageError(f"the index of record IDs took no more: {error}")
+
+    def _place(
+        self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]
+    ) -> list[Stored]:
+        """Note where each record of a batch stands; gives those that are new and may come again."""
         stored: list[Stored] = []
         seen: set[int] = set()
         at = 0
@@ -300,23 +305,19 @@ class Intake:
             # What a log that dedupes has already is not new, though nobody looked for it here.
             repeated = self._dedupes and (index < first or index in seen)
             seen.add(index)
-            special, conflict = specials.get(position), batch.conflicts.get(position)
+            special = submission.records.specials.get(position)
+            conflict = batch.conflicts.get(position)
             verdict = None if special is None else special.content
             time_ns = None if repeated else batch.time_ns
-            placed[position] = Placed(index, repeated, conflict, verdict, time_ns, count)
+            placed = Placed(index, repeated, conflict, verdict, time_ns, count)
+            submission.placed.put(position, placed)
+            self.tallies.count(placed)
             if special is not None and not repeated:
                 if special.key is not None:
                     stored.append(Stored(special, index, conflict))
                 if verdict is Verdict.MISMATCH or conflict is not None:
                     self._alert(Finding(self.origin, index, special.record_id, verdict, conflict))
-        self.tallies.count(placed, batch.positions)
-        new = indexes if not self._dedupes else sorted({index for index in indexes if index >= first})
-        try:
-            self._repeats.add(stored, new, batch.time_ns)
-        except (
-            MerklelogError
-        ) as error:  # what was stored is stored; no more is taken, or a repeat could be missed
-            self._failure = StorageError(f"the index of record IDs took no more: {error}")
+        return stored
 
 
 def open_intake(

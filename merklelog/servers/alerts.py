@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from merklelog.ingest.intake import Alert, Finding
+from merklelog.ingest.placed import Alert, Finding
 from merklelog.ingest.verdict import Verdict
 from merklelog.log import Log
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from merklelog.errors import ClosedError, ForbiddenError, FormatError, MerklelogError, OverloadedError
 from merklelog.ingest.choose import Asked, Chooser
-from merklelog.ingest.intake import Placed
+from merklelog.ingest.placed import Placements
 from merklelog.ingest.record import Record
 
 from .caller import Caller, Scope
@@ -90,7 +90,7 @@ class Receiver:
         asked: Asked,
         served: Collection[str],
         origin: str | None,
-    ) -> list[Future[list[Placed]]]:
+    ) -> list[Future[Placements]]:
         """Parse, choose the logs, and hand over to them; in the thread."""
         records = decode(data)
         if not records:
@@ -102,7 +102,7 @@ class Receiver:
             self._admit(caller, each)
         return [self._send(some, caller, each) for each, some in chosen.items()]
 
-    def _send(self, records: Sequence[Record], caller: Caller, origin: str) -> Future[list[Placed]]:
+    def _send(self, records: Sequence[Record], caller: Caller, origin: str) -> Future[Placements]:
         try:
             return self._intakes.get(origin).submit(records, caller.name)
         except FormatError as error:
