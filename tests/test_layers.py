@@ -31,6 +31,7 @@ ROOMS = (
     "protocol",
     "store",
     "publish",
+    "cosign",
     "log",
     "witness",
     "v1",

@@ -20,6 +20,7 @@ from .index_config import INDEX_KEYS, IndexConfig, index_config
 from .ingest_config import INGEST_KEYS, IngestConfig, ingest_config
 from .publish_config import PUBLISH_KEYS, PublishConfig, publish_config
 from .table import Key, TomlFile, Value, format_settings, settle
+from .witness_config import WITNESS_CONFIG_KEYS, LogWitnessConfig, witness_config
 
 FILE: Final = "merklelog.toml"
 MIB: Final = 1 << 20
@@ -56,6 +57,7 @@ KEYS: Final = (
     Key("store", "min_free_bytes", 1024 * MIB, "free bytes on the disk under which appends are refused"),
     Key("idempotency", "days", 30, "days an idempotency key is remembered", low=1, high=36_500),
     *PUBLISH_KEYS,
+    *WITNESS_CONFIG_KEYS,
     *INGEST_KEYS,
     *INDEX_KEYS,
     Key(
@@ -84,6 +86,7 @@ class LogConfig:
     read: str = "auto"
     http_path: str = ""
     publish: PublishConfig = field(default_factory=PublishConfig)
+    witness: LogWitnessConfig = field(default_factory=LogWitnessConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     index: IndexConfig = field(default_factory=IndexConfig)
 
@@ -120,6 +123,7 @@ def _checked(file: TomlFile, environment: Mapping[str, str] | None) -> LogConfig
         read=got.text("log.read"),
         http_path=got.text("http.path"),
         publish=publish_config(got),
+        witness=witness_config(got),
         ingest=ingest_config(got),
         index=index_config(got),
     )

@@ -200,9 +200,10 @@ def read_published(store: StoreReader, head: Head, keys: Keys, where: str) -> He
     """The head that readers are shown: the newest one if that is a checkpoint, else what was published, proven.
 
     `head` is the newest one. Raises DamagedError when the published checkpoint is not signed by this log or not of
-    its tree. A log that has receipts and published nothing yet shows the checkpoint from before its first receipt.
+    its tree. A log that has receipts and published nothing yet shows the checkpoint from before its first receipt;
+    one without targets that waits for witnesses, the newest that a quorum cosigned.
     """
-    if head.epoch is None:
+    if head.epoch is None and store.held() != b"1":
         return head
     note = store.published()
     if note is None:
@@ -222,6 +223,21 @@ def read_published(store: StoreReader, head: Head, keys: Keys, where: str) -> He
             f"{where}: the stored tree has root {root.hex()} at size {said.size}, "
             f"the published checkpoint says {said.root.hex()}"
         )
+    return Head(said.size, said.root, note, ())
+
+
+def read_witnessed(store: StoreReader, where: str) -> Head | None:
+    """The newest checkpoint that a quorum cosigned, as it was stored; None when there is none.
+
+    Raises DamagedError. Its signatures were verified before it was stored; who is shown it verifies them again.
+    """
+    note = store.witnessed()
+    if note is None:
+        return None
+    try:
+        said = parse_checkpoint(note).checkpoint
+    except FormatError as error:
+        raise DamagedError(f"{where}: the newest cosigned checkpoint: {error}") from error
     return Head(said.size, said.root, note, ())
 
 
@@ -257,4 +273,5 @@ __all__ = [
     "read_head",
     "read_published",
     "read_tile",
+    "read_witnessed",
 ]

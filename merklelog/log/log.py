@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,6 +13,7 @@ from merklelog.protocol.commit import Commit
 from merklelog.store import Store
 from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, LeafIndex, TreeSize
 
+from .at_exit import forget, remember
 from .config import LogConfig
 from .create import LogInfo
 from .directory import INDEX, WriterLock
@@ -34,9 +32,9 @@ if TYPE_CHECKING:
     from .identities import Identities
     from .publishing import PublishStatus
     from .publishing_targets import Targets
+    from .witnessing import WitnessingStatus
 
 PUBLISH_SECONDS = 10.0  # how long a log that is being closed publishes
-_OPEN: weakref.WeakSet[Log] = weakref.WeakSet()
 
 
 class Log(LogReader):
@@ -94,22 +92,22 @@ class Log(LogReader):
             store,
             frontier,
             head,
-            signers if targets is None else None,
+            signers if targets is None or not targets.stores else None,
             known,
             self._identities.add if self._identities else None,
             LateProofs(self),
             Limits(config.max_pending_bytes, config.min_free_bytes, config.idempotency_days),
             world,
+            is_open=targets is None,
         )
         self._requests = Requests(dedupes=config.dedupe)
         self.statements = Statements(info.keys(), signers, self._sequencer, ended)
         self.freeze = self.statements.freeze
-        self._process = os.getpid()
         self._targets = targets
         self._publication: Publication = Unpublished(self._sequencer)
         if targets is not None:
             self._publication = targets.publishing(self, store, self._sequencer, signers, self._shown, world)
-        _OPEN.add(self)
+        remember(self)
 
     @property
     def integrated(self) -> Head:
@@ -266,7 +264,7 @@ class Log(LogReader):
         """`listen` for the size of each new durable head, published or not."""
         return self._sequencer.listen(lambda head: listener(head.size))
 
-    # --- publication -------------------------------------------------------------------------------------------
+    # --- publication and witnesses -------------------------------------------------------------------------------
 
     def begin(self, wait: float | None) -> None:
         """Ask the publish targets, and wait so long until appends are let in; None does not wait. For open_log."""
@@ -296,6 +294,23 @@ class Log(LogReader):
         before, ClosedError when it is closed. A future that is cancelled is let go of.
         """
         return self._publication.wait(size)
+
+    @property
+    def witnessed(self) -> Head | None:
+        """See LogReader."""
+        return self._publication.witnessed
+
+    @property
+    def witnessing(self) -> WitnessingStatus | None:
+        """How the log stands with its witnesses; None where none are configured."""
+        return self._publication.witnessing
+
+    def wait_witnessed(self, size: int) -> Future[Head]:
+        """A future of the first checkpoint of at least `size` entries that meets the log's policy.
+
+        Raises UsageError for a log without witnesses. Fails as `wait_published`.
+        """
+        return self._publication.wait_witnessed(size)
 
     async def wait_published_async(self, size: int) -> Head:
         """`wait_published` for asyncio; may be cancelled."""
@@ -332,7 +347,7 @@ class Log(LogReader):
         if self._closed:
             return
         self._closed = True
-        _OPEN.discard(self)
+        forget(self)
         try:
             if self._targets is not None:
                 self._drain()
@@ -374,18 +389,6 @@ class Log(LogReader):
         except StoppedError:
             if not any(exc):  # else the failure is on its way already, and says more
                 raise
-
-
-@atexit.register
-def _close_all() -> None:
-    """Programs that forget to close still get their last checkpoint stored and their files flushed."""
-    for log in list(_OPEN):
-        if log._process != os.getpid():
-            continue  # a fork's copy: it has none of the threads, and the database is its parent's
-        try:
-            log.close(publish_seconds=0.0)  # threads can not be started any more, and the next open goes on
-        except StoppedError:
-            continue  # its appends were told; an exit has nobody else to tell
 
 
 __all__ = ["Log"]

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from merklelog.errors import DamagedError, KeyFileError, MerklelogError, NotALogError, StoppedError
+from merklelog.errors import (
+    ConfigError,
+    DamagedError,
+    KeyFileError,
+    MerklelogError,
+    NotALogError,
+    StoppedError,
+)
 from merklelog.formats import format_vkey
 from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.store import RocksStore
@@ -52,8 +59,8 @@ def open_log(
     called with the name of each step of a commit, `publication_step` with each of a publication; they are for
     tests.
 
-    A log with publish targets is compared with them first, for at most `wait` seconds. When they have not answered
-    by then (or at once, with None) the log is open for reading, `starting` is True, and appends raise
+    A log with publish targets or witnesses is compared with them first, for at most `wait` seconds. When they have
+    not answered by then (or at once, with None) the log is open for reading, `starting` is True, and appends raise
     UnavailableError until they have.
 
     Raises NotALogError, FormatVersionError, ConfigError, KeyFileError, LockedError (naming the process that has
@@ -66,7 +73,7 @@ def open_log(
     signers = load_signers(config.keys_path(directory), config.origin)
     lock = WriterLock(directory)
     try:
-        targets = _targets(config, publication_step)
+        targets = _targets(config, directory, signers, publication_step)
         _inspect(directory, config, signers)
         log = _open(directory, config, signers, lock, step or _no_step, observer, targets)
     except BaseException:
@@ -77,14 +84,19 @@ def open_log(
     return log
 
 
-def _targets(config: LogConfig, step: Callable[[PublicationStep], None] | None) -> Targets | None:
-    if not config.publish.targets:
+def _targets(
+    config: LogConfig, directory: Path, signers: Signers, step: Callable[[PublicationStep], None] | None
+) -> Targets | None:
+    if not config.publish.targets and not config.witness.policy:
         return None
     from .publishing_targets import (
         open_targets,
     )  # brings the publisher, which a log without targets does without
+    from .witnessing import open_witnesses
 
-    return open_targets(config.publish, step or _no_publication_step)
+    verifiers = (signers.ed25519.verifier, signers.mldsa44.verifier)
+    witnesses = open_witnesses(config.witness, directory, verifiers)
+    return open_targets(config.publish, step or _no_publication_step, witnesses)
 
 
 def _begin(log: Log, wait: float | None) -> None:
@@ -130,16 +142,21 @@ def _open(
         seen = observer(config.origin)
         step, committed = _both(step, seen.step), seen.committed
     world = World(time.monotonic, lambda: int(time.time()), _free_bytes(directory), step, committed)
+    publishes = targets is not None and bool(targets.stores)
     store = RocksStore(directory / DATABASE)
     try:
         info = _check_info(directory, store, config, signers)
-        if targets is not None:
+        if publishes:
             info, signers = _with_receipts(store, info, signers, config.keys_path(directory))
         keys = info.keys()
         head, frontier = read_head(store, info.origin, keys.verifiers, str(directory), keys.receipt)
         acknowledged.note(head.size)
-        if targets is None:
+        if not publishes:
+            _check_unwitnessed(head, targets)
             head = _checkpointed(store, head, signers)
+            if targets is None and store.held() == b"1":
+                store.write(Commit(held=b"0"))  # witnesses were taken away, so nothing waits for them
+                store.sync()
         shown = read_published(store, head, keys, str(directory))
         log = Log(
             directory,
@@ -159,6 +176,15 @@ def _open(
         raise
     log.listen_integrated(acknowledged.note)
     return log
+
+
+def _check_unwitnessed(head: Head, targets: Targets | None) -> None:
+    """A log whose targets were taken away signs a checkpoint at once: not before its witnesses were asked."""
+    if head.epoch is not None and targets is not None:
+        raise ConfigError(
+            "publish.targets was emptied while witness.policy is set: open the log once without witness.policy, "
+            "and it signs a checkpoint of what was not published; then set witness.policy again"
+        )
 
 
 def _with_receipts(store: RocksStore, info: LogInfo, signers: Signers, keys: Path) -> tuple[LogInfo, Signers]:

@@ -13,10 +13,11 @@ from merklelog.errors import DamagedError, RangeError
 from merklelog.formats import VerifierKey, parse_checkpoint
 from merklelog.protocol.commit import Commit
 from merklelog.protocol.publication import TreeHead
+from merklelog.publish.publishing import Witnessed
 from merklelog.store import StoreReader
 from merklelog.tree import Hash, TreeSize
 
-from .head import Epoch, Head, Signers, read_epoch
+from .head import Epoch, Head, Signers, read_epoch, read_witnessed
 from .reader import IntegratedTiles
 
 if TYPE_CHECKING:
@@ -57,13 +58,22 @@ class PublishedRows:
         shown: Head,
         seconds: Callable[[], int],
         places: Sequence[str] = (),
+        *,
+        mode: Witnessed = Witnessed.NOBODY,
     ) -> None:
-        """`places` are the locations of the log's targets: `record_epoch` adds them to those it knows."""
+        """`places` are the locations of the log's targets: `record_epoch` adds them to those it knows.
+
+        With `mode` HOLD `head` moves when a quorum has cosigned. `offered` hears of each head that witnesses may
+        be asked for, with its note as the log signed it.
+        """
         self.head = shown
+        self.witnessed = read_witnessed(store, log.origin)
+        self.offered: Callable[[TreeHead, bytes], None] = _unasked
+        self._mode = mode
         self.moved: Callable[[Head], None] = _unheard
         self.begun: int | None = None  # the epoch of this start, once it is recorded
         self._log = log
-        self._store = store
+        self.store = store
         self._sequencer = sequencer
         self._signers = signers
         self._seconds = seconds
@@ -73,7 +83,7 @@ class PublishedRows:
 
     def epoch(self) -> int:
         """The newest epoch that this disk knows; 0 for none."""
-        begun = read_epoch(self._store, self.origin)
+        begun = read_epoch(self.store, self.origin)
         return 0 if begun is None else begun.number
 
     def integrated(self) -> TreeHead:
@@ -87,7 +97,7 @@ class PublishedRows:
 
     def signed(self, size: int) -> bytes | None:
         """The checkpoint stored for a size, signed by all keys; None when there is none."""
-        return self._store.checkpoint(size)
+        return self.store.checkpoint(size)
 
     def shown(self) -> TreeHead | None:
         """What readers of this log are shown; None for nothing but the empty tree."""
@@ -105,7 +115,7 @@ class PublishedRows:
             self._check_note(stored)
             return stored
         self._check(self.head.size, self.head.root, "shown to readers")
-        newest = next(iter(self._store.stored_sizes()), None)
+        newest = next(iter(self.store.stored_sizes()), None)
         if newest is not None and (last := self.signed(newest)) is not None:
             self._check_note(last)
         note = self._signers.sign(head.size, head.root, both=True)
@@ -129,28 +139,56 @@ class PublishedRows:
 
     def record_epoch(self, epoch: int, head: TreeHead) -> None:
         """Sign receipts of this epoch from now on. Durable when it returns."""
-        before = read_epoch(self._store, self.origin)
+        before = read_epoch(self.store, self.origin)
         places = dict.fromkeys([*(before.places if before else ()), *self._places])
         row = Epoch(epoch, TreeSize(head.size), head.root, tuple(places)).row()
 
         def rows(newest: Head) -> Commit:
             # The checkpoint of a log that had no target until now would be gone: its readers go on seeing it.
-            return Commit(epoch=row, published=newest.note if newest.epoch is None else None)
+            return Commit(epoch=row, published=self.head.note if newest.epoch is None else None)
 
         self._sequencer.begin(epoch, self._signers.receipts(epoch, self._seconds), rows).result()
         self.begun = epoch
 
     def record_shown(self, head: TreeHead, note: bytes) -> None:
-        """Show this head to readers from now on, unless they see a newer one. Durable when it returns."""
+        """Show this head to readers from now on, unless they see a newer one. Durable when it returns.
+
+        Where that waits for witnesses, they are asked for it instead.
+        """
         if head.size < self.head.size:
             return
         if head.size > self._log.integrated.size:
             raise DamagedError(
                 f"{self.origin}: size {head.size} was published of {self._log.integrated.size}"
             )
-        self._sequencer.write(lambda: Commit(published=note)).result()
-        self.head = Head(TreeSize(head.size), head.root, note, ())
-        self.moved(self.head)
+        if self._mode is not Witnessed.HOLD:
+            self._sequencer.write(lambda: Commit(published=note)).result()
+            self._show(Head(TreeSize(head.size), head.root, note, ()))
+        self.offered(head, note)
+
+    def record_witnessed(self, head: TreeHead, note: bytes) -> None:
+        """Keep the note with its cosignatures, and show it where that waits for them. Durable when it returns."""
+        self._check(head.size, head.root, "cosigned")
+        if self.witnessed is not None and head.size < self.witnessed.size:
+            return
+        shown = note if self._mode is Witnessed.HOLD and head.size >= self.head.size else None
+        self._sequencer.write(lambda: Commit(witnessed=note, published=shown)).result()
+        self.witnessed = Head(TreeSize(head.size), head.root, note, ())
+        if shown is not None:
+            self._show(self.witnessed)
+
+    def hold(self, held: bool) -> None:
+        """Have what readers are shown of a log without targets wait for witnesses from now on, or not any more."""
+        note = self.head.note if held else None
+        self._sequencer.write(lambda: Commit(published=note, held=b"1" if held else b"0")).result()
+
+    def _show(self, head: Head) -> None:
+        self.head = head
+        self.moved(head)
+
+
+def _unasked(_head: TreeHead, _note: bytes) -> None:
+    """No witness is asked."""
 
 
 def _unheard(_head: Head) -> None:

@@ -14,55 +14,38 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic, sleep
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Final
 
-from merklelog.errors import ClosedError, LocalError, MerklelogError, StoppedError, UnknownError
+from merklelog.errors import (
+    ClosedError,
+    LocalError,
+    MerklelogError,
+    StoppedError,
+    UnknownError,
+    UsageError,
+)
 
 from .head import Head
 from .lag import Lag
+from .publish_status import PublishStatus
+from .quorums import Quorums
 from .waiting import Waiters
 
 if TYPE_CHECKING:
-    from merklelog.publish.publisher import Publisher
     from merklelog.publish.publishing import PublicationReport
 
     from .published_log import PublishedRows
+    from .quorums import Publishes
     from .sequencer import Sequencer
+    from .witnessing import Witnesses, WitnessingStatus
 
 RETRY_FROM: Final = 0.25  # seconds after the first failure; twice as long after each further one
 RETRY_TO: Final = 15.0
 CLOSING_TRIES: Final = 3  # failures in a row after which a closing log leaves the rest to its next start
 TICK: Final = 20.0  # seconds between looks for what is due without a new entry, where anything can be
-
-
-@dataclass(frozen=True, slots=True)
-class PublishStatus:
-    """How a log's publication stands.
-
-    `starting` says whom a log waits for that takes no appends yet, and why; None since it takes them.
-    `lag_seconds` is how long the oldest entry that is not published has been integrated (what was there when the
-    log was opened counts from then), `behind` names the targets that do not show yet what the others do,
-    `last_error` is what the last attempt failed with, None where it did not. `publications`, `failures`,
-    `requests` (to S3), new tiles and bundles (`created`) and superseded objects that went (`collected`) are
-    counted since the log was opened, over all targets; `last_seconds` is how long the last publication took.
-    """
-
-    targets: tuple[str, ...]
-    epoch: int | None = None
-    starting: str | None = None
-    lag_entries: int = 0
-    lag_seconds: float = 0.0
-    behind: tuple[str, ...] = ()
-    last_error: str | None = None
-    publications: int = 0
-    failures: int = 0
-    requests: int = 0
-    last_seconds: float = 0.0
-    created: int = 0
-    collected: int = 0
 
 
 class Publishing:
@@ -71,22 +54,28 @@ class Publishing:
     def __init__(
         self,
         rows: PublishedRows,
-        publisher: Publisher,
+        publisher: Publishes,
         targets: Sequence[str],
         sequencer: Sequencer,
         *,
         interval: float,
         ticks: bool,
         requests: Callable[[], int],
+        follows: bool = False,
+        witnesses: Witnesses | None = None,
     ) -> None:
+        """`follows`: readers are shown each durable head at once, whatever is published of it."""
         self.rows = rows
+        self._follows = follows
         self.waiters = Waiters()
         self._publisher = publisher
         self._sequencer = sequencer
         self._interval = interval
         self._ticks = ticks
         self._requests = requests
-        self._status = PublishStatus(tuple(targets), starting=f"{', '.join(targets)}: not asked yet")
+        self._status = PublishStatus(
+            tuple(targets), starting=f"{', '.join(targets) or 'witnesses'}: not asked yet"
+        )
         self._listeners: tuple[Callable[[Head], None], ...] = ()
         self._mutex = threading.Lock()
         self._wake = threading.Event()  # something new, asked for or closing
@@ -96,10 +85,16 @@ class Publishing:
         self._closing = False
         self._is_left = False  # a target took too long at the end: what it still says changes nothing
         self._lag = Lag(rows.head.size, sequencer.head.size, monotonic)
+        self._closes = 0.0  # when a log that is being closed waits for witnesses no more
+        self.quorums: Quorums | None = None
+        if witnesses is not None:
+            self.quorums = Quorums(witnesses, rows, publisher, sequencer, self._stir)
         self.started = threading.Event()  # it takes appends, or never will
         self._thread = threading.Thread(target=self._run, name="merklelog-publisher", daemon=True)
         rows.moved = self.moved
         sequencer.listen(self._integrated)
+        if follows:
+            sequencer.listen(self.moved)
         sequencer.when_stopped(self._stopped)
 
     def begin(self, seconds: float | None) -> None:
@@ -113,7 +108,7 @@ class Publishing:
     @property
     def head(self) -> Head:
         """The head that readers see."""
-        return self.rows.head
+        return self._sequencer.head if self._follows else self.rows.head
 
     @property
     def epoch(self) -> int | None:
@@ -121,10 +116,26 @@ class Publishing:
         return self.rows.begun
 
     @property
+    def witnessed(self) -> Head | None:
+        """The newest checkpoint that a quorum cosigned."""
+        return self.rows.witnessed
+
+    @property
+    def witnessing(self) -> WitnessingStatus | None:
+        """How the log stands with its witnesses; None without."""
+        return None if self.quorums is None else self.quorums.status
+
+    def wait_witnessed(self, size: int) -> Future[Head]:
+        """See Log."""
+        if self.quorums is None:
+            raise UsageError("witness.policy is empty: nobody cosigns this log's checkpoints")
+        return self.quorums.wait(size)
+
+    @property
     def status(self) -> PublishStatus:
         """As it is now."""
         status = self._status
-        shown, integrated = self.rows.head.size, self._sequencer.head.size
+        shown, integrated = self.head.size, self._sequencer.head.size
         return replace(
             status,
             epoch=self.rows.begun,
@@ -157,9 +168,9 @@ class Publishing:
 
     def wait(self, size: int) -> Future[Head]:
         """A future of the first published head of at least `size` entries."""
-        future = self.waiters.wait(size, self.rows.head)
+        future = self.waiters.wait(size, self.head)
         if not future.done():
-            self.waiters.moved(self.rows.head)  # it may have moved before the waiter was noted
+            self.waiters.moved(self.head)  # it may have moved before the waiter was noted
         return future
 
     def publish_now(self) -> Future[Head]:
@@ -167,19 +178,21 @@ class Publishing:
         size = self._sequencer.head.size
         future = self.wait(size)
         self._wanted = max(self._wanted, size)
-        self._at_once.set()
-        self._wake.set()
+        self._stir()
         return future
 
     def close(self, seconds: float) -> None:
         """Publish what is integrated, for at most so long, and end. Nothing is appended any more."""
+        if self.quorums is not None:
+            self._closes = monotonic() + min(seconds, self.quorums.patience)
         self._closing = True
         self._dirty = True
-        self._at_once.set()
-        self._wake.set()
+        self._stir()
         if self._thread.is_alive():
             self._thread.join(seconds)
             self._is_left = self._thread.is_alive()
+        if self.quorums is not None:
+            self.quorums.close()
 
     def check_left(self) -> None:
         """Raise ClosedError once the log was closed and waits no more: nothing further is published."""
@@ -189,6 +202,13 @@ class Publishing:
     def end(self, error: MerklelogError) -> None:
         """The log is closed: tell who waits."""
         self.waiters.fail(error)
+        if self.quorums is not None:
+            self.quorums.end(error)
+
+    def _stir(self) -> None:
+        """There is something to do now."""
+        self._wake.set()
+        self._at_once.set()
 
     def _integrated(self, head: Head) -> None:
         self._lag.grew(head.size)
@@ -198,9 +218,10 @@ class Publishing:
     def _stopped(self, error: MerklelogError) -> None:
         self.waiters.fail(error)
         self._closing = True
-        self._at_once.set()
-        self._wake.set()
+        self._stir()
         self.started.set()
+        if self.quorums is not None:
+            self.quorums.close()
 
     # --- its own thread ----------------------------------------------------------------------------------------
 
@@ -234,6 +255,8 @@ class Publishing:
         pause = RETRY_FROM
         while not self._is_over():
             try:
+                if self.quorums is not None:
+                    self.quorums.compare()
                 self._publisher.start()
             except (StoppedError, ClosedError):
                 raise
@@ -243,6 +266,8 @@ class Publishing:
                 continue
             behind = self._publisher.behind
             self._status = replace(self._status, starting=None, last_error=None, behind=behind)
+            if self.quorums is not None:
+                self.quorums.begin()
             self._sequencer.admit()
             self.started.set()
             return True
@@ -251,14 +276,22 @@ class Publishing:
     def _await_work(self) -> bool:
         """Wait until there may be something to do; False: it is over."""
         while self._sequencer.failure is None:
-            if self._dirty:
+            quorums = self.quorums
+            if self._dirty or (quorums is not None and quorums.has_more):
                 return True
-            if self._closing:
+            left = self._closes - monotonic()
+            if self._closing and (quorums is None or not quorums.is_asking or left <= 0):
                 return False
-            if not self._wake.wait(TICK if self._ticks else None):
+            if not self._wake.wait(left if self._closing else self._look()) and not self._closing:
                 return True  # time for a look at what is due though nothing is new
             self._wake.clear()
         return False
+
+    def _look(self) -> float | None:
+        """Seconds until something may be due though nothing is new; None for never."""
+        beat = None if self.quorums is None else self.quorums.beat()
+        times = [seconds for seconds in (beat, TICK if self._ticks else None) if seconds is not None]
+        return min(times, default=None)
 
     def _publish(self) -> None:
         """One publication, and the rest of its interval; after failures with pauses until it is through."""
@@ -269,6 +302,7 @@ class Publishing:
         pause, tries = RETRY_FROM, 0
         while True:
             try:
+                self._confirm()
                 report = self._publisher.publish()
                 break
             except (StoppedError, ClosedError):
@@ -284,8 +318,29 @@ class Publishing:
             # until there is nothing left to do; a close does not wait for what is written beside
             self._dirty = not self._closing or report.moved or report.backlog > 0
             # A backlog is worked off without waiting: each of its publications is bounded.
-            if not (self._closing or report.is_cut) and self.rows.head.size >= self._wanted:
-                self._at_once.wait(max(0.0, self._interval - (monotonic() - began)))
+            published = 0 if report.head is None else report.head.size
+            if not (self._closing or report.is_cut) and published >= self._wanted:
+                self._rest(began + self._interval, published)
+
+    def _rest(self, until: float, published: int) -> None:
+        """Publish no more before this time, unless that is asked for; what witnesses cosign is dealt with."""
+        while (left := until - monotonic()) > 0 and self._at_once.wait(left):
+            self._at_once.clear()
+            if self._closing or self._wanted > published or self.quorums is None:
+                self._at_once.set()
+                return
+            try:
+                self._confirm()
+            except (StoppedError, ClosedError):
+                raise
+            except (UnknownError, LocalError) as error:
+                self._fail(error)  # tried again, with pauses, when the interval is over
+                sleep(min(max(0.0, until - monotonic()), self._interval))
+                return
+
+    def _confirm(self) -> None:
+        if self.quorums is not None:
+            self.quorums.work()
 
     def _pause(self, pause: float, error: MerklelogError) -> float:
         """Wait before the next attempt; gives the pause after that. Raises StoppedError when the log stopped."""
@@ -310,7 +365,7 @@ class Publishing:
                 created=status.created + report.created,
                 collected=status.collected + report.collected,
             )
-            self._lag.seconds(self.rows.head.size)  # what is published is no longer remembered
+            self._lag.seconds(self.head.size)  # what is published is no longer remembered
         self._status = replace(status, behind=self._publisher.behind)
 
     def _fail(self, error: BaseException, *, starting: bool = False) -> None:

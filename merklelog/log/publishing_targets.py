@@ -12,7 +12,7 @@ from merklelog.publish.layout import CHECKPOINT_KEY, HEAD_KEY
 from merklelog.publish.partitions import PartitionWriter
 from merklelog.publish.partitions_layout import Partitioning
 from merklelog.publish.publisher import Publisher
-from merklelog.publish.publishing import Beside
+from merklelog.publish.publishing import Beside, Witnessed
 from merklelog.publish.retention_policy import check_understood
 from merklelog.publish.s3 import S3Store
 from merklelog.publish.s3_options import Retention, S3Options
@@ -22,6 +22,8 @@ from merklelog.publish.targets import DIRECTORY_SCHEME, open_store
 from .head import read_epoch
 from .published_log import PublishedRows
 from .publishing import Publishing
+from .quorums import Publishes
+from .witnessed_alone import Alone
 
 if TYPE_CHECKING:
     from merklelog.protocol.publication import PublicationStep
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .head import Head, Signers
     from .log import Log
     from .sequencer import Sequencer
+    from .witnessing import Witnesses
     from .world import World
 
 Step = Callable[["PublicationStep"], None]
@@ -61,41 +64,56 @@ def s3_options(config: PublishConfig) -> S3Options:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The stores that a log is published to, in their order; nothing is asked of them yet."""
+    """The stores that a log is published to, in their order, and its witnesses; nothing is asked of them yet.
+
+    There is at least one store, or there are witnesses: a log without stores shows its readers what it signs in
+    each commit, or what those witnesses cosigned of it.
+    """
 
     config: PublishConfig
     stores: tuple[ObjectStore, ...]
     step: Step
+    witnesses: Witnesses | None = None
+
+    @property
+    def mode(self) -> Witnessed:
+        """What witnesses have to do with what readers are shown."""
+        return Witnessed.NOBODY if self.witnesses is None else self.witnesses.mode
 
     def publishing(
         self, log: Log, store: StoreReader, sequencer: Sequencer, signers: Signers, shown: Head, world: World
     ) -> Publishing:
         """The publication of this log, not begun yet."""
         locations = [target.location for target in self.stores]
-        rows = PublishedRows(log, store, sequencer, signers, shown, world.seconds, locations)
-        begun = read_epoch(store, log.origin)
+        rows = PublishedRows(log, store, sequencer, signers, shown, world.seconds, locations, mode=self.mode)
 
         def step(done: PublicationStep) -> None:
             self.step(done)
             publishing.check_left()
 
-        publisher = Publisher(
-            rows,
-            self.stores,
-            encoding=self._encoding,
-            now=world.seconds,
-            step=step,
-            beside=self._beside(log),
-            filled=begun.places if begun else (),
-        )
+        publisher: Publishes = Alone(rows, self.mode, step)
+        if self.stores:
+            begun = read_epoch(store, log.origin)
+            publisher = Publisher(
+                rows,
+                self.stores,
+                encoding=self._encoding,
+                now=world.seconds,
+                step=step,
+                beside=self._beside(log),
+                filled=begun.places if begun else (),
+                witnesses=self.mode,
+            )
         publishing = Publishing(
             rows,
             publisher,
             locations,
             sequencer,
             interval=self.config.interval,
-            ticks=self.config.partitions != "none",
+            ticks=bool(self.stores) and self.config.partitions != "none",
             requests=self._requests,
+            follows=not self.stores and self.mode is Witnessed.CONTINUE,
+            witnesses=self.witnesses,
         )
         return publishing
 
@@ -118,8 +136,8 @@ class Targets:
                 store.close()
 
 
-def open_targets(config: PublishConfig, step: Step) -> Targets:
-    """The stores of the configured targets; nothing is asked of them.
+def open_targets(config: PublishConfig, step: Step, witnesses: Witnesses | None = None) -> Targets:
+    """The stores of the configured targets, and the log's witnesses; nothing is asked of them.
 
     Raises ConfigError naming the target, also for a lock that was not said to be understood.
     """
@@ -135,7 +153,7 @@ def open_targets(config: PublishConfig, step: Step) -> Targets:
             raise ConfigError(f"publish.targets: {error}") from error
         if not target.startswith(DIRECTORY_SCHEME):
             check_understood(options.retention, understood=config.s3.i_understand_compliance, place=target)
-    return Targets(config, tuple(stores), step)
+    return Targets(config, tuple(stores), step, witnesses)
 
 
 def refuse_published(config: PublishConfig, origin: str) -> None:

@@ -40,7 +40,7 @@ from .config import LogConfig, load_config
 from .create import LogInfo, read_info
 from .directory import DATABASE, check_directory, check_stored_format
 from .freeze import read_chain
-from .head import Head, check_size, read_epoch, read_head, read_published, read_tile
+from .head import Head, check_size, read_epoch, read_head, read_published, read_tile, read_witnessed
 
 
 class LogReader:
@@ -105,8 +105,18 @@ class LogReader:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """What an append of this log may wait for, by its configuration: integrated, and published."""
-        return ("integrated", "published") if self.config.publish.targets else ("integrated",)
+        """What an append of this log may wait for, by its configuration: integrated, published, witnessed."""
+        config = self.config
+        more = (("published", config.publish.targets), ("witnessed", config.witness.policy))
+        return ("integrated", *(level for level, there in more if there))
+
+    @property
+    def witnessed(self) -> Head | None:
+        """The newest checkpoint with the cosignatures that the log's policy asks for; None before the first.
+
+        Of a log whose readers see no more than that (`witness.mode = hold`) it is the one that is shown.
+        """
+        return read_witnessed(self._reads, self._where)
 
     @property
     def epoch(self) -> int | None:
@@ -319,6 +329,12 @@ class IntegratedTiles:
         """See LogReader.bundle."""
         size = self._log._check_tile("bundle", 0, index, width, self.head)
         return self._log._bundle(index, width, size)
+
+    def consistency_proof(self, old: int, new: int) -> list[Hash]:
+        """The proof that the tree of `new` extends that of `old`. Raises RangeError, DamagedError."""
+        if not 0 <= old <= new <= self.head.size:
+            raise RangeError(f"sizes {old} and {new}: the tree has {self.head.size} entries")
+        return prove_consistency(old, new, TileHashes(new, self._log._fetch, nodes=self._log._inner))
 
     def root_at(self, size: int) -> Hash:
         """The root that the tree had at a size. Raises RangeError, DamagedError."""

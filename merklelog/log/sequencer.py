@@ -48,7 +48,8 @@ FORGET_ROWS = 1_000
 class Sequencer:
     """Owns a store for writing.
 
-    With `signers` each commit signs a checkpoint; without, nothing is taken before `begin` and `admit`.
+    With `signers` each commit signs a checkpoint, and nothing is taken before `admit` unless it `is_open`;
+    without, nothing is taken before `begin` and `admit`.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class Sequencer:
         source: Source,
         limits: Limits,
         world: World,
+        *,
+        is_open: bool = True,
     ) -> None:
+        """`is_open` is False for a log that is compared with its witnesses before it signs: see `admit`."""
         self._store = store
         self._frontier = frontier
         self._signed = head  # the newest head written, durable or not: what the next one must extend
@@ -74,14 +78,15 @@ class Sequencer:
         self._limits = limits
         self._world = world
         self._fate = Fate()
-        inbox = Inbox(source, limits.max_pending_bytes, self._fate, is_open=signers is not None)
+        inbox = Inbox(source, limits.max_pending_bytes, self._fate, is_open=is_open and signers is not None)
         self._inbox = inbox
         self.submit, self.write = inbox.submit, inbox.write
         self.admit, self.refuse, self.freeze = inbox.admit, inbox.refuse, inbox.freeze
         self.when_stopped = inbox.when_stopped
         self._syncer = Syncer(store, head, world, self._fate, inbox.paid, self._stop)
         self.listen = self._syncer.listen
-        unkept = signers is not None and store.checkpoint(head.size) is None
+        # A log that is not open yet signs nothing.
+        unkept = is_open and signers is not None and store.checkpoint(head.size) is None
         self._keep_at = world.monotonic() if unkept else None
         self._forget_at = world.monotonic()
         self._settle_at: float | None = None

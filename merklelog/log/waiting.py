@@ -16,6 +16,7 @@ from .head import Head
 if TYPE_CHECKING:
     from .publishing import PublishStatus
     from .sequencer import Sequencer
+    from .witnessing import WitnessingStatus
 
 
 class Waiters:
@@ -97,7 +98,18 @@ class Publication(Protocol):
 
     @property
     def is_starting(self) -> bool:
-        """Whether appends are refused because a target has not answered yet."""
+        """Whether appends are refused because a target or a witness has not answered yet."""
+
+    @property
+    def witnessed(self) -> Head | None:
+        """The newest checkpoint that a quorum cosigned; None before the first, and without witnesses."""
+
+    @property
+    def witnessing(self) -> WitnessingStatus | None:
+        """How the log stands with its witnesses; None without."""
+
+    def wait_witnessed(self, size: int) -> Future[Head]:
+        """A future of the first checkpoint of that size that a quorum cosigned. Raises UsageError without."""
 
     def listen(self, listener: Callable[[Head], None]) -> Callable[[], None]:
         """Call `listener` with each new head that readers see; gives the function that ends it."""
@@ -124,6 +136,8 @@ class Unpublished:
     epoch = None
     status = None
     is_starting = False
+    witnessed = None
+    witnessing = None
 
     def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
@@ -146,6 +160,10 @@ class Unpublished:
         future = self._waiters.wait(size, self._sequencer.head)
         self._waiters.moved(self._sequencer.head)  # it may have moved before the waiter was noted
         return future
+
+    def wait_witnessed(self, size: int) -> Future[Head]:  # noqa: ARG002 - Publication
+        """See Publication."""
+        raise UsageError("witness.policy is empty: nobody cosigns this log's checkpoints")
 
     def publish_now(self) -> Future[Head]:
         """See Publication."""

@@ -6,6 +6,7 @@ witness       a request to a witness: cosign, or refuse and why
 policy_review what a policy amounts to, and what its author may not have meant
 statement     has a log ended with this entry, and which one does it follow
 advance       may a trusted head move to this newer one
+cosigning     what witnesses answer a log, and whether it is enough
 publication   the steps of a publication: may a log start, what comes next, who won
 """
 

@@ -30,6 +30,9 @@ class Commit:
 
     Of a log with publish targets: `filed` is a checkpoint to file under its size and nowhere else, `published` the
     checkpoint that readers are shown from now on, `epoch` the row of the epoch that begins.
+
+    Of a log with witnesses: `witnessed` is the newest checkpoint with the cosignatures of a quorum, and `held`
+    says whether `published` counts though there are no targets: see StoreReader.held.
     """
 
     checkpoint: Checkpointed | None = None
@@ -41,6 +44,8 @@ class Commit:
     filed: tuple[int, bytes] | None = None
     published: bytes | None = None
     epoch: bytes | None = None
+    witnessed: bytes | None = None
+    held: bytes | None = None
 
 
 def split_segments(first: int, framed: list[bytes]) -> tuple[tuple[int, bytes], ...]:

@@ -64,7 +64,11 @@ class EpochHead:
 
 
 class StepName(StrEnum):
-    """The steps of a start and of a publication, in their order; `fenced` is where a writer ends."""
+    """The steps of a start and of a publication, in their order; `fenced` is where a writer ends.
+
+    With witnesses, when a quorum has cosigned what was published: `cosigned`, its note under `cosigned/<size>`,
+    and `witnessed`, the pointer that shows it.
+    """
 
     STARTED = "started"
     STAGED = "staged"
@@ -75,6 +79,8 @@ class StepName(StrEnum):
     POINTED = "pointed"
     SHOWN = "shown"
     COLLECTED = "collected"
+    COSIGNED = "cosigned"
+    WITNESSED = "witnessed"
     FENCED = "fenced"
 
 
@@ -124,13 +130,15 @@ def next_step(cursor: Cursor, targets: int) -> Cursor | None:
 class TargetState:
     """What a target says before a start: its `head`, and the tree of its verified `checkpoint`.
 
-    `evidence` are the bytes of that checkpoint, or of `head` when there is none.
+    `evidence` are the bytes of that checkpoint, or of `head` when there is none. `pointers` are all that show a
+    checkpoint, where there are more of them; `shown` is the newest.
     """
 
     location: str
     head: EpochHead | None
     shown: TreeHead | None
     evidence: bytes = b""
+    pointers: tuple[tuple[str, TreeHead], ...] = ()
 
     @property
     def tree(self) -> TreeHead:
@@ -176,6 +184,7 @@ def check_target(
 ) -> None:
     """Checks one target as `plan_start` does. Raises BehindError, ForkError."""
     named = {"head": target.head.tree if target.head else None, "checkpoint": target.shown}
+    named.update(target.pointers)
     for name, tree in named.items():
         if tree is None:
             continue

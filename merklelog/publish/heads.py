@@ -60,13 +60,15 @@ def verify_head(note: bytes, verifiers: Sequence[VerifierKey], name: str, versio
     return Head(checkpoint.size, checkpoint.root, checkpoint.origin, note, signers, version)
 
 
-def read_copy_head(store: ObjectStore, verifiers: Sequence[VerifierKey]) -> Head | None:
-    """What the copy shows, None when it shows nothing yet. Raises as `verify_head` does."""
+def read_copy_head(
+    store: ObjectStore, verifiers: Sequence[VerifierKey], key: str = CHECKPOINT_KEY
+) -> Head | None:
+    """What the copy shows, or another of its pointers; None when it shows nothing yet. Raises as `verify_head`."""
     try:
-        found = store.get(CHECKPOINT_KEY, limit=MAX_NOTE_BYTES)
+        found = store.get(key, limit=MAX_NOTE_BYTES)
     except NotFoundError:
         return None
-    return verify_head(found.data, verifiers, f"{store.location}/{CHECKPOINT_KEY}", found.version)
+    return verify_head(found.data, verifiers, f"{store.location}/{key}", found.version)
 
 
 def newest_head(source: TileSource, verifiers: Sequence[VerifierKey]) -> Head:

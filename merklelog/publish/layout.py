@@ -5,6 +5,11 @@ tile/<L>/<N>[.p/<W>]    tiles, tile/entries/<N>[.p/<W>] entry bundles (c2sp.org/
 checkpoints/<size>      every checkpoint that was published, by its size
 checkpoint              the newest one (c2sp.org/tlog-tiles, "Checkpoints")
 
+Of a log with witnesses (docs/witnessing.md):
+cosigned/<size>         a checkpoint with the cosignatures of a quorum, by its size
+checkpoint.unwitnessed  the newest one, where `checkpoint` waits for a quorum
+checkpoint.witnessed    the newest one with a quorum, where `checkpoint` does not wait for it
+
 Of a log's target alone (`publisher`):
 head                    epoch, size and root of the newest publication, and who writes: see `pointer`
 staging/<size>-<root>   what is new in a publication that is under way: see `staging`
@@ -32,6 +37,9 @@ from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile
 
 CHECKPOINT_KEY: Final = "checkpoint"
 CHECKPOINTS: Final = "checkpoints/"
+UNWITNESSED_KEY: Final = "checkpoint.unwitnessed"
+WITNESSED_KEY: Final = "checkpoint.witnessed"
+COSIGNED: Final = "cosigned/"
 HEAD_KEY: Final = "head"
 STAGING: Final = "staging/"
 PREFLIGHT: Final = "preflight/"
@@ -71,6 +79,11 @@ _PARTIAL_GZIP: Final = replace(_PARTIAL, content_encoding="gzip", same=same_cont
 def checkpoint_key(size: int) -> str:
     """The key under which the checkpoint of that size stays."""
     return f"{CHECKPOINTS}{size}"
+
+
+def cosigned_key(size: int) -> str:
+    """The key under which the checkpoint of that size stays with its cosignatures."""
+    return f"{COSIGNED}{size}"
 
 
 def staging_key(size: int, root: Hash) -> str:

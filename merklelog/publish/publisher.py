@@ -6,7 +6,7 @@ itself: when to call again is for the caller.
 
 Final are VerificationError (another writer has the targets, other bytes stand where they never change, the log's
 own tree is damaged) and UsageError (the place is no target, the configuration can not be used): the publisher
-refuses everything after one. Any other error of this project means: call again later.
+refuses everything after one. Any other error means: call again later.
 
 Several targets are written in the configured order, and the first is the authority: a step is done on all before
 the next one begins, so no target's `head` is ever beside the first's. A target that lags behind the others (it is
@@ -26,7 +26,6 @@ from itertools import islice
 from typing import Final
 
 from merklelog.errors import (
-    DamagedError,
     FencedError,
     ImmutableError,
     LocalError,
@@ -54,23 +53,25 @@ from merklelog.protocol.publication import (
 )
 from merklelog.publish.beside import Besides
 from merklelog.publish.encoding import BundleEncoding
-from merklelog.publish.heads import verify_head
-from merklelog.publish.objects import NewObject, ObjectStore
+from merklelog.publish.objects import ObjectStore
 from merklelog.publish.publishing import (
     Beside,
     Publication,
     PublicationReport,
     PublishedLog,
+    Witnessed,
     check_pointer,
     no_step,
     nobody,
+    objects_of,
+    report_of,
+    signed_by,
 )
-from merklelog.publish.slices import SLICE_BYTES, Slice, cut_slice, new_objects, next_head
+from merklelog.publish.slices import SLICE_BYTES, Slice, cut_slice, next_head
 from merklelog.publish.target_writer import ALL_RULES, Rules, TargetWriter
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree.hashing import Hash
 from merklelog.tree.prove import root_hash
-from merklelog.tree.tiles import Tile
 
 _ATTEMPTS: Final = 8
 _GROUP: Final = 512  # objects that are put, and then known to be there, at a time
@@ -85,7 +86,7 @@ class Publisher:
     seconds. `step` is told each step when it is done, from the caller's thread; what it raises comes through.
     `limit` bounds what one publication takes, in bytes of tiles and uncompressed bundles (one bundle more, at
     most): that is also what is held in memory. A location in `filled` held this log before: should it be empty,
-    nothing starts. `rules` is for tests alone.
+    nothing starts. `rules` is for tests alone. `witnesses` says which pointer waits for them; see `confirm`.
     """
 
     def __init__(
@@ -100,12 +101,21 @@ class Publisher:
         filled: Collection[str] = (),
         limit: int = SLICE_BYTES,
         rules: Rules = ALL_RULES,
+        witnesses: Witnessed = Witnessed.NOBODY,
     ) -> None:
         if not targets:
             raise UsageError("publisher: no target")
         self._log = log
         self._targets = [
-            TargetWriter(store, encoding, log.verifiers, rules, is_filled=store.location in filled)
+            TargetWriter(
+                store,
+                encoding,
+                log.verifiers,
+                rules,
+                is_filled=store.location in filled,
+                newest=witnesses.newest_key,
+                cosigned=witnesses.cosigned_key,
+            )
             for store in targets
         ]
         self._beside = Besides([beside(s) for s in targets], [s.location for s in targets], now)
@@ -139,6 +149,12 @@ class Publisher:
 
     # --- a start ------------------------------------------------------------------------------------------------
 
+    def compare(self) -> None:
+        """The first part of `start`: hold the log against every target; writes and signs nothing."""
+        with self._final_errors():
+            if self._plan is None:
+                self._plan = self._compare()
+
     def start(self) -> int:
         """Compare the log with every target, take the next epoch on all, and finish what `head` names.
 
@@ -147,17 +163,17 @@ class Publisher:
         with what is known of both), FencedError (another writer started meanwhile), DamagedError, SignatureError,
         NotALogError. A lagging target is left to `publish`.
         """
+        self.compare()
         with self._final_errors():
-            if self._plan is None:
-                self._plan = self._compare()
+            plan = self._plan or self._compare()
             while self._taken < len(self._targets):
-                self._take(self._targets[self._taken], self._plan)
+                self._take(self._targets[self._taken], plan)
                 self._taken += 1
             if not self._started:
-                self._begin(self._plan)
+                self._begin(plan)
             if self._pending is not None and self._lagging() is None:
                 self._run(self._pending)
-            return self._plan.epoch
+            return plan.epoch
 
     def _compare(self) -> StartPlan:
         log = self._log
@@ -209,8 +225,7 @@ class Publisher:
     def publish(self) -> PublicationReport | None:
         """Publish what is integrated, or a bounded part of it; None: there is nothing to do.
 
-        Costs no request when there is nothing to do. Raises what the targets and the log raise; see the top of
-        this module for what is final.
+        Costs no request when there is nothing to do. Raises what the targets and the log raise: see the top.
         """
         with self._final_errors():
             if not self._started:
@@ -253,7 +268,7 @@ class Publisher:
         elif step is StepName.HEADED:
             target.move(self._head_at(target, pub.aim))
         elif step is StepName.SIGNED:
-            pub.note = self._sign(pub.aim)
+            pub.note = signed_by(self._log, pub.aim)
         elif step is StepName.PUT:
             self._put(pub, target)
         elif step is StepName.FILED:
@@ -276,17 +291,6 @@ class Publisher:
         start = target.head.start if target.head else tree.size
         return EpochHead(self._plan.epoch if self._plan else 1, start, tree.size, tree.root, self._writer)
 
-    def _sign(self, aim: TreeHead) -> bytes:
-        """The log's checkpoint; what will be locked for years is judged as any reader would."""
-        note = self._log.sign(aim)
-        head = verify_head(note, self._log.verifiers, f"the log's checkpoint of size {aim.size}")
-        if (head.origin, head.size, head.root) != (self._log.origin, *aim):
-            raise DamagedError(
-                f"the log signed size {head.size} and root {head.root.hex()} of {head.origin}, want size "
-                f"{aim.size} and root {aim.root.hex()} of {self._log.origin}"
-            )
-        return note
-
     def _put(self, pub: Publication, target: TargetWriter) -> None:
         self._put_all(pub, target)
         if target is self._targets[-1]:
@@ -294,7 +298,8 @@ class Publisher:
 
     def _put_all(self, pub: Publication, target: TargetWriter) -> None:
         """Everything up to the head, in groups, so that an error loses no more than one of them."""
-        objects = islice(self._objects(pub, target), pub.put, None)
+        whole = objects_of(self._log.tiles(), pub, target.floor, target.encoding)
+        objects = islice(whole, pub.put, None)
         count = _GROUP
         while count == _GROUP:
             count, created = target.put(islice(objects, _GROUP))
@@ -303,21 +308,27 @@ class Publisher:
         pub.put = 0
         target.floor = max(target.floor, pub.aim.size)
 
-    def _objects(self, pub: Publication, target: TargetWriter) -> Iterator[tuple[Tile, NewObject]]:
-        """From what was staged; after a start from the log's own tiles, which are the same."""
-        if (known := pub.slices.get((target.floor, target.encoding))) is not None:
-            return known.objects()
-        if target.floor >= pub.aim.size:
-            return iter(())
-        tiles = VerifiedTiles(self._log.tiles(), *pub.aim)
-        return new_objects(tiles, target.floor, pub.aim.size, target.encoding)
-
     def _collect(self, pub: Publication, target: TargetWriter) -> None:
         """Step 8. Its failure stops no publication: what is left is tried with the next one, and told."""
         try:
             pub.collected += target.collect()
         except (UnknownError, LocalError, ImmutableError) as error:  # it stays, and harms nobody
             pub.uncollected = f"{target.location}: {error}"
+
+    def confirm(self, tree: TreeHead, note: bytes) -> None:
+        """Witnesses cosigned a tree that was published: file the note, and show it where that waits for them.
+
+        Done on all targets before the log's own row; called again after an error, it goes on where it was. Raises
+        as `publish` does.
+        """
+        with self._final_errors():
+            for target in self._targets:
+                target.file_cosigned(tree.size, note)
+                self._emit(StepName.COSIGNED, target.location, tree)
+            for target in self._targets:
+                target.point_cosigned(tree, note, partial(check_pointer, self._log, self._roots))
+                self._emit(StepName.WITNESSED, target.location, tree)
+            self._log.record_witnessed(tree, note)
 
     # --- a target that lags, and nothing to publish -------------------------------------------------------------
 
@@ -367,20 +378,9 @@ class Publisher:
     # --- reports and failures -----------------------------------------------------------------------------------
 
     def _report(self, pub: Publication) -> PublicationReport:
-        shown = [target.pointer for target in self._targets]
-        least = min(shown, key=size_of) if None not in shown else None
-        backlog = self._log.integrated().size - (least.size if least else 0)
         epoch = self._plan.epoch if self._plan else 0
-        return PublicationReport(
-            epoch,
-            least,
-            pub.moved,
-            pub.created,
-            pub.staged,
-            pub.collected,
-            backlog,
-            pub.is_cut,
-            pub.uncollected,
+        return report_of(
+            pub, epoch, [target.pointer for target in self._targets], self._log.integrated().size
         )
 
     def _emit(self, name: StepName, target: str, tree: TreeHead) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
-from merklelog.errors import FencedError, ForkError
+from merklelog.errors import DamagedError, FencedError, ForkError
 from merklelog.formats.keys import VerifierKey
-from merklelog.protocol.publication import Cursor, PublicationStep, TreeHead
+from merklelog.protocol.publication import Cursor, PublicationStep, TreeHead, size_of
 from merklelog.publish.encoding import BundleEncoding
-from merklelog.publish.objects import ObjectStore
-from merklelog.publish.slices import Slice
+from merklelog.publish.heads import verify_head
+from merklelog.publish.layout import CHECKPOINT_KEY, UNWITNESSED_KEY, WITNESSED_KEY
+from merklelog.publish.objects import NewObject, ObjectStore
+from merklelog.publish.slices import Slice, new_objects
 from merklelog.publish.source import TileReads
+from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree.hashing import Hash
+from merklelog.tree.tiles import Tile
 
 
 class PublishedLog(Protocol):
@@ -52,7 +57,34 @@ class PublishedLog(Protocol):
         """Note the epoch, durably: every target has it, and began it with `head` or less."""
 
     def record_shown(self, head: TreeHead, note: bytes) -> None:
-        """Note what every target shows, durably; readers of the log see it from then on."""
+        """Note what every target shows, durably; readers of the log see it from then on.
+
+        Of a log that waits for witnesses they see it later, by `record_witnessed`.
+        """
+
+    def record_witnessed(self, head: TreeHead, note: bytes) -> None:
+        """Note, durably, the newest published checkpoint that a quorum cosigned, with its cosignatures."""
+
+
+class Witnessed(Enum):
+    """What a log's witnesses have to do with what its targets show.
+
+    NOBODY is asked; `checkpoint` waits for them (HOLD); or it goes on without them (CONTINUE).
+    """
+
+    NOBODY = "nobody"
+    HOLD = "hold"
+    CONTINUE = "continue"
+
+    @property
+    def newest_key(self) -> str:
+        """The pointer that each publication moves."""
+        return UNWITNESSED_KEY if self is Witnessed.HOLD else CHECKPOINT_KEY
+
+    @property
+    def cosigned_key(self) -> str | None:
+        """The pointer that shows the newest checkpoint with a quorum; None where nobody is asked."""
+        return {Witnessed.HOLD: CHECKPOINT_KEY, Witnessed.CONTINUE: WITNESSED_KEY}.get(self)
 
 
 class Beside(Protocol):
@@ -102,6 +134,47 @@ class Publication:
     collected: int = 0
     uncollected: str | None = None
     is_cut: bool = False  # more was to be published, and it was bounded
+
+
+def objects_of(
+    tiles: TileReads, pub: Publication, floor: int, encoding: BundleEncoding
+) -> Iterator[tuple[Tile, NewObject]]:
+    """What is new above `floor`: as it was staged; after a start from the log's own tiles, which are the same."""
+    if (known := pub.slices.get((floor, encoding))) is not None:
+        return known.objects()
+    if floor >= pub.aim.size:
+        return iter(())
+    return new_objects(VerifiedTiles(tiles, *pub.aim), floor, pub.aim.size, encoding)
+
+
+def report_of(
+    pub: Publication, epoch: int, shown: list[TreeHead | None], integrated: int
+) -> PublicationReport:
+    """What to tell of a publication, with what each target shows and how many entries there are."""
+    least = min(shown, key=size_of) if None not in shown else None
+    return PublicationReport(
+        epoch,
+        least,
+        pub.moved,
+        pub.created,
+        pub.staged,
+        pub.collected,
+        integrated - (least.size if least else 0),
+        pub.is_cut,
+        pub.uncollected,
+    )
+
+
+def signed_by(log: PublishedLog, aim: TreeHead) -> bytes:
+    """The log's checkpoint; what will be locked for years is judged as any reader would. Raises DamagedError."""
+    note = log.sign(aim)
+    head = verify_head(note, log.verifiers, f"the log's checkpoint of size {aim.size}")
+    if (head.origin, head.size, head.root) != (log.origin, *aim):
+        raise DamagedError(
+            f"the log signed size {head.size} and root {head.root.hex()} of {head.origin}, want size "
+            f"{aim.size} and root {aim.root.hex()} of {log.origin}"
+        )
+    return note
 
 
 def check_pointer(

@@ -13,10 +13,8 @@ from typing import Final
 from merklelog.errors import (
     DamagedError,
     FencedError,
-    ForkError,
     FormatError,
     NotFoundError,
-    UnreachableError,
 )
 from merklelog.formats.keys import VerifierKey
 from merklelog.protocol.publication import (
@@ -25,16 +23,13 @@ from merklelog.protocol.publication import (
     LostSwap,
     TargetState,
     TreeHead,
-    is_pointer_behind,
     judge_lost_swap,
     size_of,
 )
 from merklelog.publish.collect import partials_at
 from merklelog.publish.encoding import BundleEncoding
-from merklelog.publish.heads import Head, read_copy_head
 from merklelog.publish.layout import (
     CHECKPOINT_KEY,
-    CHECKPOINT_KIND,
     CHECKPOINT_OF_SIZE_KIND,
     HEAD_KEY,
     HEAD_KIND,
@@ -42,10 +37,12 @@ from merklelog.publish.layout import (
     STAGING,
     STAGING_KIND,
     checkpoint_key,
+    cosigned_key,
     parse_staging_key,
     staging_key,
 )
 from merklelog.publish.manifest import MANIFEST_KEY, Manifest, format_manifest
+from merklelog.publish.moving import ATTEMPTS, MovingPointer, unsettled
 from merklelog.publish.objects import NewObject, ObjectStore
 from merklelog.publish.pointer import StoredHead, format_head, read_head
 from merklelog.publish.slices import Slice
@@ -53,7 +50,6 @@ from merklelog.publish.staging import MAX_STAGING_BYTES, parse_staging
 from merklelog.publish.stored import copy_encoding, refuse_lost_pointers
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path, width_at
 
-_ATTEMPTS: Final = 8
 _COLLECTED: Final = 900  # keys at a time: with the older versions beside them, S3 takes 1,000 in one request
 # Where nothing can be deleted, what is left would pile up here too. A partial tile that is forgotten harms nobody.
 _REMEMBERED: Final = 10_000
@@ -92,23 +88,27 @@ class TargetWriter:
         rules: Rules,
         *,
         is_filled: bool = False,
+        newest: str = CHECKPOINT_KEY,
+        cosigned: str | None = None,
     ) -> None:
-        """`is_filled`: this log was published here before, so a place that holds nothing is not taken."""
+        """`is_filled`: this log was published here before, so a place that holds nothing is not taken.
+
+        `newest` is the pointer that each publication moves, `cosigned` the one that follows with witnesses.
+        """
         self.store = store
         self.encoding = BundleEncoding.IDENTITY
         self.head: EpochHead | None = None
-        self.pointer: TreeHead | None = None
         self.floor = 0
         self.is_checked = False
         self._choose = choose
-        self._verifiers = verifiers
         self._rules = rules
         self._is_filled = is_filled
         self._is_new = False
         self._head_version: str | None = None
         self._head_data = b""
-        self._pointer_version: str | None = None
-        self._pointer_note = b""
+        keeps = rules.keeps_pointer
+        self._newest = MovingPointer(store, verifiers, newest, keeps=keeps)
+        self._cosigned = MovingPointer(store, verifiers, cosigned, keeps=keeps) if cosigned else None
         self._staged: dict[str, int] = {}
         self._partials: set[Tile] = set()
 
@@ -116,6 +116,15 @@ class TargetWriter:
     def location(self) -> str:
         """How a person names the target."""
         return self.store.location
+
+    @property
+    def pointer(self) -> TreeHead | None:
+        """The newest tree that a pointer of the target shows."""
+        return max([pointer.tree for pointer in self._pointers], key=size_of)
+
+    @property
+    def _pointers(self) -> tuple[MovingPointer, ...]:
+        return (self._newest,) if self._cosigned is None else (self._newest, self._cosigned)
 
     # --- a start ------------------------------------------------------------------------------------------------
 
@@ -137,11 +146,14 @@ class TargetWriter:
         self._is_new = there is None
         self.encoding = self._choose(self.store) if there is None else there
         self._read_head()
-        self._read_pointer()
+        for pointer in self._pointers:
+            pointer.read()
         self.floor = self.pointer.size if self.pointer else 0
         if there is not None and self.head is None and self.pointer is None:
             refuse_lost_pointers(self.store)
-        return TargetState(self.location, self.head, self.pointer, self._pointer_note or self._head_data)
+        evidence = max(self._pointers, key=lambda pointer: size_of(pointer.tree)).note or self._head_data
+        shown = [(pointer.key, pointer.tree) for pointer in self._pointers if pointer.tree is not None]
+        return TargetState(self.location, self.head, self.pointer, evidence, tuple(shown))
 
     @property
     def tree(self) -> TreeHead:
@@ -206,13 +218,13 @@ class TargetWriter:
 
     def move(self, wanted: EpochHead) -> None:
         """Step 2: `head` moves from what this writer put there to `wanted`. Raises FencedError when it can not."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             lost = self._swap(wanted)
             if lost is LostSwap.WON:
                 return
             if lost is LostSwap.OLDER:
                 raise self._fenced(read_head(self.store))
-        raise self._unsettled(HEAD_KEY)
+        raise unsettled(self.location, HEAD_KEY)
 
     def put(self, objects: Iterable[tuple[Tile, NewObject]]) -> tuple[int, int]:
         """Step 4: tiles and bundles, taken one at a time; how many there were, and how many were new."""
@@ -234,29 +246,20 @@ class TargetWriter:
         self.store.put_immutable(checkpoint_key(size), note, CHECKPOINT_OF_SIZE_KIND)
 
     def point(self, aim: TreeHead, note: bytes, check: Callable[[TreeHead, bytes], None]) -> None:
-        """Step 7: `checkpoint` moves to `aim` unless it shows as much; `check` judges what others put there."""
-        if not self._rules.keeps_pointer:
-            self._pointer_version = self.store.put(CHECKPOINT_KEY, note, CHECKPOINT_KIND)
-            self.pointer = aim
-            return
-        for _ in range(_ATTEMPTS):
-            if not is_pointer_behind(self.pointer, aim):
-                break
-            version = self.store.put_if_version(CHECKPOINT_KEY, note, self._pointer_version, CHECKPOINT_KIND)
-            if version is not None:
-                self.pointer, self._pointer_version, self._pointer_note = aim, version, note
-                return
-            if (found := self._read_pointer()) is not None:
-                check(TreeHead(found.size, found.root), found.note)
-        else:
-            raise self._unsettled(CHECKPOINT_KEY)
-        if self.pointer is not None and self.pointer.size == aim.size and self.pointer.root != aim.root:
-            raise ForkError(
-                f"{self.location}/{CHECKPOINT_KEY}: two roots for size {aim.size}: {self.pointer.root.hex()} is "
-                f"there, and this log has {aim.root.hex()}",
-                self._pointer_note,
-                note,
-            )
+        """Step 7: `checkpoint` moves to `aim` unless it shows as much; `check` judges what others put there.
+
+        Where it waits for witnesses, `checkpoint.unwitnessed` moves in its place.
+        """
+        self._newest.move(aim, note, check)
+
+    def file_cosigned(self, size: int, note: bytes) -> None:
+        """A checkpoint with its cosignatures under its size; one that is there with others stays."""
+        self.store.put_immutable(cosigned_key(size), note, CHECKPOINT_OF_SIZE_KIND)
+
+    def point_cosigned(self, aim: TreeHead, note: bytes, check: Callable[[TreeHead, bytes], None]) -> None:
+        """The pointer to the newest cosigned checkpoint moves to `aim`, or to newer cosignatures of it."""
+        if self._cosigned is not None:
+            self._cosigned.move(aim, note, check, renew=True)
 
     def collect(self) -> int:
         """Step 8: what nobody needs once everything up to `floor` is there; how many objects went.
@@ -270,7 +273,8 @@ class TargetWriter:
         full = list(islice(edges, _COLLECTED - len(done)))
         keys = [*done, *(tile.path for tile in full)]
         if keys:
-            self.store.delete_many(keys, superseded=(HEAD_KEY, CHECKPOINT_KEY))
+            pointers = [pointer.key for pointer in self._pointers]
+            self.store.delete_many(keys, superseded=(HEAD_KEY, *pointers))
         for key in done:
             del self._staged[key]
         self._partials.difference_update(full)
@@ -303,13 +307,6 @@ class TargetWriter:
         self._head_version = found.version if found else None
         self._head_data = found.data if found else b""
 
-    def _read_pointer(self) -> Head | None:
-        found = read_copy_head(self.store, self._verifiers)
-        self.pointer = TreeHead(found.size, found.root) if found else None
-        self._pointer_version = found.version if found else None
-        self._pointer_note = found.note if found else b""
-        return found
-
     def _fenced(self, found: StoredHead | None) -> FencedError:
         there = f"epoch {found.head.epoch}, size {found.head.size}" if found else "nothing"
         ours = f"epoch {self.head.epoch}, size {self.head.size}" if self.head else "nothing"
@@ -317,10 +314,4 @@ class TargetWriter:
             f"{self.location}/{HEAD_KEY}: it holds {there}, and this writer knew {ours} there: another process "
             "publishes this log (a copy of its disk, or a recovered log?), so this one stops; what it had not "
             "published is in its own database only"
-        )
-
-    def _unsettled(self, key: str) -> UnreachableError:
-        return UnreachableError(
-            f"{self.location}/{key}: {_ATTEMPTS} times it was not replaced though it is what was compared with: "
-            "the store shows an older state than it has"
         )

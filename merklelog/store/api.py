@@ -41,6 +41,16 @@ class StoreReader(Protocol):
         """The row of the newest epoch that this log began; None in one that never had a publish target."""
         ...
 
+    def witnessed(self) -> bytes | None:
+        """The newest checkpoint with the cosignatures of a quorum; None in a log that never had one."""
+        ...
+
+    def held(self) -> bytes | None:
+        """b"1" where `published` is what readers are shown of a log without publish targets, which holds it until
+        witnesses cosigned more; b"0" where it held once and does not any more; else None.
+        """
+        ...
+
     def checkpoint(self, size: int) -> bytes | None:
         """The checkpoint note kept under this size."""
         ...

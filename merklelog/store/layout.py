@@ -13,6 +13,8 @@ NODES = 0x40  # set in the level byte of a full tile's inner hashes
 NEWEST = b"newest"
 PUBLISHED = b"published"
 EPOCH = b"epoch"
+WITNESSED = b"witnessed"
+HELD = b"held"
 KEPT = b"s"  # the last rows of `heads`, so that the newest are found from its end
 EDGE = b"e"
 

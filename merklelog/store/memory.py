@@ -65,6 +65,10 @@ class MemoryStore:
                 self._heads[layout.PUBLISHED] = commit.published
             if commit.epoch is not None:
                 self._heads[layout.EPOCH] = commit.epoch
+            if commit.witnessed is not None:
+                self._heads[layout.WITNESSED] = commit.witnessed
+            if commit.held is not None:
+                self._heads[layout.HELD] = commit.held
 
     def sync(self) -> None:
         """Count all that is written as durable."""
@@ -88,6 +92,14 @@ class MemoryStore:
     def epoch(self) -> bytes | None:
         """See StoreReader.epoch."""
         return self._heads.get(layout.EPOCH)
+
+    def witnessed(self) -> bytes | None:
+        """See StoreReader.witnessed."""
+        return self._heads.get(layout.WITNESSED)
+
+    def held(self) -> bytes | None:
+        """See StoreReader.held."""
+        return self._heads.get(layout.HELD)
 
     def checkpoint(self, size: int) -> bytes | None:
         """See StoreReader.checkpoint."""

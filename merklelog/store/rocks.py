@@ -145,6 +145,10 @@ class RocksStore:
             put(layout.PUBLISHED, commit.published, handles["heads"])
         if commit.epoch is not None:
             put(layout.EPOCH, commit.epoch, handles["heads"])
+        if commit.witnessed is not None:
+            put(layout.WITNESSED, commit.witnessed, handles["heads"])
+        if commit.held is not None:
+            put(layout.HELD, commit.held, handles["heads"])
         self._write(batch)
 
     def _put_growth(self, batch: WriteBatch, growth: Growth) -> None:
@@ -213,6 +217,14 @@ class RocksStore:
     def epoch(self) -> bytes | None:
         """See StoreReader.epoch."""
         return self._get("heads", layout.EPOCH)
+
+    def witnessed(self) -> bytes | None:
+        """See StoreReader.witnessed."""
+        return self._get("heads", layout.WITNESSED)
+
+    def held(self) -> bytes | None:
+        """See StoreReader.held."""
+        return self._get("heads", layout.HELD)
 
     def checkpoint(self, size: int) -> bytes | None:
         """See StoreReader.checkpoint."""

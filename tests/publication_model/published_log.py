@@ -126,6 +126,9 @@ class DiskLog:
         assert epoch >= self.last_epoch
         self.last_epoch = epoch
 
+    def record_witnessed(self, head: TreeHead, note: bytes) -> None:
+        """See PublishedLog: nobody is asked here."""
+
     def record_shown(self, head: TreeHead, note: bytes) -> None:
         assert self.last_shown is None or self.last_shown.size <= head.size
         self.last_shown = head
