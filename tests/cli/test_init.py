@@ -13,6 +13,7 @@ ORIGIN = "cli.example/log"
 def test_init_prints_the_keys_and_what_protects_them(run: Callable, tmp_path: Path) -> None:
     lines = run("init", "log", "--origin", ORIGIN).text.splitlines()
     assert "rollback protection: none" in lines
+    assert "personal data: nothing is protected; what enters stays (docs/privacy.md)" in lines
     assert f"private keys: {tmp_path / 'log' / 'keys'}" in lines
     assert lines[-3:] == run("vkey", "log").text.splitlines()
     assert [line.split("+")[0] for line in lines[-3:]] == [ORIGIN, ORIGIN, f"{ORIGIN}/receipt"]
@@ -75,6 +76,17 @@ def test_a_bad_setting_makes_nothing(run: Callable, tmp_path: Path, setting: str
     done = run("init", "log", "--origin", ORIGIN, "--set", setting, status=2)
     assert said in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_init_says_what_is_protected(run: Callable) -> None:
+    drop = 'ingest.protect.drop=["body.ssn", "user.email"]'
+    done = run("init", "log", "--origin", ORIGIN, "--set", drop)
+    assert "personal data: kept out of audit events: body.ssn, user.email" in done.text.splitlines()
+    assert run("init", "two", "--origin", ORIGIN, "--set", drop, "--json").json["protected"] == [
+        "body.ssn",
+        "user.email",
+    ]
+    assert run("init", "three", "--origin", ORIGIN, "--json").json["protected"] == []
 
 
 def test_settings_are_written_and_obeyed(run: Callable, tmp_path: Path) -> None:
