@@ -91,7 +91,9 @@ class Monitor:
         self._readers: dict[str, EntryReader] = {}
         self._pool = ThreadPoolExecutor(_LOOKING, thread_name_prefix="merklelog-monitor")
         try:
-            self._targets += [MonitoredTarget(name, reach) for name in targets]
+            origins = {log.key.name for log in policy.logs} if policy else set()
+            origin = origins.pop() if len(origins) == 1 else ""
+            self._targets += [MonitoredTarget(name, reach, origin) for name in targets]
             self._policy = policy or _own_policy(self._targets)
             self._views += _views(self._policy, witnesses or {}, reach)
             self._conditions = Conditions(self._state.path / "conditions.json", _graces(self._options))

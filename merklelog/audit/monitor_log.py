@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ from merklelog.tree import Hash, TreeSize, root_hash
 
 _REMEMBERED: Final = 4_096
 _GREW: Final = 1_000
+_KEPT_AHEAD: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class WatchedLog:
         self._options = options
         self._agreed: OrderedDict[tuple[int, Hash], None] = OrderedDict()
         self._grew: list[tuple[int, int]] = []  # when which size was trusted first
+        # What witnesses cosigned and no target showed yet, by size.
+        self._ahead: dict[int, tuple[str, bytes, SignedCheckpoint]] = {}
         self._read_state(now)
 
     def _read_state(self, now: int) -> None:
@@ -129,11 +132,14 @@ class WatchedLog:
 
     def judge(self, shown: Mapping[MonitoredTarget, Shown], now: int) -> Iterator[Observation]:
         """What is wrong with what the log's targets show; what is right moves the history on."""
-        self._shown.update({target: head.signed.checkpoint.size for target, head in shown.items()})
+        self._shown.update({target: head.size for target, head in shown.items()})
         for target, head in shown.items():
             yield from self._hold(target.name, head.note, head.signed, target, now)
+            for each in head.beside:
+                yield from self._hold(target.name, each.note, each.signed, target, now, each.key)
+        yield from self._come_up_to()
         for target, head in shown.items():
-            yield from self._lags(target.name, head.signed, self._options.lag, now)
+            yield from self._lags(target.name, head.size, self._options.lag, now)
             yield from self._quorum(target.name, head, now)
 
     def judge_witness(
@@ -144,35 +150,70 @@ class WatchedLog:
         if trusted is None:
             return
         if signed.checkpoint.size > trusted.size:
+            yield from self._hold_ahead(source, note, signed)
             detail = f"it cosigned size {signed.checkpoint.size}, and the log shows {trusted.size}"
             evidence = self._state.keep_evidence(trusted.note, note) if self._is_late(now) else ()
             yield Observation(MonitorKind.AHEAD, self.origin, source, detail, evidence)
             return
         yield from self._hold(source, note, signed, None, now)
-        yield from self._lags(source, signed, self._options.witness_lag, now)
+        yield from self._lags(source, signed.checkpoint.size, self._options.witness_lag, now)
+
+    def _hold_ahead(self, source: str, note: bytes, signed: SignedCheckpoint) -> Iterator[Observation]:
+        """What no target shows yet is held against what other witnesses have, and kept for when one does."""
+        size = signed.checkpoint.size
+        _, before, kept = self._ahead.setdefault(size, (source, note, signed))
+        if kept.checkpoint.root != signed.checkpoint.root:
+            yield self._split(source, before, note, size, size)
+        while len(self._ahead) > _KEPT_AHEAD:
+            del self._ahead[min(self._ahead)]
+
+    def _come_up_to(self) -> Iterator[Observation]:
+        """What witnesses had before, and the history has come up to."""
+        trusted = self.trusted
+        for size in sorted(self._ahead):
+            if trusted is None or size > trusted.size:
+                return
+            source, note, signed = self._ahead[size]
+            try:
+                agrees = self._root_at(size) == signed.checkpoint.root
+            except MerklelogError:
+                return  # no target can prove it now, which is told where its entries are read
+            if not agrees:
+                split = self._split(source, trusted.note, note, trusted.size, size)
+                yield replace(split, mark=f"{self.origin} {split.mark}")  # as what witnesses show now is marked
+            del self._ahead[size]
 
     def _is_late(self, now: int) -> bool:
         return bool(self._grew) and now - self._grew[-1][0] >= self._options.lag
 
     def _hold(
-        self, source: str, note: bytes, signed: SignedCheckpoint, target: MonitoredTarget | None, now: int
+        self,
+        source: str,
+        note: bytes,
+        signed: SignedCheckpoint,
+        target: MonitoredTarget | None,
+        now: int,
+        key: str = "",
     ) -> Iterator[Observation]:
-        """Hold a checkpoint against the history, and move that on. Raises StorageError and kin, for the state."""
+        """Hold a checkpoint against the history, and move that on. Raises StorageError and kin, for the state.
+
+        `key` is the name under which a target shows it beside its `checkpoint`.
+        """
         try:
             agrees = self._agrees(signed, target)
         except MerklelogError as error:
-            yield trouble(self.origin, source, error)
+            yield replace(trouble(self.origin, source, error), mark=key)
             return
         size, root, trusted = signed.checkpoint.size, signed.checkpoint.root, self.trusted
         if trusted is None or (agrees and size > trusted.size):
             self._advance(signed, note, now)
         elif not agrees:
-            yield self._split(source, trusted, note, size)
+            yield self._split(source, trusted.note, note, trusted.size, size)
         elif size == trusted.size:
             self._renew(signed, note)
         if agrees:
             self._agree(size, root)
-        yield from self._against_before(source, note, signed)
+        yield from self._against_before(source, note, signed, key)
 
     def _agrees(self, signed: SignedCheckpoint, target: MonitoredTarget | None) -> bool:
         """Whether a checkpoint is of the trusted history; a larger one as its `target` proves it.
@@ -190,10 +231,11 @@ class WatchedLog:
             return root_hash(trusted.size, tiles.read) == trusted.root
         return self._root_at(size) == root
 
-    def _split(self, source: str, trusted: TrustedHead, note: bytes, size: int) -> Observation:
-        evidence = self._state.keep_evidence(trusted.note, note)
+    def _split(self, source: str, before: bytes, note: bytes, known: int, size: int) -> Observation:
+        evidence = self._state.keep_evidence(before, note)
+        word = "trusted" if self.trusted is not None and known <= self.trusted.size else "cosigned"
         detail = (
-            f"two histories: it shows a checkpoint of size {size} that the trusted one of size {trusted.size} "
+            f"two histories: it shows a checkpoint of size {size} that the {word} one of size {known} "
             f"does not agree with; the log signed both"
         )
         mark = Path(evidence[0]).parent.name
@@ -216,9 +258,11 @@ class WatchedLog:
             f"the root at size {size} can not be found out: {failed or 'no target answers'}"
         ) from failed
 
-    def _against_before(self, source: str, note: bytes, signed: SignedCheckpoint) -> Iterator[Observation]:
+    def _against_before(
+        self, source: str, note: bytes, signed: SignedCheckpoint, key: str
+    ) -> Iterator[Observation]:
         """A source shows never less than it showed: what it showed is kept apart from the history."""
-        path = self._folder / "seen" / f"{short_hash(source)}.note"
+        path = self._folder / "seen" / f"{short_hash(f'{source} {key}' if key else source)}.note"
         kept = read_file(path, MAX_NOTE_BYTES)
         size = signed.checkpoint.size
         most = -1 if kept is None else read_signed(self._policy, kept, f"state {path}").checkpoint.size
@@ -226,21 +270,24 @@ class WatchedLog:
             replace_file(path, note)
         elif size < most and kept is not None:
             evidence = self._state.keep_evidence(kept, note)
-            detail = f"it shows size {size}, and showed {most} before"
-            yield Observation(MonitorKind.ROLLBACK, self.origin, source, detail, evidence)
+            detail = f"it shows size {size}{f' as {key}' if key else ''}, and showed {most} before"
+            yield Observation(MonitorKind.ROLLBACK, self.origin, source, detail, evidence, key)
 
-    def _lags(self, source: str, signed: SignedCheckpoint, lag: float, now: int) -> Iterator[Observation]:
-        size, want = signed.checkpoint.size, self._size_before(now - lag)
+    def _lags(self, source: str, size: int, lag: float, now: int) -> Iterator[Observation]:
+        want = self._size_before(now - lag)
         if size < want:
             detail = f"it shows size {size}, and {want} was shown elsewhere more than {lag:g} s ago"
             yield Observation(MonitorKind.LAG, self.origin, source, detail)
 
     def _quorum(self, source: str, head: Shown, now: int) -> Iterator[Observation]:
         met = head.met
-        want = min(head.signed.checkpoint.size, self._size_before(now - self._options.grace))
-        if head.refused and (met is None or met.size < want):
+        want = min(head.size, self._size_before(now - self._options.grace))
+        refused = head.refused
+        if not refused and head.size > head.signed.checkpoint.size and self._policy.quorum != QUORUM_NONE:
+            refused = f"its checkpoint of size {head.size} waits for a quorum"
+        if refused and (met is None or met.size < want):
             found = "" if met is None else f"; the newest that is, is of size {met.size}"
-            yield Observation(MonitorKind.QUORUM, self.origin, source, f"{head.refused}{found}")
+            yield Observation(MonitorKind.QUORUM, self.origin, source, f"{refused}{found}")
         if met is not None and met.signed_at is not None and self._policy.quorum != QUORUM_NONE:
             age = now - met.signed_at
             if age > self._options.max_age:

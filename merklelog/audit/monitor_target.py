@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from merklelog.client.access import Access
 from merklelog.client.http_source import HttpObjects
-from merklelog.client.source import TileSource
-from merklelog.client.targets import open_target
+from merklelog.client.source import Pointing, TileSource
+from merklelog.client.targets import GRPC_SCHEMES, open_target, scheme_of
 from merklelog.errors import (
     DamagedError,
     FormatError,
@@ -31,6 +31,9 @@ from merklelog.tree import EMPTY_ROOT
 
 # How many stored checkpoints are looked at for one that meets the policy when the newest does not.
 _TRIED: Final = 64
+# Of a log with witnesses: the newest checkpoint that waits for a quorum, and the newest one that has it.
+UNWITNESSED: Final = "checkpoint.unwitnessed"
+WITNESSED: Final = "checkpoint.witnessed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,28 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Another checkpoint that a target showed: the newest one without a quorum of the log's, or with it."""
+
+    key: str
+    note: bytes
+    signed: SignedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
-    """What a target showed: its newest checkpoint, signed by the log; `met`, or why nothing met the policy."""
+    """What a target showed: its checkpoint, signed by the log; `met`, or why nothing met the policy; others."""
 
     note: bytes
     signed: SignedCheckpoint
     met: Met | None
     refused: str
+    beside: tuple[Beside, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The largest tree of which it showed a checkpoint."""
+        return max(each.checkpoint.size for each in (self.signed, *(other.signed for other in self.beside)))
 
 
 def logs_alone(policy: Policy) -> Policy:
@@ -96,15 +114,19 @@ def quorum_time(policy: Policy, signed: SignedCheckpoint) -> int | None:
 class MonitoredTarget:
     """One target. Opened when it is first looked at, and anew after it failed; for one thread at a time."""
 
-    def __init__(self, name: str, access: Access) -> None:
-        """Opens it, to tell what can not be meant from what does not answer now. Raises UsageError."""
+    def __init__(self, name: str, access: Access, origin: str = "") -> None:
+        """Opens it, to tell what can not be meant from what does not answer now. Raises UsageError.
+
+        `origin` is which log of a server over gRPC is meant; empty: the only one it has.
+        """
         self.name = name
+        self._origin = origin
         self.origin: str | None = None
         self._access = access
         self._source: TileSource | None = None
         self._lock = threading.Lock()
         try:
-            self._source = open_target(name, access)
+            self._source = self._open()
         except UsageError:
             raise
         except MerklelogError:
@@ -115,8 +137,15 @@ class MonitoredTarget:
         """The open source. Raises what opening it does."""
         with self._lock:
             if self._source is None:
-                self._source = open_target(self.name, self._access)
+                self._source = self._open()
             return self._source
+
+    def _open(self) -> TileSource:
+        if scheme_of(self.name) in GRPC_SCHEMES:
+            from merklelog.audit.monitor_grpc import GrpcTiles  # brings gRPC
+
+            return GrpcTiles(self.name, self._access, self._origin)
+        return open_target(self.name, self._access)
 
     def look(self, policy: Policy) -> Shown:
         """What it shows now. Raises FormatError, SignatureError, DamagedError, and what reading it may end in."""
@@ -126,17 +155,35 @@ class MonitoredTarget:
         note = source.checkpoint()
         signed = read_signed(policy, note, f"{self.name}: checkpoint")
         self.origin = signed.checkpoint.origin
+        beside = tuple(self._beside(policy, source))
         try:
             evaluate_policy(policy, signed)
         except PolicyUnmetError as error:
-            return Shown(note, signed, self._older(policy, signed.checkpoint.size), str(error))
+            older = self._older(policy, signed.checkpoint.size, beside)
+            return Shown(note, signed, older, str(error), beside)
         except SignatureError as error:
             raise SignatureError(f"{self.name}: checkpoint: {error}") from error
-        return Shown(note, signed, Met(signed.checkpoint.size, quorum_time(policy, signed)), "")
+        met = Met(signed.checkpoint.size, quorum_time(policy, signed))
+        return Shown(note, signed, met, "", beside)
 
-    def _older(self, policy: Policy, size: int) -> Met | None:
-        """The newest kept checkpoint that meets the policy."""
-        for signed in self._kept():
+    def _beside(self, policy: Policy, source: TileSource) -> Iterator[Beside]:
+        if not isinstance(source, Pointing):
+            return
+        for key in (UNWITNESSED, WITNESSED):
+            note = source.pointer(key)
+            if note is None:
+                continue
+            signed = read_signed(policy, note, f"{self.name}: {key}")
+            if signed.checkpoint.origin != self.origin:
+                raise SignatureError(
+                    f"{self.name}: {key}: it is a checkpoint of {signed.checkpoint.origin!r}"
+                )
+            yield Beside(key, note, signed)
+
+    def _older(self, policy: Policy, size: int, beside: tuple[Beside, ...]) -> Met | None:
+        """The newest checkpoint that meets the policy, of those that the target shows beside and of the kept."""
+        shown = [each.signed for each in beside if each.key == WITNESSED]
+        for signed in chain(shown, self._kept()):
             if signed.checkpoint.size > size:
                 continue
             try:
@@ -199,4 +246,13 @@ class WitnessView:
         self._objects.close()
 
 
-__all__ = ["Met", "MonitoredTarget", "Shown", "WitnessView", "logs_alone", "quorum_time", "read_signed"]
+__all__ = [
+    "Beside",
+    "Met",
+    "MonitoredTarget",
+    "Shown",
+    "WitnessView",
+    "logs_alone",
+    "quorum_time",
+    "read_signed",
+]

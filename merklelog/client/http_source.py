@@ -17,6 +17,7 @@ from merklelog.client.retry import Attempts
 from merklelog.client.shown import ShownCheckpoints
 from merklelog.client.statuses import HTTP, REASONS, error_for
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotFoundError, UnreachableError
+from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.formats.wire import parse_decimal
 from merklelog.publish.objects import MAX_OBJECT_BYTES, StoredObject
 from merklelog.publish.pointer import read_head
@@ -141,6 +142,13 @@ class HttpSource:
     def checkpoint(self, size: int | None = None) -> bytes:
         """The newest checkpoint, or the one stored for `size`. Raises NotFoundError, and as `HttpObjects.get`."""
         return self._checkpoints.get(size)
+
+    def pointer(self, key: str) -> bytes | None:
+        """What is served under another name than `checkpoint`; None when nothing is. See Pointing."""
+        try:
+            return self._objects.get(key, limit=MAX_NOTE_BYTES).data
+        except NotFoundError:
+            return None
 
     def stored_sizes(self) -> Iterator[int]:
         """The newest checkpoint's size."""

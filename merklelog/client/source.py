@@ -31,4 +31,12 @@ class Dated(Protocol):
         """The epoch that the log is in, so far as it says: None where there is none."""
 
 
-__all__ = ["Dated", "Expectant", "Forgetful", "TileReads", "TileSource"]
+@runtime_checkable
+class Pointing(Protocol):
+    """A source that shows more than one checkpoint: with witnesses, one with and one without their quorum."""
+
+    def pointer(self, key: str) -> bytes | None:
+        """The note under that name, `checkpoint.witnessed` or its like; None when there is none."""
+
+
+__all__ = ["Dated", "Expectant", "Forgetful", "Pointing", "TileReads", "TileSource"]
