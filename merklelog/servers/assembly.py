@@ -119,7 +119,13 @@ class Assembly:
             self.intakes,
             self._limits,
             self._front,
-            self._waits,
+            AuditDoor(
+                self._logs,
+                self.intakes,
+                attribute=settings.otlp_log_attribute,
+                max_bytes=self._limits.max_message_bytes,
+                waits=self._waits,
+            ),
         )
 
     def _open_intake(self, log: Log) -> Intake:

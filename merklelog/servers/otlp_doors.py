@@ -23,7 +23,6 @@ from .otlp_http import OtlpHttp
 from .otlp_problems import otlp_told
 from .served import ServedLogs
 from .settings import ServerSettings
-from .waits import Waits
 from .watch import Watch
 
 
@@ -35,7 +34,7 @@ def otlp_doors(
     intakes: Intakes,
     limits: GrpcLimits,
     front: FrontLimits,
-    waits: Waits,
+    audit: AuditDoor,
 ) -> list[Door]:
     """The doors that the configuration asks for. Made in the event loop that answers."""
     receiver = Receiver(
@@ -71,13 +70,6 @@ def otlp_doors(
         )
         found.append(NativeDoor("otlp_grpc", behind, settings.otlp_grpc))
     if settings.otlp_http:
-        audit = AuditDoor(
-            logs,
-            intakes,
-            attribute=settings.otlp_log_attribute,
-            max_bytes=limits.max_message_bytes,
-            waits=waits,
-        )
         http = OtlpHttp(
             receiver,
             identify,

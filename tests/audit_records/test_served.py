@@ -151,13 +151,18 @@ def test_every_real_event_once_though_the_server_dies(receiver: Receiver) -> Non
     assert receiver.size() == before + len(rows)
 
 
+def add_token(log: Path) -> str:
+    kept, shown = make_token("sdk", (Scope.APPEND,), 1_700_000_000)
+    change_tokens(log, lambda tokens: (*tokens, kept), lambda tokens: None)
+    assert shown is not None
+    return shown
+
+
 def test_a_token_decides_who_may_and_for_which_log(tmp_path: Path) -> None:
     secrets = {}
     for name in ("a", "b"):
         merklelog.create_log(tmp_path / name, f"audit.example/{name}", settings={"store.min_free_bytes": 0})
-        kept, shown = make_token("sdk", (Scope.APPEND,), 1_700_000_000)
-        change_tokens(tmp_path / name, lambda tokens, kept=kept: (*tokens, kept), lambda tokens: None)
-        secrets[name] = shown
+        secrets[name] = add_token(tmp_path / name)
     receiver = Receiver(tmp_path / "a", tmp_path / "b").start()
     try:
         data = request(event("r"))
