@@ -18,7 +18,7 @@ from .content_hash import judge_content
 from .entry import Entry, parse_entry
 from .model import content_hash_of, record_id_of
 from .split import join_entries
-from .verdict import Verdict, content_verdict
+from .verdict import Verdict, content_verdict, touches_content
 
 Indexed = tuple[int, bytes]
 
@@ -113,9 +113,11 @@ def _check(index: int, count: int, entry: Entry) -> Checked:
     if claimed is not None:
         judged = judge_content(record, claimed)
         outcome, reason = _JUDGED[judged.verdict], judged.reason
-    hashed = claimed is not None or stored is not None
-    if entry.part is not None and entry.part.protected and hashed and outcome is not Outcome.OK:
-        return Checked(index, count, Outcome.PROTECTED, record_id, stored, ", ".join(entry.part.protected))
+    protected = () if entry.part is None else entry.part.protected
+    if stored is Verdict.MISMATCH and touches_content(protected):
+        outcome, reason = Outcome.MISMATCH, "it was one before its content was protected"
+    elif outcome is not Outcome.OK and (claimed or stored) and touches_content(protected):
+        outcome, reason = Outcome.PROTECTED, ", ".join(protected)
     return Checked(index, count, outcome, record_id, stored, reason)
 
 

@@ -87,13 +87,29 @@ def test_the_log_s_own_verdict_is_held_to_it(data: bytes, stored: str, contradic
 
 
 def test_what_was_protected_can_not_match_any_more() -> None:
-    names = ("body.actor dropped",)
-    found = checked([entry(WRONG, "ok", names), entry(RIGHT, "ok", names), entry(NONE, None, names)])
-    assert [each.outcome for each in found] == [Outcome.PROTECTED, Outcome.OK, Outcome.UNHASHED]
-    assert found[0].reason == "body.actor dropped"
-    assert not any(each.contradicts for each in found)
-    (hash_dropped,) = checked([entry(NONE, "ok", names)])
-    assert (hash_dropped.outcome, hash_dropped.contradicts) == (Outcome.PROTECTED, False)
+    for names in (
+        ("drop:body.actor",),
+        ("hmac:k1:body",),
+        ("drop:audit.content_hash",),
+        ("drop:x", "drop:body"),
+    ):
+        found = checked([entry(WRONG, "ok", names), entry(RIGHT, "ok", names), entry(NONE, None, names)])
+        assert [each.outcome for each in found] == [Outcome.PROTECTED, Outcome.OK, Outcome.UNHASHED]
+        assert found[0].reason == ", ".join(names)
+        assert not any(each.contradicts for each in found)
+        (hash_dropped,) = checked([entry(NONE, "ok", names)])
+        assert (hash_dropped.outcome, hash_dropped.contradicts) == (Outcome.PROTECTED, False)
+        (wrong_before,) = checked([entry(NONE, "mismatch", names)])
+        assert (wrong_before.outcome, wrong_before.contradicts) == (Outcome.MISMATCH, False)
+
+
+def test_what_was_protected_beside_the_content_is_no_excuse() -> None:
+    names = ("drop:client.address", "hmac:k1:bodyguard")
+    found = checked([entry(WRONG, "ok", names), entry(NONE, "ok", names)])
+    assert [(each.outcome, each.contradicts) for each in found] == [
+        (Outcome.MISMATCH, True),
+        (Outcome.UNHASHED, True),
+    ]
 
 
 def test_what_is_no_record_is_told_from_what_is_none_any_more() -> None:

@@ -15,6 +15,7 @@ from merklelog.cli import main
 from merklelog.formats import format_vkey
 from merklelog.ingest.entry import encode_entry
 from merklelog.publish import DirectoryStore, publish_copy
+from tests.support.s3_servers import MakeBucket, S3Server
 
 from .serving import Process, addresses
 from .test_recheck import BODY, LONG, NO_JSON, NONE, RIGHT, WRONG, entry, python_hash, record
@@ -145,3 +146,15 @@ def test_many_findings_are_counted_and_a_hundred_listed(tmp_path: Path) -> None:
     assert "\x1b" not in out
     assert len(out.splitlines()) == 102
     assert "and 3 findings more" in out
+
+
+def test_a_bucket(
+    good: tuple[Path, str], seaweedfs: S3Server, s3_bucket: MakeBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, vkey = good
+    bucket = s3_bucket(seaweedfs)
+    with merklelog.open_reader(path) as source:
+        publish_copy(source, bucket.store(), verifiers=source.vkeys, bundle_encoding="gzip")
+    for name, value in seaweedfs.environment().items():
+        monkeypatch.setenv(name, value)
+    assert run(bucket.url(), "--vkey", vkey) == (0, SUMMARY, "")
