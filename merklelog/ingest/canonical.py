@@ -32,6 +32,7 @@ __all__ = [
 IDENTITY_CONTEXT: Final = "merklelog 2026-11 ingest record identity v1"
 
 _DECODER: Final = msgspec.json.Decoder()
+_PARTS: Final = (("resource", normal_resource), ("scope", normal_scope))
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
 # In canonical JSON a quote and a colon end a name and nothing else: inside a string the quote is escaped.
 _DOUBLE: Final = re.compile(rb'"doubleValue":(?:(null)|(-?[0-9][-+.0-9eE]*))')
@@ -94,10 +95,10 @@ def decode_record(data: bytes) -> Record:
     if type(raw) is not dict:
         raise FormatError(f"record: got {shown(raw)}, want an object")
     try:
+        parts = [(name, normal, raw.pop(name)) for name, normal in _PARTS if name in raw]
         record = normal_record(raw)
-        for name, normal in (("resource", normal_resource), ("scope", normal_scope)):
-            if name in raw:
-                record[name] = normal(raw[name])
+        for name, normal, content in parts:
+            record[name] = normal(content)
     except FormatError as error:
         raise inside("record", error) from None
     if encode_record(record) != data:

@@ -35,6 +35,7 @@ Object = dict[str, Any]
 _Reader = Callable[[Any], Any]
 
 _TIME: Final = re.compile("[1-9][0-9]{0,18}")
+_PLAIN: Final = re.compile("0|-?[1-9][0-9]{0,17}")
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
 _INTEGER: Final = re.compile("-?[0-9]{1,20}")
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -108,8 +109,11 @@ def _attributes(items: Any, depth: int = 1) -> list[Object] | None:
             # Nearly every attribute of nearly every sender is this, and stays as it is.
             if len(item) == 2 and type(item["key"]) is str:
                 value = item["value"]
-                if len(value) == 1 and type(value.get("stringValue")) is str:
-                    continue
+                if len(value) == 1:
+                    if type(value.get("stringValue")) is str:
+                        continue
+                    if type(number := value.get("intValue")) is str and _PLAIN.fullmatch(number):
+                        continue
         except (TypeError, KeyError, AttributeError):
             pass  # it is no such attribute, which `_pair` looks at
         try:

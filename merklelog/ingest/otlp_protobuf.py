@@ -50,31 +50,31 @@ def records_from_request(request: ExportLogsServiceRequest) -> list[Record]:
 
 
 def _record(message: LogRecord, shared: Record) -> Record:
+    # Listing the fields that are set takes three times as long as asking for each.
     record = dict(shared)
-    for field, content in message.ListFields():
-        number = field.number
-        if number == 6:
-            record["attributes"] = _attributes(content, 1)
-        elif number == 1:
-            record["timeUnixNano"] = str(content)
-        elif number == 11:
-            record["observedTimeUnixNano"] = str(content)
-        elif number == 5:
-            record["body"] = _value(content, 1)
-        elif number == 2:
-            record["severityNumber"] = content
-        elif number == 3:
-            record["severityText"] = content
-        elif number == 9:
-            record["traceId"] = content.hex()
-        elif number == 10:
-            record["spanId"] = content.hex()
-        elif number == 12:
-            record["eventName"] = content
-        elif number == 8:
-            record["flags"] = content
-        elif number == 7:
-            record["droppedAttributesCount"] = content
+    attributes = message.attributes
+    if attributes:
+        record["attributes"] = _attributes(attributes, 1)
+    if message.HasField("body"):
+        record["body"] = _value(message.body, 1)
+    if time := message.time_unix_nano:
+        record["timeUnixNano"] = str(time)
+    if observed := message.observed_time_unix_nano:
+        record["observedTimeUnixNano"] = str(observed)
+    if number := message.severity_number:
+        record["severityNumber"] = number
+    if text := message.severity_text:
+        record["severityText"] = text
+    if event := message.event_name:
+        record["eventName"] = event
+    if trace := message.trace_id:
+        record["traceId"] = trace.hex()
+    if span := message.span_id:
+        record["spanId"] = span.hex()
+    if flags := message.flags:
+        record["flags"] = flags
+    if dropped := message.dropped_attributes_count:
+        record["droppedAttributesCount"] = dropped
     return record
 
 
@@ -104,44 +104,36 @@ def _attributes(pairs: Iterable[KeyValue], depth: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for pair in pairs:
         value = pair.value
-        fields = value.ListFields()
-        if not fields:
-            found.append({"key": pair.key, "value": {}} if pair.HasField("value") else {"key": pair.key})
-            continue
-        field, content = fields[0]
-        number = field.number
-        if number == 1:
-            found.append({"key": pair.key, "value": {"stringValue": content}})
-        elif number == 3:
-            found.append({"key": pair.key, "value": {"intValue": str(content)}})
+        if text := value.string_value:
+            found.append({"key": pair.key, "value": {"stringValue": text}})
+        elif (content := _value(value, depth)) or pair.HasField("value"):
+            found.append({"key": pair.key, "value": content})
         else:
-            found.append({"key": pair.key, "value": _value(value, depth)})
+            found.append({"key": pair.key})
     return found
 
 
 def _value(message: AnyValue, depth: int) -> dict[str, Any]:
-    fields = message.ListFields()
-    if not fields:
-        return {}
-    field, content = fields[0]
-    number = field.number
-    if number == 1:
-        return {"stringValue": content}
-    if number == 2:
-        return {"boolValue": content}
-    if number == 3:
-        return {"intValue": str(content)}
-    if number == 4:
-        return {"doubleValue": double_value(content)}
-    if number == 7:
-        return _typed_bytes(content)
-    if number not in (5, 6):
-        return {}  # an index into the strings of a profile, which a log has none of: read as absent
+    if text := message.string_value:
+        return {"stringValue": text}
+    kind = message.WhichOneof("value")
+    if kind == "int_value":
+        return {"intValue": str(message.int_value)}
+    if kind == "bool_value":
+        return {"boolValue": message.bool_value}
+    if kind == "double_value":
+        return {"doubleValue": double_value(message.double_value)}
+    if kind == "string_value":
+        return {"stringValue": ""}
+    if kind == "bytes_value":
+        return _typed_bytes(message.bytes_value)
+    if kind not in ("array_value", "kvlist_value"):
+        return {}  # none, or an index into the strings of a profile, which a log has none of
     if depth >= MAX_DEPTH:
         return _typed_bytes(message.SerializeToString())
-    if number == 5:
-        return {"arrayValue": {"values": [_value(each, depth + 1) for each in content.values]}}
-    return {"kvlistValue": {"values": _attributes(content.values, depth + 1)}}
+    if kind == "array_value":
+        return {"arrayValue": {"values": [_value(each, depth + 1) for each in message.array_value.values]}}
+    return {"kvlistValue": {"values": _attributes(message.kvlist_value.values, depth + 1)}}
 
 
 def _typed_bytes(data: bytes) -> dict[str, Any]:
