@@ -25,6 +25,7 @@ from merklelog.formats import (
     witness,
 )
 from merklelog.formats.keys import SignatureType, SigningKey
+from merklelog.ingest import canonical, entry, otlp_json, otlp_out, otlp_protobuf
 from merklelog.protocol.verdict import verify_proof_file
 from merklelog.publish import encoding, manifest
 from merklelog.tree.hashing import Hash, TreeSize, leaf_hash
@@ -210,6 +211,27 @@ def witness_size(data: bytes) -> None:
     assert witness.format_size(witness.parse_size(data)) == data
 
 
+def record(data: bytes) -> None:
+    assert canonical.encode_record(canonical.decode_record(data)) == data
+
+
+def record_entry(data: bytes) -> None:
+    parsed = entry.parse_entry(data)
+    assert parsed is None or entry.encode_entry(parsed.part, parsed.record_bytes) == data
+
+
+def otlp(data: bytes) -> None:
+    for each in otlp_protobuf.records_from_protobuf(data):
+        assert otlp_protobuf.records_from_protobuf(otlp_out.record_to_protobuf(each)) == [each]
+        record(canonical.encode_record(each))
+
+
+def otlp_of_json(data: bytes) -> None:
+    for each in otlp_json.records_from_json(data):
+        assert otlp_json.records_from_json(otlp_json.record_to_json(each)) == [each]
+        record(canonical.encode_record(each))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "decimal": decimal,
     "base64": base64,
@@ -235,10 +257,28 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "add_checkpoint": add_checkpoint,
     "cosignatures": cosignatures,
     "witness_size": witness_size,
+    "record": record,
+    "record_entry": record_entry,
+    "otlp": otlp,
+    "otlp_of_json": otlp_of_json,
 }
 
 _LINES = NOTE.split(b"\n\n")[1]
+RECORD = (
+    b'{"attributes":[{"key":"a","value":{"doubleValue":0.5}},{"key":"","keyBytes":"/w=="}],'
+    b'"body":{"kvlistValue":{"values":[{"key":"b","value":{"arrayValue":{"values":[{"intValue":"-5"}]}}}]}},'
+    b'"resource":{"schemaUrl":"u"},"scope":{"name":"s"},"severityNumber":9,"timeUnixNano":"5","traceId":"00ff"}'
+)
+LOG_PART = entry.LogPart(5, "submitter", {"content_hash": "ok"}, ("drop:a",), entry.Split(0, 1, 3, bytes(32)))
 SEEDS: dict[str, list[bytes]] = {
+    "record": [RECORD, b"{}"],
+    "record_entry": [
+        entry.encode_entry(None, RECORD),
+        entry.encode_entry(entry.LogPart(5, "submitter"), RECORD),
+        entry.encode_entry(LOG_PART, b"abc"),
+    ],
+    "otlp": [otlp_out.record_to_protobuf(canonical.decode_record(RECORD)), b""],
+    "otlp_of_json": [otlp_json.record_to_json(canonical.decode_record(RECORD)), b"{}"],
     "decimal": [b"0", b"18", b"9223372036854775807"],
     "base64": [b"", b"AA==", b"AAA=", b"AAAA", b"+/+/"],
     "vkey": [keys.format_vkey(key.verifier).encode() for key in (*KEYS, RECEIPTS)],
