@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import tantivy
 
@@ -13,6 +14,9 @@ from merklelog.errors import DamagedError, MerklelogError, StorageError
 from merklelog.store.problems import os_problem
 
 from .schema import make_schema
+
+# Of tantivy's own errors of reading, those that say that a file has other bytes than were written.
+_NO_SUCH_BYTES: Final = ("InvalidData", "UnexpectedEof", "NotFound")
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def engine(place: Path) -> Iterator[None]:
         text = str(error)
         if "No space left" in text or "os error 28" in text:
             raise os_problem(OSError(28, os.strerror(28)), place) from error
-        if "os error" in text.lower() or "IoError" in text:
+        if "IoError" in text and not any(word in text for word in _NO_SUCH_BYTES):
             raise StorageError(f"{place}: {text}") from error
         raise DamagedError(f"{place}: {text}") from error
     except BaseException as error:

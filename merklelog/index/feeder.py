@@ -44,6 +44,7 @@ class Feeder:
         self._stop = threading.Event()
         self._grown = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._failures = 0  # since it was last up with the log
         self.indexed = 0  # how many entries can be found, so far as this process knows
         self._unlisten = log.listen(lambda _size: self._grown.set())
         self._thread = threading.Thread(target=self._run, name="merklelog-index", daemon=True)
@@ -61,19 +62,17 @@ class Feeder:
             self._thread.join(_STOP_SECONDS)
 
     def _run(self) -> None:
-        failures = 0
         while not self._stop.is_set():
             try:
                 with self._process() as child:
                     self._follow(child)
-                    failures = 0
             except ClosedError:
                 return  # the log was closed
             except MerklelogError as error:
                 if self._stop.is_set():
                     return
-                pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-                failures += 1
+                pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+                self._failures += 1
                 self._tell(f"search index: {error}; tried again in {pause:.0f} s", True)
                 self._stop.wait(pause)
 
@@ -119,6 +118,7 @@ class Feeder:
                 told = child.ask(Renew("it was asked for", at_once=False))
             self._grown.clear()
             told = self._catch_up(child, told)
+            self._failures = 0
             left = self._log.config.index.interval - (time.monotonic() - began)
             self._stop.wait(max(left, 0.0))
             # A rebuild is asked for through a file: it is looked for now and then, grown or not.
