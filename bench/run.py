@@ -29,6 +29,7 @@ NAMES = {
     "pack": "pack",
     "witness": "witness",
     "monitor": "monitor",
+    "records": "ingest_records",
 }
 
 
