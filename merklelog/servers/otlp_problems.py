@@ -10,6 +10,7 @@ Source: OTLP specification, "Failures" of OTLP/gRPC and OTLP/HTTP; the exporters
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ def status_answer(problem: Problem, content_type: bytes, *extra: tuple[bytes, by
         NO_SNIFFING,
     ]
     if problem.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(problem.retry_after))))
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(problem.retry_after))))
     return Response(problem.http, (*headers, *extra), body)
 
 
