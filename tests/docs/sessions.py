@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(__file__).with_name("operator_tools")
 # What stands for a machine's own directories, ports and processes.
 PLACES = re.compile(r"(?<![\w/.-])/(var/lib|etc|srv|mnt|root)(?=/)")
-PORTS = (7070, 7080, 7090)
+PORTS = (7070, 7080, 7090, 4318)
 SECONDS = 300
 
 
@@ -128,7 +128,7 @@ class Machine:
 
     def environment(self) -> dict[str, str]:
         """No more of the caller's than its PATH."""
-        names = zip(("GRPC", "HTTP", "ADMIN"), self.ports.values(), strict=True)
+        names = zip(("GRPC", "HTTP", "ADMIN"), list(self.ports.values())[:3], strict=True)
         return {
             "PATH": f"{self.bin}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": str(ROOT),
