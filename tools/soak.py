@@ -1,5 +1,5 @@
 """What CI runs briefly, run for long: `tools/soak.py kills --count 1000`, `publications`, `walks`,
-`fuzz`, `service` or `overload`.
+`fuzz`, `service`, `overload` or `collector`.
 
 Run it with the Python of the test environment: `.venv/test/bin/python tools/soak.py ...`. It ends with status 1 at
 the first thing that should not be, and says how to see it again.
@@ -140,6 +140,28 @@ def overload_service(seconds: float) -> int:
     return 1 if wrong else 0
 
 
+def collect(count: int) -> int:
+    """Events from an SDK by a Collector, killed once, to a receiver, killed three times: each is there once."""
+    sys.path[:0] = [str(ROOT)]
+    ends = importlib.import_module("tests.collector.ends")
+    with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
+        chain = ends.Ends(Path(place))
+        try:
+            story = ends.run(chain, count, group=512, say=lambda line: print(line, flush=True))
+        finally:
+            chain.close()
+        try:
+            ends.judge(chain.log, count)
+        except AssertionError as error:
+            print(error)
+            return 1
+    rate = count / story.seconds
+    print(
+        f"{count:,} events, each once, {story.repeats} groups sent again: {story.seconds:.0f} s, {rate:,.0f}/s"
+    )
+    return 0
+
+
 def main() -> int:
     """Dispatch."""
     parser = argparse.ArgumentParser(
@@ -160,6 +182,8 @@ def main() -> int:
     service.add_argument("--seconds", type=float, default=3_600)
     overload = commands.add_parser("overload", help="ten times what a log takes, on each front")
     overload.add_argument("--seconds", type=float, default=60)
+    collector = commands.add_parser("collector", help="kills between an SDK, a Collector and a log")
+    collector.add_argument("--count", type=int, default=1_000_000)
     args = parser.parse_args()
     if args.what == "kills":
         return kill_often(args.count, args.seed)
@@ -167,6 +191,8 @@ def main() -> int:
         return kill_publications(args.count, args.seed)
     if args.what == "walks":
         return walk(args.count, args.seed)
+    if args.what == "collector":
+        return collect(args.count)
     if args.what == "overload":
         return overload_service(args.seconds)
     if args.what == "service":

@@ -59,7 +59,7 @@ func main() {
 		DefaultScheme:     "env",
 	}
 	command := otelcol.NewCommand(otelcol.CollectorSettings{
-		BuildInfo:              component.BuildInfo{Command: "otelcol", Version: "0.155.0"},
+		BuildInfo:              component.BuildInfo{Command: "otelcol", Description: "OpenTelemetry Collector", Version: "0.155.0"},
 		Factories:              parts,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: places},
 	})
