@@ -173,7 +173,7 @@ def user_of(scope: Mapping[str, Any]) -> str | None:
     for name in ("identity", "username", "display_name"):
         try:
             told = getattr(user, name, None)
-        except NotImplementedError:  # Starlette's users have an identity only where somebody gave them one
+        except RuntimeError:  # Starlette's users raise one of its kind unless somebody gave them an identity
             continue
         if isinstance(told, str) and told:
             return told

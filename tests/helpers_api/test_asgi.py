@@ -276,7 +276,7 @@ class Starlettes:
 
     @property
     def identity(self) -> str:
-        raise NotImplementedError
+        raise RuntimeError("no identity")
 
 
 @pytest.mark.parametrize(
