@@ -35,7 +35,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure() -> None:
-    """Collecting makes a million objects that live to the end, and looking through them again and again is slow."""
+    """Collecting makes a million objects that live to the end; to look through them again and again is slow."""
     gc.disable()
 
 
