@@ -312,7 +312,10 @@ class RocksStore:
         return self._scan(family, lambda rows: rows.seek(first), long=True)
 
     def put_rows(self, family: str, rows: list[tuple[bytes, bytes]]) -> None:
-        """Write rows as they are: for a backup being made or a log being opened, never into one in use."""
+        """Write rows as they are: for a backup being made or a log being opened.
+
+        Into one in use only the very rows that it had, where they are damaged; none that its writer writes.
+        """
         batch = WriteBatch(raw_mode=True)
         handle = self._batch_handles[family]
         for key, value in rows:
