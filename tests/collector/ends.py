@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import merklelog
@@ -92,7 +92,8 @@ def run(ends: Ends, count: int, *, group: int = 100, say: Callable[[str], None] 
     """Send `count` events and kill; returns when all are in the log and the Collector's queue is empty."""
     began, story = time.monotonic(), Story()
     sender = Sender(ends.collector.grpc, group=group)
-    worker = Thread(target=_send, args=(sender, count))
+    gate = Event()
+    worker = Thread(target=_send, args=(sender, count, gate))
     worker.start()
 
     def taken() -> int:
@@ -109,7 +110,8 @@ def run(ends: Ends, count: int, *, group: int = 100, say: Callable[[str], None] 
 
     def killed(what: str, stored: int) -> None:
         story.kills.append((what, taken(), stored))
-        say(f"{what} killed: {taken():,} events taken by the Collector, {stored:,} entries in the log")
+        at = f"{time.monotonic() - began:.0f} s"
+        say(f"{at}: {what} killed; {taken():,} events taken by the Collector, {stored:,} entries in the log")
 
     def kill_receiver(at: int) -> int:
         wait_until("the log grows", lambda: ends.receiver.size() >= at)
@@ -128,8 +130,9 @@ def run(ends: Ends, count: int, *, group: int = 100, say: Callable[[str], None] 
         kill_receiver(count // 5)
         ends.receiver.start()
         stored = kill_receiver(count * 2 // 5)
-        # What the Collector takes while there is no receiver is nowhere but in its queue.
-        kill_collector(min(count, taken() + max(2 * group, count // 20)), stored)
+        # What the Collector takes while there is no receiver is nowhere but in its queue, and more is on its way.
+        gate.set()
+        kill_collector(count // 2 + max(2 * group, count // 20), stored)
         ends.receiver.start()
         kill_receiver(count * 3 // 5)
         ends.receiver.start()
@@ -137,14 +140,20 @@ def run(ends: Ends, count: int, *, group: int = 100, say: Callable[[str], None] 
         wait_until("everything is stored", lambda: ends.receiver.size() >= count)
         ends.collector.wait_empty()
     finally:
-        sender.close()
+        sender.processor.stop()
+        gate.set()
         worker.join()
+        sender.close()
     story.repeats, story.seconds = sender.processor.repeats, time.monotonic() - began
     return story
 
 
-def _send(sender: Sender, count: int) -> None:
+def _send(sender: Sender, count: int, gate: Event) -> None:
+    """Send all of them, the second half once the gate is open."""
     for number in range(count):
+        if number == count // 2:
+            sender.flush()
+            gate.wait()
         body, attributes = event(number)
         sender.emit(body, attributes)
     sender.flush()
