@@ -30,6 +30,7 @@ NAMES = {
     "witness": "witness",
     "monitor": "monitor",
     "records": "ingest_records",
+    "search": "search",
 }
 
 
