@@ -147,9 +147,17 @@ def wrk(url: str, connections: int, seconds: float, script: str, scratch: Path) 
 
 
 def h2load(
-    port: int, method: str, body: bytes, connections: int, streams: int, requests: int, scratch: Path
+    port: int,
+    method: str,
+    body: bytes,
+    connections: int,
+    streams: int,
+    requests: int,
+    scratch: Path,
+    *,
+    service: str = "merklelog.v1.LogService",
 ) -> Load:
-    """Load over gRPC: `requests` POSTs of `body` to a method of merklelog.v1.LogService."""
+    """Load over gRPC: `requests` POSTs of `body` to a method of that service."""
     data, seen = scratch / "load.body", scratch / "load.times"
     data.write_bytes(body)
     seen.unlink(missing_ok=True)
@@ -161,7 +169,7 @@ def h2load(
         "-Hcontent-type: application/grpc",
         "-Hte: trailers",
     ]
-    url = f"http://127.0.0.1:{port}/merklelog.v1.LogService/{method}"
+    url = f"http://127.0.0.1:{port}/{service}/{method}"
     printed = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     rate = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", printed)
     failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", printed)

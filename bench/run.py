@@ -31,6 +31,8 @@ NAMES = {
     "monitor": "monitor",
     "records": "ingest_records",
     "search": "search",
+    "otlp": "otlp",
+    "search": "search",
 }
 
 
