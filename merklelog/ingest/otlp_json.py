@@ -18,7 +18,7 @@ from merklelog.errors import FormatError
 
 from .canonical import encode_record
 from .normal import normal_record, normal_resource, normal_scope, shown
-from .record import Record, inside
+from .record import Record, inside, spread
 
 _DECODER: Final = msgspec.json.Decoder()
 _OTHERS: Final = ("resourceSpans", "resourceMetrics", "resourceProfiles")
@@ -37,26 +37,32 @@ def records_from_json(data: bytes) -> list[Record]:
         if other in document:
             raise FormatError(f"request: {other} are no logs, want resourceLogs")
     records: list[Record] = []
+    shared_bytes = 0
     for at, group in enumerate(_objects(document, "resourceLogs", "resource_logs")):
         try:
-            _of_resource(group, records)
+            shared_bytes = _of_resource(group, records, shared_bytes)
         except FormatError as error:
             raise inside(f"resourceLogs[{at}]", error) from None
     return records
 
 
-def _of_resource(group: dict[str, Any], records: list[Record]) -> None:
+def _of_resource(group: dict[str, Any], records: list[Record], shared_bytes: int) -> int:
+    """Adds a group's records; gives what resources and scopes take in all records so far."""
     shared: Record = {}
     resource = _member(group, "resource")
     if resource is not None:
         shared["resource"] = _within("resource", normal_resource, resource)
+    size = len(encode_record(shared))
     for at, part in enumerate(_objects(group, "scopeLogs", "scope_logs")):
         try:
             scoped = shared
             scope = _member(part, "scope")
             if scope is not None:
                 scoped = {**shared, "scope": _within("scope", normal_scope, scope)}
-            for number, raw in enumerate(_objects(part, "logRecords", "log_records")):
+            raws = _objects(part, "logRecords", "log_records")
+            own = 0 if scope is None else len(encode_record(scoped["scope"]))
+            shared_bytes = spread(shared_bytes, size + own, len(raws))
+            for number, raw in enumerate(raws):
                 try:
                     record = normal_record(raw)
                 except FormatError as error:
@@ -65,6 +71,7 @@ def _of_resource(group: dict[str, Any], records: list[Record]) -> None:
                 records.append(record)
         except FormatError as error:
             raise inside(f"scopeLogs[{at}]", error) from None
+    return shared_bytes
 
 
 def _within(name: str, normal: Any, raw: dict[str, Any]) -> dict[str, Any]:

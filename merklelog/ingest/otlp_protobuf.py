@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyVal
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from . import otlp_wire
-from .record import MAX_DEPTH, Record, double_value
+from .record import MAX_DEPTH, Record, double_value, spread
 
 
 def records_from_protobuf(data: bytes) -> list[Record]:
@@ -34,14 +34,18 @@ def records_from_protobuf(data: bytes) -> list[Record]:
 
 
 def records_from_request(request: ExportLogsServiceRequest) -> list[Record]:
-    """The same of a request that is parsed already."""
+    """The same of a request that is parsed already. Raises FormatError."""
     records: list[Record] = []
+    shared_bytes = 0
     for group in request.resource_logs:
+        size = group.resource.ByteSize() + len(group.schema_url)
         shared: Record = {}
         if group.schema_url or group.HasField("resource"):
             shared["resource"] = _resource(group.resource, group.schema_url)
         for scope_group in group.scope_logs:
             scoped = shared
+            own = scope_group.scope.ByteSize() + len(scope_group.schema_url)
+            shared_bytes = spread(shared_bytes, size + own, len(scope_group.log_records))
             if scope_group.schema_url or scope_group.HasField("scope"):
                 scope = scope_group.scope
                 scoped = {**shared, "scope": _resource(scope, scope_group.schema_url)}

@@ -27,6 +27,7 @@ from .record import (
     Record,
     double_value,
     inside,
+    spread,
 )
 
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = range(6)
@@ -44,21 +45,30 @@ _Parts = tuple[memoryview, ...]
 def records_from_wire(data: bytes) -> list[Record]:
     """The records of an ExportLogsServiceRequest, as `records_from_protobuf`. Raises FormatError."""
     records: list[Record] = []
+    shared_bytes = 0
     for at, group in enumerate(_repeated((memoryview(data),), 1, "request")):
         where = f"resourceLogs[{at}]"
         try:
-            records += _of_resource((group,))
+            found, size = _of_resource((group,))
         except FormatError as error:
             raise inside(where, error) from None
+        shared_bytes = spread(shared_bytes, size, 1)
+        records += found
     return records
 
 
-def _of_resource(group: _Parts) -> list[Record]:
-    shared = _envelope(group, RESOURCE, "resource")
+def _of_resource(group: _Parts) -> tuple[list[Record], int]:
+    """The records of a resource, and how many bytes it and its scopes take in them."""
+    shared, size = _envelope(group, RESOURCE, "resource")
     records: list[Record] = []
+    shared_bytes = 0
     for at, part in enumerate(_repeated(group, 2, ": resourceLogs")):
         try:
-            scoped = {**shared, **_envelope((part,), SCOPE, "scope")}
+            scope, own = _envelope((part,), SCOPE, "scope")
+            scoped = {**shared, **scope}
+            shared_bytes = spread(
+                shared_bytes, size + own, sum(1 for _ in _repeated((part,), 2, ": scopeLogs"))
+            )
             for number, record in enumerate(_repeated((part,), 2, ": scopeLogs")):
                 try:
                     records.append({**scoped, **_message((record,), LOG_RECORD, 1)})
@@ -66,11 +76,14 @@ def _of_resource(group: _Parts) -> list[Record]:
                     raise inside(f"logRecords[{number}]", error) from None
         except FormatError as error:
             raise inside(f"scopeLogs[{at}]", error) from None
-    return records
+    return records, shared_bytes
 
 
-def _envelope(group: _Parts, fields: Fields, name: str) -> Record:
-    """The resource or scope of its group with the group's schema URL, under its name; {} when there is neither."""
+def _envelope(group: _Parts, fields: Fields, name: str) -> tuple[Record, int]:
+    """The resource or scope of its group with the group's schema URL, under its name, and how long they are.
+
+    {} when there is neither.
+    """
     parts: list[memoryview] = []
     url = memoryview(b"")
     for number, wire, content in _fields(group, f": {name}"):
@@ -80,13 +93,13 @@ def _envelope(group: _Parts, fields: Fields, name: str) -> Record:
             elif number == 3:
                 url = content
     if not parts and not url:
-        return {}
+        return {}, 0
     try:
         found = _message(tuple(parts), fields, 1)
     except FormatError as error:
         raise inside(name, error) from None
     _put_text(found, "schemaUrl", bytes(url))
-    return {name: found}
+    return {name: found}, sum(map(len, parts)) + len(url)
 
 
 def _message(parts: _Parts, fields: Fields, depth: int) -> dict[str, Any]:
@@ -148,11 +161,14 @@ def _pair(parts: _Parts, depth: int) -> dict[str, Any]:
 
 
 def _value(parts: _Parts, depth: int) -> dict[str, Any]:
-    member, kept = 0, ()  # type: tuple[int, tuple[int | memoryview, ...]]
+    member = 0
+    kept: list[int | memoryview] = []
     for number, wire, content in _fields(parts, ": value"):
         if _MEMBERS.get(number, (-1,))[0] == wire:
             # A list that comes again is merged into itself; anything else of the oneof replaces what was there.
-            kept = (*kept, content) if number == member and number in (5, 6) else (content,)
+            if number != member or number not in (5, 6):
+                kept = []
+            kept.append(content)
             member = number
     if not member:
         return {}

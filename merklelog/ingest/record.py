@@ -32,6 +32,9 @@ Record = dict[str, Any]
 # the interpreter's own, whose limit is 1,000 for everything that runs.
 MAX_DEPTH: Final = 64
 
+# A resource and a scope are sent once and stand in each of their records: what that may come to in one request.
+MAX_SHARED_BYTES: Final = 128 * 2**20
+
 ODD_DOUBLES: Final = frozenset({"NaN", "Infinity", "-Infinity", "-0"})
 
 
@@ -96,9 +99,25 @@ def double_value(number: float) -> float | str:
     return number
 
 
+def spread(so_far: int, size: int, count: int) -> int:
+    """What the resources and scopes of a request take in its records, with one of `size` bytes in `count` more.
+
+    Raises FormatError over 128 MiB, before any of it is written.
+    """
+    total = so_far + size * count
+    if total > MAX_SHARED_BYTES:
+        raise FormatError(
+            f"request: its resources and scopes, which stand in each of their records, come to more than"
+            f" {MAX_SHARED_BYTES >> 20} MiB; send fewer records at once, or smaller resources"
+        )
+    return total
+
+
 def inside(where: str, error: FormatError) -> FormatError:
-    """The same error, said of what lies deeper: `where` is put before its place."""
+    """The same error, said of what lies deeper: `where` is put before its place, unless it is of the request."""
     text = str(error)
+    if text.startswith("request: "):
+        return error
     return FormatError(f"{where}{text}" if text.startswith(("[", ":")) else f"{where}.{text}")
 
 

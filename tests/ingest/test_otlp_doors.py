@@ -122,6 +122,44 @@ def test_nesting_where_nobody_looks() -> None:
     assert records_from_wire(groups) == []
 
 
+def test_what_records_share_may_not_come_to_more_than_memory_holds() -> None:
+    megabyte = of_length(1, b"k") + of_length(2, of_length(1, b"x" * 2**20))
+    for number in (1, 3):  # of the resource, of the scope
+        for count, taken in ((100, True), (200, False)):
+            records = of_length(2, b"") * count
+            scope = of_length(1, of_length(3, megabyte)) if number == 3 else b""
+            resource = of_length(1, of_length(1, megabyte)) if number == 1 else b""
+            data = of_length(1, resource + of_length(2, scope + records))
+            document = {"scopeLogs": [{"logRecords": [{}] * count}]}
+            owner = document if number == 1 else document["scopeLogs"][0]
+            attributes = {"attributes": [{"key": "k", "value": {"stringValue": "x" * 2**20}}]}
+            owner["resource" if number == 1 else "scope"] = attributes  # type: ignore[index]
+            text = json.dumps({"resourceLogs": [document]}).encode()
+            broken = of_length(1, of_length(2, of_length(2, of_length(3, b"\xff"))))
+            for read, sent in (
+                (records_from_protobuf, data),
+                (records_from_json, text),
+                (records_from_wire, data),
+            ):
+                if taken:
+                    assert len(read(sent)) == count
+                    continue
+                with pytest.raises(
+                    FormatError, match=r"^request: its resources and scopes, .* more than 128 MiB"
+                ):
+                    read(sent)
+            if not taken:
+                with pytest.raises(FormatError, match=r"^request: its resources"):
+                    records_from_protobuf(broken + data)
+
+
+def test_lists_that_come_again_and_again_are_merged_in_linear_time() -> None:
+    again = of_length(5, of_length(1, of_length(1, b"a"))) * 100_000
+    (record,) = records_from_wire(in_body(again))
+    assert len(record["body"]["arrayValue"]["values"]) == 100_000
+    assert records_from_protobuf(in_body(again)) == [record]
+
+
 MALFORMED = {
     "cut": (of_length(1, b"")[:-1], "a number ends too early"),
     "long": (b"\x0a\x05abc", "5 bytes announced, 3 there"),

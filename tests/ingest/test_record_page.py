@@ -13,7 +13,7 @@ from merklelog.ingest.entry import FORMAT, MAX_ENTRY_BYTES, LogPart, encode_entr
 from merklelog.ingest.otlp_json import record_to_json, records_from_json
 from merklelog.ingest.otlp_out import record_to_protobuf
 from merklelog.ingest.otlp_protobuf import records_from_protobuf
-from merklelog.ingest.record import LOG_RECORD, MAX_DEPTH, RESOURCE, SCOPE
+from merklelog.ingest.record import LOG_RECORD, MAX_DEPTH, MAX_SHARED_BYTES, RESOURCE, SCOPE
 from merklelog.ingest.split import MAX_RECORD_BYTES, PIECE_BYTES, split_entry
 from tests.ingest.record_strategies import of_length
 
@@ -55,6 +55,7 @@ def test_the_page_names_what_is_there() -> None:
         assert f"{number:,}" in PAGE
     assert f"At most {MAX_DEPTH - 1} lists" in PAGE
     assert f"at most {MAX_RECORD_BYTES >> 20} MiB" in PAGE
+    assert f"at most {MAX_SHARED_BYTES >> 20} MiB" in PAGE
     part = LogPart(1, "a", {"content_hash": "ok"}, ("drop:a",))
     whole = json.loads(encode_entry(part, b"{}"))
     pieces = json.loads(split_entry(part, b"x" * 80_000)[0])
