@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
@@ -144,10 +145,10 @@ def status(session: Session, directory: str) -> None:
     from merklelog.index.files import check_files, current, search_directory
 
     with open_reader(directory) as log:
-        result = _result(log)
-        if result.bytes:
+        # There may be no index, which is a result too.
+        with suppress(NotFoundError):
             check_files(current(search_directory(log.path)))
-        _show(session, result)
+        _show(session, _result(log))
 
 
 index.add_command(update)
