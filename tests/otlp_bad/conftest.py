@@ -64,7 +64,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """The receiver of a file's tests; the last one fails of a server that was ill, or lost or made up an entry."""
     log = tmp_path_factory.mktemp("bad") / "log"
     merklelog.create_log(log, "bad.example/log", settings={"store.min_free_bytes": 0})
-    receiver = Receiver(log, limits__message_bytes=str(4 << 20)).start()
+    receiver = Receiver(log, limits__message_bytes=str(4 << 20), limits__body_seconds="5").start()
     target = Target(log, receiver, Senders(receiver))
     try:
         target.well()

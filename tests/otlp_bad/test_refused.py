@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import socket
 
 import grpc
 import pytest
@@ -28,6 +29,7 @@ from tests.otlp_bad.senders import (
     varint,
     zstd_bomb,
 )
+from tests.support.programs import SECONDS
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 8, 12
 GOOD = request(named("x", attributes=[attribute("a", "b")])).SerializeToString()
@@ -212,6 +214,18 @@ def test_a_log_that_is_not_here(well: Target) -> None:
     status, body, _ = well.receiver.ask("POST", "/v1/logs", GOOD_JSON, headers, door="otlp_http")
     assert status == 401, body
     assert b"other.example/log" in body
+    well.stored(0)
+
+
+def test_a_body_that_does_not_come_whole_is_no_answer_that_a_collector_takes_for_final(well: Target) -> None:
+    """Not 408, which makes a Collector throw the batch away: the connection is closed, and it sends again."""
+    host, _, port = well.receiver.addresses["otlp_http"].rpartition(":")
+    head = f"POST /v1/logs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {PROTOBUF}\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as slow:
+        slow.sendall(head.encode() + GOOD[:3])
+        assert slow.recv(1000) == b""
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as gone:
+        gone.sendall(head.encode() + GOOD[:3])
     well.stored(0)
 
 
