@@ -32,7 +32,6 @@ NAMES = {
     "records": "ingest_records",
     "search": "search",
     "otlp": "otlp",
-    "search": "search",
 }
 
 
