@@ -25,6 +25,7 @@ PAGES = (
     *("docs/producer.md", "docs/security.md", "docs/operations.md", "docs/metrics.md", "docs/auditing.md"),
     "docs/pack.md",
     "docs/monitor.md",
+    "docs/collector.md",
 )
 # Written with a class around one letter, so that this file does not match itself.
 INDEX_ADDRESS = re.compile(
