@@ -21,11 +21,14 @@ from merklelog.publish import ObjectStore
 from merklelog.publish.layout import (
     CHECKPOINT_KEY,
     CHECKPOINTS,
+    COSIGNED,
     HEAD_KEY,
     PREFLIGHT,
     STAGING,
     TILES,
     UNFINISHED_KEY,
+    UNWITNESSED_KEY,
+    WITNESSED_KEY,
     checkpoint_key,
 )
 from merklelog.publish.manifest import MANIFEST_KEY
@@ -36,7 +39,12 @@ from merklelog.tree import BUNDLE_LEVEL, Tile, parse_path, width_at
 _PARTIAL: Final = ".p/"
 _NAMED: Final = 8  # objects of one kind that are told by name; the others are counted
 _HELD: Final = 10_000  # keys behind the tree that are remembered until it is known what they belong to
-_SINGLES: Final = frozenset((MANIFEST_KEY, HEAD_KEY, CHECKPOINT_KEY, UNFINISHED_KEY, STATE_KEY))
+_SINGLES: Final = frozenset(
+    (
+        *(MANIFEST_KEY, HEAD_KEY, UNFINISHED_KEY, STATE_KEY),
+        *(CHECKPOINT_KEY, UNWITNESSED_KEY, WITNESSED_KEY),
+    )
+)
 _OTHERS: Final = (PARTITIONS, PREFLIGHT)  # whose content is another's to judge
 
 
@@ -65,6 +73,7 @@ class Beside:
         self._behind: list[str] = []
         self._more_behind = 0
         self._kept = array("q")
+        self._cosigned = array("q")
         self._staged: list[str] = []
         self._strange: list[str] = []
         self._strange_tiles: list[str] = []
@@ -83,6 +92,7 @@ class Beside:
             self._check_behind(covered, known=shown is not None)
             self._check_strange()
             self._check_kept()
+            self._pointers.check_witnessed(self._cosigned)
         except MerklelogError as error:
             self._findings.fault(FindingKind.EXTRA, f"{self._store.location}/{TILES}", error)
         return [*self._pointers.remarks, *self._remarks]
@@ -104,6 +114,12 @@ class Beside:
                 self._strange_tiles.append(key)
             elif size > self._head.size:
                 self._kept.append(size)
+        elif key.startswith(COSIGNED):
+            size = kept_size(key, COSIGNED)
+            if size is None:
+                self._strange_tiles.append(key)
+            else:
+                self._cosigned.append(size)
         elif key.startswith(STAGING):
             if is_staging(key):
                 self._staged.append(key)
@@ -225,10 +241,10 @@ def tile_of(key: str) -> Tile | None:
         return None
 
 
-def kept_size(key: str) -> int | None:
-    """The size that a key below `checkpoints/` is for; None when it is for none."""
+def kept_size(key: str, below: str = CHECKPOINTS) -> int | None:
+    """The size that a key below `checkpoints/` or `cosigned/` is for; None when it is for none."""
     try:
-        return parse_decimal(key.removeprefix(CHECKPOINTS).encode("ascii"), key)
+        return parse_decimal(key.removeprefix(below).encode("ascii"), key)
     except FormatError:
         return None
 

@@ -7,6 +7,7 @@ will make it so is under way, and then what it staged is there until it has ende
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from merklelog.audit.heads import HeadReader
@@ -17,7 +18,16 @@ from merklelog.errors import DamagedError, FormatError, FormatVersionError, Merk
 from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.protocol.publication import TreeHead
 from merklelog.publish import ObjectStore
-from merklelog.publish.layout import CHECKPOINT_KEY, HEAD_KEY, parse_staging_key, staging_key
+from merklelog.publish.layout import (
+    CHECKPOINT_KEY,
+    HEAD_KEY,
+    UNWITNESSED_KEY,
+    WITNESSED_KEY,
+    checkpoint_key,
+    cosigned_key,
+    parse_staging_key,
+    staging_key,
+)
 from merklelog.publish.manifest import MANIFEST_KEY
 from merklelog.publish.pointer import read_head
 from merklelog.publish.stored import StoredTiles
@@ -69,16 +79,45 @@ class Pointers:
         return tree.size
 
     def shown(self) -> int | None:
-        """The size that is shown now, by a checkpoint of this log; None when none can be believed."""
-        where = self._place(CHECKPOINT_KEY)
+        """The size that is shown now, by a checkpoint of this log; None when none can be believed.
+
+        Where `checkpoint` waits for witnesses, everything under `checkpoint.unwitnessed` is there as well.
+        """
+        found = [self._shown_by(key) for key in (CHECKPOINT_KEY, UNWITNESSED_KEY)]
+        return max((size for size in found if size is not None), default=None)
+
+    def _shown_by(self, key: str) -> int | None:
+        where = self._place(key)
         try:
-            note = self._store.get(CHECKPOINT_KEY, limit=MAX_NOTE_BYTES).data
+            note = self._store.get(key, limit=MAX_NOTE_BYTES).data
         except NotFoundError:
             return None  # what has shown something before has a finding for it
         scratch = Findings()
         checkpoint = self._heads.check(note, None, where, scratch)
         self._findings.take_all(tuple(scratch.listed), scratch.unlisted)
         return None if checkpoint is None or scratch.listed else checkpoint.size
+
+    def check_witnessed(self, cosigned: Sequence[int]) -> None:
+        """What witnesses cosigned is what the log signed: the pointer to the newest, and some under their sizes.
+
+        `cosigned` are sizes below `cosigned/`; the largest are looked at. Whether their signatures meet a policy
+        is for who has one to say.
+        """
+        self._shown_by(WITNESSED_KEY)
+        for size in sorted(cosigned)[-_NAMED:]:
+            where = self._place(cosigned_key(size))
+            try:
+                note = self._store.get(cosigned_key(size), limit=MAX_NOTE_BYTES).data
+                kept = self._store.get(checkpoint_key(size), limit=MAX_NOTE_BYTES).data
+            except NotFoundError as error:
+                self._findings.fault(FindingKind.CHECKPOINT, where, error)
+                continue
+            checkpoint = self._heads.check(note, size, where, self._findings)
+            signed = self._heads.check(kept, size, self._place(checkpoint_key(size)), Findings())
+            if checkpoint is not None and signed is not None and checkpoint != signed:
+                other = f"{checkpoint_key(size)} says {signed.root.hex()}"
+                detail = f"its root is {checkpoint.root.hex()}, and {other}"
+                self._findings.add(FindingKind.CHECKPOINT, where, detail)
 
     def _check_head(self, tree: TreeHead) -> None:
         size, root = self._head.size, self._head.root
