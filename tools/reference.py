@@ -56,9 +56,9 @@ table each, here and in the program.
 | `http://HOST[:PORT]/PREFIX`, `https://...` | a tlog-tiles prefix on any server, static copies too |
 | `grpc://HOST[:PORT]`, `grpcs://...` | a server of this project, at port 7070 where none is given |
 
-Every command takes a data directory; those that read (`checkpoint get follow prove consistency audit pack`)
-take every target, `append` takes servers as well. `--state FILE` keeps the newest verified checkpoint of a
-target and holds it to that for ever.
+Every command takes a data directory; those that read (`checkpoint get follow prove consistency audit pack
+verify-content`) take every target, `append` takes servers as well. `--state FILE` keeps the newest verified
+checkpoint of a target and holds it to that for ever.
 
 `merklelog serve` listens at 127.0.0.1: gRPC at port 7070, HTTP at 7080, metrics and readiness at 7090.
 `merklelog witness serve` listens at 127.0.0.1, too: HTTP at port 7081, metrics and readiness at 7091.

@@ -70,8 +70,8 @@ def recheck(
 ) -> Iterator[Checked]:
     """Each record among `entries`, which follow each other from `start` on in a log of `size`, in order.
 
-    A record that begins among them is checked whole: `read` gives the entries of it that lie behind. Raises what
-    reading raises, and nothing for what an entry says.
+    A record that begins among them is checked whole: `read` gives what of it lies behind them, and of one that
+    began before them what lies there. Raises what reading raises, and nothing for what an entry says.
     """
     ahead = _Ahead(entries, size, read)
     while (found := ahead.take()) is not None:
@@ -94,15 +94,16 @@ def _checked(found: Indexed, start: int, ahead: _Ahead) -> Checked:
     split = None if entry.part is None else entry.part.split
     if split is None:
         return _check(index, 1, entry)
-    if split.part and index - split.part < start:
-        return Checked(index, 1, Outcome.CONTINUED)
-    if split.part:
+    if split.part and not 0 <= index - split.part < start:
         raise FormatError(f"entry {index}: part {split.part} of a record that does not begin before it")
 
     def read(at: int) -> bytes:
         return data if at == index else ahead.read(at)
 
-    return _check(index, split.parts, join_entries(read, index))
+    whole = join_entries(read, index)
+    if split.part:
+        return Checked(index, split.parts - split.part, Outcome.CONTINUED)
+    return _check(index, split.parts, whole)
 
 
 def _check(index: int, count: int, entry: Entry) -> Checked:
@@ -137,23 +138,31 @@ class _Ahead:
         self._size = size
         self._read = read
         self._looked: dict[int, bytes] = {}  # in the order of their indexes
+        self._taken = -1
 
     def take(self) -> Indexed | None:
         """The next entry; None after the last."""
-        if not self._looked:
-            return next(self._entries, None)
-        first = next(iter(self._looked))
-        return first, self._looked.pop(first)
+        if self._looked:
+            first = next(iter(self._looked))
+            found: Indexed | None = first, self._looked.pop(first)
+        else:
+            found = next(self._entries, None)
+        self._taken = self._taken if found is None else found[0]
+        return found
 
     def read(self, index: int) -> bytes:
-        """An entry that is still to come, or one from behind all of them.
+        """An entry that is still to come, or one from before or behind all of them.
 
         Raises FormatError behind the log's end, and _ReadError.
         """
         if index >= self._size:
             raise FormatError(f"entry {index}: the log ends before it, within a record")
         try:
-            while index not in self._looked and (following := next(self._entries, None)) is not None:
+            while (
+                index > self._taken
+                and index not in self._looked
+                and (following := next(self._entries, None)) is not None
+            ):
                 self._looked[following[0]] = following[1]
             if index in self._looked:
                 return self._looked[index]

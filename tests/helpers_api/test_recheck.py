@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from merklelog.errors import DamagedError
 from merklelog.ingest.canonical import encode_record
@@ -142,26 +144,25 @@ def test_a_range_may_end_or_begin_within_a_record(part: int) -> None:
     count = len(LONG)
     entries = [*LONG, entry(RIGHT)]
     assert outcomes(checked(entries, 0, part)) == [(0, count, "ok")]
-    rest = [(index, 1, "continued") for index in range(part, count)]
-    assert outcomes(checked(entries, part)) == [*rest, (count, 1, "ok")]
+    assert outcomes(checked(entries, part)) == [(part, count - part, "continued"), (count, 1, "ok")]
+    if part > 1:
+        entries[part - 1] = b"raw"
+        broken = [(index, 1, "malformed") for index in range(part, count)]
+        assert outcomes(checked(entries, part)) == [*broken, (count, 1, "ok")]
 
 
 def test_parts_that_make_no_record_are_malformed_and_hide_nothing() -> None:
     count = len(LONG)
     for entries, at, wanted in (
-        ([*LONG[:-1]], 0, [f"entry {count - 1}: the log ends before it", *["does not begin"] * 0]),
+        ([*LONG[:-1]], 0, [f"entry {count - 1}: the log ends before it"]),
         ([LONG[0], entry(RIGHT), *LONG[1:]], 1, []),
         ([LONG[0], b"raw", *LONG[1:]], 1, []),
         ([LONG[1], LONG[0], *LONG[2:]], 1, []),
     ):
         found = checked(entries)
         assert [each.index for each in found] == list(range(len(entries)))
-        assert found[0].outcome is (Outcome.CONTINUED if entries[0] is LONG[1] else Outcome.MALFORMED)
-        assert {each.outcome for each in found} - {Outcome.MALFORMED} <= {
-            Outcome.OK,
-            Outcome.RAW,
-            Outcome.CONTINUED,
-        }
+        assert found[0].outcome is Outcome.MALFORMED
+        assert {each.outcome for each in found} <= {Outcome.MALFORMED, Outcome.OK, Outcome.RAW}
         if wanted:
             assert wanted[0] in found[0].reason
         if entries[at] == entry(RIGHT):
@@ -181,3 +182,27 @@ def test_an_error_of_reading_is_no_verdict() -> None:
         list(recheck(rows(), 0, len(LONG), read))
     with pytest.raises(DamagedError, match="bundle of 1"):
         list(recheck([(0, LONG[0])], 0, len(LONG), broken))
+
+
+@st.composite
+def _entries(draw: st.DrawFn) -> list[bytes]:
+    """Entries of every kind in any order, some of them damaged."""
+    kinds = st.sampled_from(
+        [entry(RIGHT), entry(WRONG, "ok"), encode_entry(None, NONE), b"raw", b"{}", *LONG]
+    )
+    made = draw(st.lists(kinds, max_size=12))
+    for position in draw(st.sets(st.integers(0, 11), max_size=3)):
+        if position < len(made) and made[position]:
+            data, at = bytearray(made[position]), draw(st.integers(0, 2**20)) % len(made[position])
+            data[at] ^= draw(st.integers(1, 255))
+            made[position] = bytes(data)
+    return made
+
+
+@given(_entries(), st.integers(0, 12))
+def test_whatever_stands_in_a_log_each_entry_has_one_outcome(entries: list[bytes], start: int) -> None:
+    start = min(start, len(entries))
+    found = checked(entries, start)
+    assert [index for each in found for index in range(each.index, each.index + each.entries)] == list(
+        range(start, len(entries))
+    )
