@@ -8,17 +8,17 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from common import ORIGIN, Row, directory, floor, interleave, print_table, random_entries
+from common import Row, directory, floor, interleave, print_table, random_entries
+from filling import fill_log, publish_both
 
 import merklelog
 from merklelog.audit.monitor import Monitor, Patterns
 from merklelog.audit.monitor_patterns import Matcher
 from merklelog.formats import single_log_policy
-from merklelog.publish import DirectoryStore, publish_copy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> None:
     pool = random_entries(100_000)
     cells: list[tuple[Row, Callable[[], float]]] = []
     with directory() as path:
-        _fill(path, pool, args.entries)
+        fill_log(path, pool, args.entries)
+        publish_both(path)
         for target in (str(path / "log"), f"dir:{path / 'identity'}", f"dir:{path / 'gzip'}"):
             kind = target.rsplit("/", 1)[1]
             for name, matcher in (("no matcher", None), ("a pattern", Patterns(["watched-for"]))):
@@ -40,18 +41,6 @@ def run(args: argparse.Namespace) -> None:
                 cells.append((row, partial(_monitor, target, path / "log", matcher)))
         interleave(args.runs, cells, partial(floor, pool))
     print_table([row for row, _ in cells])
-
-
-def _fill(path: Path, pool: Sequence[bytes], count: int) -> None:
-    merklelog.create_log(path / "log", ORIGIN)
-    with merklelog.open(path / "log") as log:
-        for start in range(0, count, 10_000):
-            at = start % len(pool)
-            log.append_batch(pool[at : at + min(10_000, count - start)])
-    for encoding in ("identity", "gzip"):
-        with merklelog.open_reader(path / "log") as log:
-            store = DirectoryStore(path / encoding)
-            publish_copy(log, store, verifiers=log.vkeys, bundle_encoding=encoding)
 
 
 def _monitor(target: str, log: Path, matcher: Matcher | None) -> float:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from common import ORIGIN, ROOT, Row, directory, floor, interleave, print_table, random_entries
+from common import ROOT, Row, directory, floor, interleave, print_table, random_entries
+from filling import compressible_entries, fill_log
 
 import merklelog
 from merklelog.cli import main
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure the table: entries of 256 bytes, half random and half like events; then sizes and memory."""
     print(f"# ratios are to one core's floor: with {os.cpu_count()} cores, {os.cpu_count()}.0 is all of them")
     rows = []
-    for name, pool in (("random", random_entries(100_000)), ("events", _events(100_000))):
+    for name, pool in (("random", random_entries(100_000)), ("events", compressible_entries(100_000))):
         with directory() as path:
             policy = _fill(path, pool, args.entries)
             start, end = 1_000, args.entries - 1_000
@@ -46,17 +47,8 @@ def run(args: argparse.Namespace) -> None:
     print_table(rows)
 
 
-def _events(count: int) -> list[bytes]:
-    line = b'{"actor":"user-%06d","action":"read","resource":"/accounts/%06d/statement","outcome":"success"}'
-    return [(line % (i * 7919 % 1_000_000, i) * 3)[:256] for i in range(count)]
-
-
 def _fill(path: Path, pool: list[bytes], count: int) -> Policy:
-    merklelog.create_log(path / "log", ORIGIN)
-    with merklelog.open(path / "log") as log:
-        for start in range(0, count, 10_000):
-            at = start % len(pool)
-            log.append_batch(pool[at : at + min(10_000, count - start)])
+    fill_log(path, pool, count)
     with merklelog.open_reader(path / "log") as log:
         (path / "vkey").write_text(format_vkey(log.vkeys[0]))
         return single_log_policy(log.vkeys)

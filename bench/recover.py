@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from common import ORIGIN, Row, directory, floor, interleave, print_table, random_entries, resident_mb
+from filling import fill_log, publish_both
 
 import merklelog
 from merklelog.client.targets import s3_options
@@ -18,7 +18,6 @@ from merklelog.log.recover import recover_log
 from merklelog.publish import DirectoryStore, ObjectStore, publish_copy
 from merklelog.publish.targets import open_store
 
-PUBLICATION = 10_000  # entries between two published checkpoints
 PARALLEL = 2  # as the command reads a directory
 
 
@@ -32,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
     """Measure the table. The ratio is to the floor of one core: a recovery writes from one process."""
     pool = random_entries(100_000)
     with directory() as path:
-        _fill(path, pool, args.entries)
+        fill_log(path, pool, args.entries)
+        publish_both(path)
         cells = []
         for encoding in ("identity", "gzip"):
             row = Row(f"recover, random, directory, {encoding}", "entries/s")
@@ -48,16 +48,6 @@ def run(args: argparse.Namespace) -> None:
         interleave(args.runs, cells, partial(floor, pool))
         print(f"# resident memory at the end: {resident_mb():.0f} MB")
         print_table(row for row, _ in cells)
-
-
-def _fill(path: Path, pool: Sequence[bytes], count: int) -> None:
-    merklelog.create_log(path / "log", ORIGIN)
-    with merklelog.open(path / "log") as log:
-        for start in range(0, count, PUBLICATION):
-            at = start % len(pool)
-            log.append_batch(pool[at : at + min(PUBLICATION, count - start)])
-    for encoding in ("identity", "gzip"):
-        _publish(path, DirectoryStore(path / encoding), encoding)
 
 
 def _publish(path: Path, store: ObjectStore, encoding: str) -> None:

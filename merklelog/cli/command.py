@@ -167,6 +167,14 @@ def receipt_key_option(function: Function) -> Function:
     return option(function)
 
 
+proven_size_option = click.option(
+    "--size",
+    metavar="N",
+    type=number,
+    help="Prove to the stored checkpoint of that size.  [default: the newest that meets the policy]",
+)
+
+
 def output_option(what: str) -> Callable[[Function], Function]:
     """`-o FILE`: where `what` is written."""
     return click.option(

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from merklelog.cli.command import Span, command, number, output_option, span, target_argument, trust_options
+from merklelog.cli.command import (
+    Span,
+    command,
+    output_option,
+    proven_size_option,
+    span,
+    target_argument,
+    trust_options,
+)
 from merklelog.cli.files import STANDARD, Write, output
 from merklelog.cli.progress import progress_bar
 from merklelog.cli.results import Cosigners, ExistedBy, LogKey, Origin, Root, Size
@@ -46,12 +54,7 @@ class PackResult:
 @command("pack", example="merklelog pack trail 100:1100 -o evidence.mlpack", result=PackResult)
 @target_argument
 @click.argument("wanted", metavar="A:B", type=span)
-@click.option(
-    "--size",
-    metavar="N",
-    type=number,
-    help="Prove to the stored checkpoint of that size.  [default: the newest that meets the policy]",
-)
+@proven_size_option
 @output_option("the pack")
 @trust_options
 @server_options()

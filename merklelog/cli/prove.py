@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-from merklelog.cli.command import command, number, output_option, target_argument, trust_options
+from merklelog.cli.command import (
+    command,
+    number,
+    output_option,
+    proven_size_option,
+    target_argument,
+    trust_options,
+)
 from merklelog.cli.files import write_file
 from merklelog.cli.results import Cosigners, ExistedBy, Origin, Root, Size
 from merklelog.cli.server import Reach, server_options
@@ -37,12 +44,7 @@ class ProveResult:
 @command("prove", example="merklelog prove trail 102 -o event.tlog-proof", result=ProveResult)
 @target_argument
 @click.argument("index", metavar="INDEX", type=number)
-@click.option(
-    "--size",
-    metavar="N",
-    type=number,
-    help="Prove to the stored checkpoint of that size.  [default: the newest that meets the policy]",
-)
+@proven_size_option
 @output_option("the proof file")
 @trust_options
 @server_options()

@@ -33,31 +33,18 @@ from merklelog.formats import (
 from merklelog.protocol import verify_proof_file
 from merklelog.tree import (
     Hash,
-    NodeId,
     TreeSize,
     leaf_hash,
-    node_hash,
     prove_consistency,
     prove_inclusion,
     prove_range,
     root_hash,
 )
+from tests.client.target_log import reader
 
 ONCE = Retry(total=60, attempt=30, first=200, most=200)
 KEY = generate_signing_key("memory.example/log", SignatureType.ED25519)
 POLICY = single_log_policy([KEY.verifier])
-
-
-def reader(leaves: Sequence[Hash]) -> Callable[[Sequence[NodeId]], list[Hash]]:
-    def one_hash(node: NodeId) -> Hash:
-        if node.height == 0:
-            return leaves[node.index]
-        return node_hash(
-            one_hash(NodeId(node.height - 1, node.index * 2)),
-            one_hash(NodeId(node.height - 1, node.index * 2 + 1)),
-        )
-
-    return lambda nodes: [one_hash(node) for node in nodes]
 
 
 LEAVES = [leaf_hash(b"%d" % i) for i in range(33)]

@@ -27,24 +27,11 @@ from merklelog.formats import (
 )
 from merklelog.log import publishing_targets
 from merklelog.protocol import verify_proof_file
-from merklelog.publish.memory import MemoryStore
 from merklelog.publish.publisher import Publisher
 from merklelog.tree import leaf_hash, verify_consistency, verify_inclusion
 from tests.support import targets
 from tests.support.checker import Rehashed, check_log
 from tests.support.targets import Gate, published
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate(MemoryStore())
-    targets.use(monkeypatch, gate)
-    return gate
-
-
-@pytest.fixture
-def directory(tmp_path: Path, gate: Gate) -> Path:
-    return targets.make(tmp_path / "log")
 
 
 def check_receipt(log: Log, receipt: Receipt, entry: bytes) -> None:

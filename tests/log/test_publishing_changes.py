@@ -23,19 +23,11 @@ from merklelog.log.backup import backup
 from merklelog.log.create import LogInfo, load_signers
 from merklelog.log.directory import DATABASE
 from merklelog.protocol.commit import Commit
-from merklelog.publish.memory import MemoryStore
 from merklelog.store import RocksStore
 from merklelog.tree import Hash, verify_consistency
 from tests.support import targets
 from tests.support.checker import check_log
 from tests.support.targets import Gate, published
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate(MemoryStore())
-    targets.use(monkeypatch, gate)
-    return gate
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ from tests.support import targets
 from tests.support.targets import Gate, published
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate(MemoryStore())
-    targets.use(monkeypatch, gate)
-    return gate
-
-
 def grow(directory: Path, count: int) -> int:
     """Append so many entries and publish them; gives the epoch they are of."""
     with merklelog.open(directory) as log:

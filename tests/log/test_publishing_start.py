@@ -30,18 +30,6 @@ from tests.support.checker import check_log
 from tests.support.targets import Gate, published
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate(MemoryStore())
-    targets.use(monkeypatch, gate)
-    return gate
-
-
-@pytest.fixture
-def directory(tmp_path: Path, gate: Gate) -> Path:
-    return targets.make(tmp_path / "log")
-
-
 def stored_sizes(log: Log) -> list[int]:
     """Every size that a checkpoint was ever signed for."""
     return sorted(log._reads.stored_sizes())

@@ -22,13 +22,6 @@ from tests.support import targets
 from tests.support.targets import Gate, published
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate(MemoryStore())
-    targets.use(monkeypatch, gate)
-    return gate
-
-
 def head(size: int) -> Head:
     return Head(TreeSize(size), EMPTY_ROOT, b"", ())
 
