@@ -1,14 +1,15 @@
 """A log's own audit of itself: its database and its published copies, one after the other, at a set pace.
 
 What is damaged in a copy is written anew from another place, the log's database or another copy, every byte
-verified first against the checkpoint that the copy shows and the log signed. What is damaged in the database is
-told with the place that has it whole: `merklelog recover` builds a database from there, verified.
+verified first against the checkpoint that the copy shows and the log signed. So are rows of the database that can
+be read and are wrong, or are gone, from a copy. Where a file of the database itself is damaged, the place is told
+that has all of it whole: `merklelog recover` builds a database from there, verified.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree import BUNDLE_LEVEL, TILE_HEIGHT, TILE_WIDTH, Tile, parse_path, width_at
 
 _REPAIRED: Final = frozenset((FindingKind.ENTRY, FindingKind.BUNDLE, FindingKind.TILE))
+_BUNDLES: Final = frozenset((FindingKind.ENTRY, FindingKind.BUNDLE))
+_TILES: Final = frozenset((FindingKind.TILE, FindingKind.NODES))
+_INNER: Final = "inner hashes of "  # see DatabaseRows.place_of_nodes
 _LOOKED_UP: Final = 16  # bundles of a damage in the database that are looked for elsewhere
 
 
@@ -48,7 +52,11 @@ class SelfAuditReport:
 
 
 class SelfAudit:
-    """The audit of the log in `directory` and of its copies at `targets`. `pace` is in entries a second."""
+    """The audit of the log in `directory` and of its copies at `targets`. `pace` is in entries a second.
+
+    `mend` writes a full tile or bundle of the log's database anew, and gives False where nothing was wrong; None:
+    nobody may, since another process has the log.
+    """
 
     def __init__(
         self,
@@ -57,12 +65,14 @@ class SelfAudit:
         targets: Sequence[str],
         access: Access,
         pace: float,
+        mend: Callable[[Tile, bytes], bool] | None = None,
     ) -> None:
         self._directory = directory
         self._keys = tuple(keys)
         self._targets = tuple(targets)
         self._access = access
         self._pace = pace
+        self._mend = mend
 
     def run(self, stop: threading.Event) -> Iterator[SelfAuditReport | MerklelogError]:
         """Audit everything once; of each target what came of it, or why it could not be audited.
@@ -82,7 +92,7 @@ class SelfAudit:
     def _settle(self, target: str, report: AuditReport) -> SelfAuditReport:
         wrong = [each for each in report.findings if each.disproven]
         if target == str(self._directory):
-            return SelfAuditReport(target, report, (), tuple(self._elsewhere(wrong)))
+            return self._settle_database(report, wrong)
         repaired: list[str] = []
         remarks: list[str] = []
         store = published_store(target, self._access)
@@ -146,6 +156,31 @@ class SelfAudit:
 
     # --- the database ------------------------------------------------------------------------------------------
 
+    def _settle_database(self, report: AuditReport, wrong: Sequence[AuditFinding]) -> SelfAuditReport:
+        target = str(self._directory)
+        tiles = _tiles_of_database(f"{target}/db", wrong) if self._mend is not None else []
+        repaired: list[str] = []
+        remarks: list[str] = []
+        for tile in tiles:
+            try:
+                if self._mend_one(tile):
+                    repaired.append(f"{target}/db: {tile.path}")
+            except MerklelogError as error:
+                remarks.append(f"{target}/db: {tile.path}: not repaired: {error}")
+        if not repaired or remarks or len(repaired) < len(tiles):
+            remarks += self._elsewhere(wrong)
+        return SelfAuditReport(target, report, tuple(repaired), tuple(remarks))
+
+    def _mend_one(self, tile: Tile) -> bool:
+        """Write a tile or a bundle of the database anew, as a copy has it under what the log itself shows."""
+        if self._mend is None:
+            return False
+        with closing(open_reader(self._directory)) as own:
+            head = VerifiedReads(own, self._keys).head().checkpoint
+        if tile.width != width_at(max(tile.level, 0), tile.index, head.size):
+            return False
+        return self._mend(tile, self._verified(tile, head, besides=str(self._directory)))
+
     def _elsewhere(self, wrong: Sequence[AuditFinding]) -> Iterator[str]:
         """Which copy has what is damaged in the database, as far as that can be told."""
         bundles = {
@@ -195,6 +230,20 @@ def _tiles_of(location: str, findings: Sequence[AuditFinding]) -> list[Tile]:
             found[parse_path(key)] = None
         except MerklelogError:
             continue  # no tile's name: nothing that could be made anew
+    return list(found)
+
+
+def _tiles_of_database(database: str, findings: Sequence[AuditFinding]) -> list[Tile]:
+    """The full tiles and bundles that findings are about, each once, as far as that is told."""
+    found: dict[Tile, None] = {}
+    for each in findings:
+        path = each.where.removeprefix(f"{database}: ").removeprefix(_INNER)
+        if each.kind in _BUNDLES and each.entries is not None:
+            start, end = each.entries
+            for number in range(start >> TILE_HEIGHT, -(-end // TILE_WIDTH))[:_LOOKED_UP]:
+                found[Tile(BUNDLE_LEVEL, number, TILE_WIDTH)] = None
+        elif each.kind in _TILES and path != each.where:
+            found[parse_path(path)] = None
     return list(found)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from merklelog.client.access import Access
@@ -53,8 +54,10 @@ class SelfAudits:
 
     def _audit(self, log: Log, stop: threading.Event) -> None:
         from merklelog.audit.selfaudit import SelfAudit, SelfAuditReport
+        from merklelog.log.mending import mend
 
-        audit = SelfAudit(log.path, log.vkeys, log.config.publish.targets, _access(log), self._pace)
+        targets, mending = log.config.publish.targets, partial(mend, log)
+        audit = SelfAudit(log.path, log.vkeys, targets, _access(log), self._pace, mending)
         for found in audit.run(stop):
             if isinstance(found, SelfAuditReport):
                 _tell(log, found)

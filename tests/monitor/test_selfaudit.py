@@ -115,8 +115,7 @@ def test_what_is_damaged_in_a_copy_is_written_anew_to_the_letter(own: Self, name
     assert report.report.exit_status == 1
     assert f"dir:{own.copies[copy]}/{key}" in report.repaired
     assert report.remarks == ()
-    assert files(own.copies[copy]) == before
-    assert own.reports()[1 + copy].report.exit_status == 0
+    assert files(own.copies[copy]) == before, "which is proven: see the first test"
 
 
 def test_many_damages_at_once(own: Self) -> None:
