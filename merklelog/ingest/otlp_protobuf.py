@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -17,7 +17,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyVal
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from . import otlp_wire
-from .record import MAX_DEPTH, Record, double_value, spread
+from .record import MAX_DEPTH, MAX_RECORDS, Record, double_value, spread, too_many
+
+# A request that is smaller can not hold so many records that parsing them takes more memory than there should be.
+_LARGE: Final = 2**20
 
 
 def records_from_protobuf(data: bytes) -> list[Record]:
@@ -26,6 +29,8 @@ def records_from_protobuf(data: bytes) -> list[Record]:
     Records of one resource share its object, and those of one scope its: change a copy. Raises FormatError that
     names the place.
     """
+    if len(data) > _LARGE and otlp_wire.count_records(data, 2 * MAX_RECORDS) > 2 * MAX_RECORDS:
+        raise too_many()  # before the parser makes an object of each
     try:
         request = ExportLogsServiceRequest.FromString(data)
     except DecodeError:

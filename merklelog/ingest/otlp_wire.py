@@ -57,6 +57,25 @@ def records_from_wire(data: bytes) -> list[Record]:
     return records
 
 
+def count_records(data: bytes, most: int) -> int:
+    """How many records and groups of them a request has, counted no further than `most` and what is malformed."""
+    count = 0
+    try:
+        for group in _repeated((memoryview(data),), 1, "request"):
+            count += 1
+            for part in _repeated((group,), 2, "request"):
+                count += 1
+                for _ in _repeated((part,), 2, "request"):
+                    count += 1
+                    if count > most:
+                        return count
+            if count > most:
+                return count
+    except FormatError:
+        return count  # whoever reads it says what is malformed
+    return count
+
+
 def _of_resource(group: _Parts) -> tuple[list[Record], int]:
     """The records of a resource, and how many bytes it and its scopes take in them."""
     shared, size = _envelope(group, RESOURCE, "resource")

@@ -32,8 +32,11 @@ Record = dict[str, Any]
 # the interpreter's own, whose limit is 1,000 for everything that runs.
 MAX_DEPTH: Final = 64
 
-# A resource and a scope are sent once and stand in each of their records: what that may come to in one request.
+# What the records of one request may take beside what they say themselves: an empty one is two bytes on the wire
+# and much more in memory, and a resource and a scope are sent once and stand in each of their records.
 MAX_SHARED_BYTES: Final = 128 * 2**20
+MAX_RECORDS: Final = 131_072
+_FRAME_BYTES: Final = MAX_SHARED_BYTES // MAX_RECORDS
 
 ODD_DOUBLES: Final = frozenset({"NaN", "Infinity", "-Infinity", "-0"})
 
@@ -100,17 +103,23 @@ def double_value(number: float) -> float | str:
 
 
 def spread(so_far: int, size: int, count: int) -> int:
-    """What the resources and scopes of a request take in its records, with one of `size` bytes in `count` more.
+    """What a request's records take beside their own content, with `count` more after those `so_far`.
 
-    Raises FormatError over 128 MiB, before any of it is written.
+    A record counts for 1 KiB and for its resource and scope, which are `size` bytes. Raises FormatError over
+    128 MiB, before any of it is made.
     """
-    total = so_far + size * count
+    total = so_far + (size + _FRAME_BYTES) * count
     if total > MAX_SHARED_BYTES:
-        raise FormatError(
-            f"request: its resources and scopes, which stand in each of their records, come to more than"
-            f" {MAX_SHARED_BYTES >> 20} MiB; send fewer records at once, or smaller resources"
-        )
+        raise too_many()
     return total
+
+
+def too_many() -> FormatError:
+    """What is said of a request with too many records, or too large resources for so many."""
+    return FormatError(
+        f"request: its records, 1 KiB each and their resources and scopes, which stand in each of them, come to"
+        f" more than {MAX_SHARED_BYTES >> 20} MiB; send fewer at once"
+    )
 
 
 def inside(where: str, error: FormatError) -> FormatError:

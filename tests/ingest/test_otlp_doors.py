@@ -20,7 +20,7 @@ from merklelog.ingest.otlp_json import record_to_json, records_from_json
 from merklelog.ingest.otlp_out import record_to_protobuf
 from merklelog.ingest.otlp_protobuf import records_from_protobuf
 from merklelog.ingest.otlp_wire import records_from_wire
-from merklelog.ingest.record import MAX_DEPTH
+from merklelog.ingest.record import MAX_DEPTH, MAX_RECORDS
 from tests.ingest.record_strategies import of_length, requests, tagged
 
 
@@ -144,13 +144,31 @@ def test_what_records_share_may_not_come_to_more_than_memory_holds() -> None:
                 if taken:
                     assert len(read(sent)) == count
                     continue
-                with pytest.raises(
-                    FormatError, match=r"^request: its resources and scopes, .* more than 128 MiB"
-                ):
+                with pytest.raises(FormatError, match=r"^request: its records, .* more than 128 MiB"):
                     read(sent)
             if not taken:
-                with pytest.raises(FormatError, match=r"^request: its resources"):
+                with pytest.raises(FormatError, match=r"^request: its records"):
                     records_from_protobuf(broken + data)
+
+
+def test_more_records_than_memory_holds_are_refused_before_they_are_made() -> None:
+    empty = of_length(2, b"")
+    assert len(records_from_protobuf(of_length(1, of_length(2, empty * MAX_RECORDS)))) == MAX_RECORDS
+    many = (
+        of_length(1, of_length(2, empty * (MAX_RECORDS + 1))),
+        of_length(1, of_length(2, empty) * (MAX_RECORDS + 1)),
+        of_length(1, of_length(2, empty)) * (MAX_RECORDS + 1),
+        of_length(1, of_length(2, empty * 600_000)),
+        of_length(1, b"") * 600_000,
+    )
+    for data in many:
+        with pytest.raises(FormatError, match=r"^request: its records"):
+            records_from_protobuf(data)
+    with pytest.raises(FormatError, match=r"^request: its records"):
+        records_from_json(
+            b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[%s{}]}]}]}' % (b"{}," * MAX_RECORDS)
+        )
+    assert records_from_protobuf(of_length(1, b"") * 1000) == []
 
 
 def test_lists_that_come_again_and_again_are_merged_in_linear_time() -> None:
