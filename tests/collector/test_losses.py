@@ -101,6 +101,20 @@ def test_a_batch_processor_loses_what_it_has_acknowledged(
     assert stored(ends.log) == ["after-0"]
 
 
+def test_what_an_unknown_token_brings_is_thrown_away_and_counted(make_ends: Callable[..., Ends]) -> None:
+    """As the page says; and the metric that the other tests look at does tell of losses."""
+    ends = make_ends()
+    ends.collector.stop()
+    ends.collector.settings["MERKLELOG_TOKEN"] = "mlt_" + "0" * 64
+    ends.collector.start()
+    send(ends, "lost", 20)
+    end = time.monotonic() + SECONDS
+    while ends.collector.metric(DROPPED) < 20 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert ends.collector.metric(DROPPED) == 20
+    assert ends.receiver.size() == 0
+
+
 def test_a_log_without_room_is_waited_for(make_ends: Callable[..., Ends]) -> None:
     """A refusal that passes, rather than silence: the Collector is told to come again, and does."""
     ends = make_ends(store__min_free_bytes=str(1 << 60))

@@ -34,7 +34,7 @@ class Collector:
         quick = folder / "quick.yaml"
         quick.write_text(QUICK.format(exporter=exporter))
         self._configurations = (*(configurations or (RECIPE,)), quick)
-        self._settings = settings
+        self.settings = settings
         self.grpc = self.http = "127.0.0.1:0"
         self._metrics = free_port()
         self.program: Program | None = None
@@ -50,7 +50,7 @@ class Collector:
             "COLLECTOR_HTTP": self.http,
             "COLLECTOR_METRICS_PORT": str(self._metrics),
         }
-        self.program = Program([str(path), *words], {**environment, **self._settings})
+        self.program = Program([str(path), *words], {**environment, **self.settings})
         self.program.wait_for("Everything is ready")
         self.grpc = self.program.wait_for("Starting GRPC server")["endpoint"]
         self.http = self.program.wait_for("Starting HTTP server")["endpoint"]
