@@ -104,7 +104,8 @@ class Collector:
     @property
     def status(self) -> tuple[WitnessStatus, ...]:
         """Each witness, in the policy's order; from any thread."""
-        return tuple(self._status)
+        both = zip(self._status, self._clients, strict=True)
+        return tuple(each if each.size is not None else replace(each, size=c.size) for each, c in both)
 
     def offer(self, offer: Offer) -> None:
         """The newest checkpoint: the next round is of it. Never smaller than one before; from any thread."""

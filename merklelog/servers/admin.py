@@ -55,11 +55,24 @@ class Phase(StrEnum):
     DRAINING = "draining"
 
 
+class WitnessSeen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of a log's witnesses: the size of what it cosigned last (left out while it is not known), and why not
+    more. `alarm`: it says that it has more of this log than the log has, or another tree.
+    """
+
+    name: str
+    url: str
+    size: int | None = None
+    behind: int | None = None
+    error: str | None = None
+    alarm: bool = False
+
+
 class LogStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """One log as /readyz shows it. `state` is "taking appends", "refusing appends", "starting" or "stopped".
 
-    `size` counts entries that are in the tree, `published` those that its targets show. What a log
-    has not (an epoch, a target, an error) is left out.
+    `size` counts entries that are in the tree, `published` those that readers are shown, `witnessed` those under a
+    checkpoint that meets the log's policy. What a log has not (an epoch, a target, an error) is left out.
     """
 
     origin: str
@@ -72,6 +85,9 @@ class LogStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int | None = None
     unpublished_seconds: float | None = None
     publication_error: str | None = None
+    witnessed: int | None = None
+    unwitnessed_seconds: float | None = None
+    witnesses: list[WitnessSeen] = []
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -91,7 +107,7 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Serving, and no log waits for its targets or was stopped by a failure."""
+        """Serving, and no log waits for its targets or witnesses, or was stopped by a failure."""
         refusing = any(served.log.stopped or served.log.starting for served in self.logs)
         return self.phase is Phase.SERVING and not refusing
 
@@ -119,7 +135,30 @@ def _log_status(served: ServedLog) -> LogStatus:
         epoch=status.epoch,
         unpublished_seconds=status.lag_seconds,
         publication_error=status.last_error,
+        **_witnessed(log, size),
     )
+
+
+def _witnessed(log: Log, size: int) -> dict[str, Any]:
+    status = log.witnessing
+    if status is None:
+        return {}
+    seen = [
+        WitnessSeen(
+            each.name,
+            each.url,
+            each.size,
+            None if each.size is None else max(0, size - each.size),
+            each.error,
+            each.alarm,
+        )
+        for each in status.witnesses
+    ]
+    return {
+        "witnessed": min(status.size or 0, size),
+        "unwitnessed_seconds": status.lag_seconds,
+        "witnesses": seen,
+    }
 
 
 def _state(log: Log) -> tuple[str, str]:
@@ -222,6 +261,10 @@ def _published(log: LogStatus) -> str:
         told += f" in epoch {log.epoch}"
     if log.publication_error is not None:
         told += f" (not published for {log.unpublished_seconds:.0f} s: {log.publication_error})"
+    if log.witnessed is not None:
+        told += f", {log.witnessed} witnessed"
+        missing = [f"{each.name}: {each.error}" for each in log.witnesses if each.error is not None]
+        told += f" ({'; '.join(missing)})" if missing else ""
     return told
 
 
@@ -230,7 +273,9 @@ def _reason(status: ServerStatus) -> str:
         return status.phase
     if any(log.state == "stopped" for log in status.logs):
         return "a log is stopped"
-    return "a log has not compared itself with its targets"
+    starting = next((log for log in status.logs if log.state == "starting"), None)
+    what = "targets" if starting is None else starting.rollback_protection
+    return f"a log has not compared itself with its {what}"
 
 
 async def _alive(_request: Request) -> Response:

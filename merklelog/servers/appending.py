@@ -38,36 +38,54 @@ async def append(log: Log, request: pb.AppendRequest, submitter: str, waits: Wai
         )
     else:
         receipt = await log.append_async(data)
-    published = await waits.published(log, receipt.size) if level == pb.LEVEL_PUBLISHED else None
+    reached = await _reach(log, level, receipt.size, waits)
     # Fields are set where they are wanted: a None given for one costs more than all the rest of the message.
     response = pb.AppendResponse(
         entry={"index": receipt.index, "leaf_hash": receipt.leaf_hash},
         tree_size=receipt.size,
         level=pb.LEVEL_INTEGRATED,
     )
-    _fill(response, receipt, published, detail)
+    _fill(response, receipt, reached, detail)
     if detail == pb.DETAIL_PROOF:
         proof = receipt.proof
-        if published is not None:
-            proof = log.inclusion_proof(receipt.index, published.size)
+        if reached is not None:
+            proof = log.inclusion_proof(receipt.index, reached.head.size)
         response.entry.proof.extend(proof)
     return response
+
+
+class _Reached(NamedTuple):
+    """A level beyond INTEGRATED that was waited for and reached: by which head."""
+
+    level: pb.Level
+    head: Head
+
+
+async def _reach(log: Log, level: int, size: int, waits: Waits) -> _Reached | None:
+    """Wait until so many entries have come to that level; None when it took too long, or for none to wait for."""
+    if level == pb.LEVEL_PUBLISHED:
+        head = await waits.published(log, size)
+        return None if head is None else _Reached(pb.LEVEL_PUBLISHED, head)
+    if level == pb.LEVEL_WITNESSED:
+        head = await waits.witnessed(log, size)
+        return None if head is None else _Reached(pb.LEVEL_WITNESSED, head)
+    return None
 
 
 def _fill(
     response: pb.AppendResponse | pb.AppendBatchResponse | pb.AppendStreamResponse,
     receipt: Receipt | BatchReceipt,
-    published: Head | None,
+    reached: _Reached | None,
     detail: int,
 ) -> None:
     """The size, the note and what else says how far it has come; `response` is that of an INTEGRATED append."""
-    if published is not None:
-        response.level = pb.LEVEL_PUBLISHED
-        response.tree_size = published.size
+    if reached is not None:
+        response.level = reached.level
+        response.tree_size = reached.head.size
     elif receipt.epoch is not None:
         response.epoch = receipt.epoch
     if detail != pb.DETAIL_INDEX:
-        response.signed_note = receipt.note if published is None else published.note
+        response.signed_note = receipt.note if reached is None else reached.head.note
 
 
 async def append_batch(
@@ -77,7 +95,7 @@ async def append_batch(
     level = check_level("wait", request.wait, log)
     detail = check_detail(request.detail)
     receipt = await _batch(log, request, submitter)
-    published = await waits.published(log, receipt.size) if level == pb.LEVEL_PUBLISHED else None
+    reached = await _reach(log, level, receipt.size, waits)
     indexes = receipt.indexes
     response = pb.AppendBatchResponse(
         first_index=indexes[0],
@@ -85,7 +103,7 @@ async def append_batch(
         tree_size=receipt.size,
         level=pb.LEVEL_INTEGRATED,
     )
-    _fill(response, receipt, published, detail)
+    _fill(response, receipt, reached, detail)
     if detail == pb.DETAIL_PROOF:
         proofs = await asyncio.to_thread(log.inclusion_proofs, indexes, response.tree_size)
         for each, proof in zip(receipt, proofs, strict=True):
@@ -115,10 +133,14 @@ async def _batch(
 
 
 class _Stored(NamedTuple):
-    """What became of one request: its receipt, and the published head that covers it, if it waited for one."""
+    """What became of one request: its receipt, and the head that covers it, if it waited for one."""
 
     receipt: BatchReceipt
-    published: Head | None
+    reached: _Reached | None
+
+
+def _level(reached: _Reached | None) -> int:
+    return pb.LEVEL_INTEGRATED if reached is None else reached.level
 
 
 class _Waiting:
@@ -214,9 +236,7 @@ class AppendStream:
             level = check_level("wait", request.wait, self._log)
             check_detail(request.detail, proofs=False)
             receipt = await _batch(self._log, request, self._submitter)
-            if level != pb.LEVEL_PUBLISHED:
-                return _Stored(receipt, None)
-            return _Stored(receipt, await self._waits.published(self._log, receipt.size))
+            return _Stored(receipt, await _reach(self._log, level, receipt.size, self._waits))
         except MerklelogError as error:
             self._refused = error  # what was read behind it is not submitted any more
             raise
@@ -228,7 +248,7 @@ class AppendStream:
         while True:
             done = self._waiting.popleft()
             self._cost -= done.cost
-            receipt, published = done.task.result()
+            receipt, reached = done.task.result()
             indexes = receipt.indexes
             place = response.appended.add(first_index=indexes[0], count=len(indexes))
             if not contiguous(indexes):
@@ -237,12 +257,12 @@ class AppendStream:
             if following is None or following.detail != detail:
                 break
             stored = following.stored
-            if stored is None or (stored.published is None) is not (published is None):
+            if stored is None or _level(stored.reached) != _level(reached):
                 break
         self._room.set()
         # The last one's tree is the largest: requests become durable, and published, in the order of submission.
         response.tree_size = receipt.size
-        _fill(response, receipt, published, detail)
+        _fill(response, receipt, reached, detail)
         return response
 
     async def _clear(self) -> None:

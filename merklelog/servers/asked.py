@@ -12,7 +12,9 @@ from merklelog.log import Log
 from merklelog.tree import HASH_SIZE, Hash
 from merklelog.v1 import log_pb2 as pb
 
-from .served import MAX_BATCH_ENTRIES, has_targets
+from .reserved import WHY as RESERVED
+from .reserved import any_reserved, is_reserved
+from .served import MAX_BATCH_ENTRIES, has_targets, has_witnesses
 
 MAX_KEY_BYTES: Final = 128
 IDENTITY_BYTES: Final = 32
@@ -41,6 +43,8 @@ def check_level(field: str, level: int, log: Log) -> int:
         raise FieldError(field, f"{level} is no level: want one of {', '.join(_LEVELS.values())}")
     if level == pb.LEVEL_PUBLISHED and has_targets(log):
         return pb.LEVEL_PUBLISHED
+    if level == pb.LEVEL_WITNESSED and has_witnesses(log):
+        return pb.LEVEL_WITNESSED
     missing = "publish target" if level == pb.LEVEL_PUBLISHED else "witness policy"
     raise LevelError(f"{field}: {_LEVELS[level]}: this log has no {missing}")
 
@@ -71,9 +75,11 @@ def check_hash(field: str, value: bytes) -> Hash:
 
 
 def check_data(field: str, data: bytes) -> bytes:
-    """Raises FieldError for an entry that is too long."""
+    """Raises FieldError for an entry that is too long, or one that the log alone may write."""
     if len(data) > MAX_ENTRY:
         raise FieldError(field, f"{len(data):,} bytes: an entry has at most {MAX_ENTRY:,}")
+    if is_reserved(data):
+        raise FieldError(field, RESERVED)
     return data
 
 
@@ -105,7 +111,7 @@ def appended(entries: Sequence[pb.NewEntry], key: bytes, log: Log) -> Appended:
     if not 1 <= len(items) <= MAX_BATCH_ENTRIES:
         raise FieldError("entries", f"{len(items):,} of them: want 1 to {MAX_BATCH_ENTRIES:,}")
     data = [item.data for item in items]
-    if max(map(len, data)) > MAX_ENTRY:
+    if max(map(len, data)) > MAX_ENTRY or any_reserved(data):
         for i, each in enumerate(data):
             check_data(f"entries[{i}].data", each)
     whole = check_key("idempotency_key", key)

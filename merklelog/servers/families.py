@@ -27,6 +27,7 @@ class Family:
 
 
 _LOG: Final = ("log",)
+_WITNESS: Final = ("log", "witness")
 _COUNTER, _GAUGE, _HISTOGRAM = "counter", "gauge", "histogram"
 FAMILIES: Final = (
     Family("merklelog_build_info", _GAUGE, "Always 1; the version that runs.", ("version",)),
@@ -44,7 +45,7 @@ FAMILIES: Final = (
     Family(
         "merklelog_log_starting",
         _GAUGE,
-        "1 while the log has not compared itself with all of its publish targets: it refuses appends.",
+        "1 while the log has not compared itself with all of its targets and witnesses: it refuses appends.",
         _LOG,
     ),
     Family("merklelog_log_published_entries", _GAUGE, "Entries that its publish targets show.", _LOG),
@@ -82,6 +83,35 @@ FAMILIES: Final = (
         _COUNTER,
         "Appends that commits took: a batch is one, repeats count.",
         _LOG,
+    ),
+    Family(
+        "merklelog_log_witnessed_entries", _GAUGE, "Entries under a checkpoint that meets its policy.", _LOG
+    ),
+    Family("merklelog_log_witness_lag_entries", _GAUGE, "Entries that no quorum has cosigned yet.", _LOG),
+    Family(
+        "merklelog_log_witness_lag_seconds",
+        _GAUGE,
+        "How long the oldest entry that no quorum has cosigned has waited; 0 where all are.",
+        _LOG,
+    ),
+    Family("merklelog_log_witness_up", _GAUGE, "Whether the witness cosigned the last time.", _WITNESS),
+    Family(
+        "merklelog_log_witness_alarm",
+        _GAUGE,
+        "1 while the witness says that it has more of the log than the log has, or another tree.",
+        _WITNESS,
+    ),
+    Family(
+        "merklelog_log_witness_size_entries", _GAUGE, "The size of what the witness cosigned last.", _WITNESS
+    ),
+    Family(
+        "merklelog_log_witness_cosigned_total", _COUNTER, "Checkpoints it cosigned since the start.", _WITNESS
+    ),
+    Family(
+        "merklelog_log_witness_errors_total",
+        _COUNTER,
+        "Requests it did not answer so since the start.",
+        _WITNESS,
     ),
     Family("merklelog_log_entries_total", _COUNTER, "Entries stored since the start, repeats not.", _LOG),
     Family("merklelog_log_entry_bytes_total", _COUNTER, "Bytes of the entries stored since the start.", _LOG),

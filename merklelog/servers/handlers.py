@@ -16,7 +16,7 @@ from typing import Final
 
 from google.protobuf.message_factory import GetMessageClass
 
-from merklelog.errors import ClosedError, FieldError, ForbiddenError, RangeError
+from merklelog.errors import ClosedError, FieldError, ForbiddenError, LevelError, NotFoundError, RangeError
 from merklelog.formats import MAX_ENTRY, format_vkey
 from merklelog.log import Log
 from merklelog.tree import TILE_HEIGHT
@@ -27,7 +27,7 @@ from .asked import check_level, check_size
 from .caller import Caller, Scope
 from .growth import Growth
 from .rpc import MAX_MESSAGE_BYTES, Method
-from .served import MAX_BATCH_ENTRIES, ServedLog, ServedLogs, has_targets
+from .served import MAX_BATCH_ENTRIES, ServedLog, ServedLogs, has_targets, has_witnesses
 from .waits import Waits
 
 SERVICE: Final = "merklelog.v1.LogService"
@@ -135,7 +135,10 @@ class Handlers:
             return pb.GetCheckpointResponse(
                 checkpoint=log.checkpoint(check_size("tree_size", request.tree_size))
             )
-        check_level("level", request.level, log)
+        if check_level("level", request.level, log) == pb.LEVEL_WITNESSED:
+            if (head := log.witnessed) is None:
+                raise NotFoundError("no checkpoint has the cosignatures of the log's policy yet")
+            return pb.GetCheckpointResponse(checkpoint=head.note)
         return pb.GetCheckpointResponse(checkpoint=log.checkpoint())
 
     async def watch_checkpoints(
@@ -143,7 +146,12 @@ class Handlers:
     ) -> AsyncIterator[pb.WatchCheckpointsResponse]:
         """The newest checkpoint, then each newer one: those between are left out for who reads slowly."""
         log = self._log(request.origin, Scope.READ, caller)
-        check_level("level", request.level, log)
+        is_witnessed = check_level("level", request.level, log) == pb.LEVEL_WITNESSED
+        if is_witnessed and not log.config.witness.holds:
+            raise LevelError(
+                "level: LEVEL_WITNESSED: this log's readers see what is not witnessed yet (witness.mode = "
+                "continue), and that is what can be watched; GetCheckpoint gives the newest one that is witnessed"
+            )
         growth = self._grown(log)
         while True:
             size, note = proving.newest(log)
@@ -247,6 +255,9 @@ def _sizes(log: Log) -> list[pb.LevelSize]:
     sizes = [pb.LevelSize(level=pb.LEVEL_INTEGRATED, tree_size=log.integrated.size)]
     if has_targets(log):
         sizes.append(pb.LevelSize(level=pb.LEVEL_PUBLISHED, tree_size=shown))
+    if has_witnesses(log):
+        witnessed = 0 if log.witnessed is None else log.witnessed.size
+        sizes.append(pb.LevelSize(level=pb.LEVEL_WITNESSED, tree_size=witnessed))
     return sizes
 
 

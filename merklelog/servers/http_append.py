@@ -18,6 +18,8 @@ from merklelog.log.head import Head
 from .http_values import JSON, NO_SNIFFING, TEXT, UNCACHED
 from .http_wishes import OPTIONS, RefusedError, Wishes, option, wishes
 from .problems import Code, Problem
+from .reserved import WHY as RESERVED
+from .reserved import is_reserved
 from .waits import Waits
 
 Message = dict[str, Any]
@@ -33,6 +35,7 @@ TOO_LARGE: Final = Problem(
     f"the body has more than {MAX_ENTRY:,} bytes, which is the most an entry has (c2sp.org/tlog-tiles)",
     "body",
 )
+_RESERVED: Final = Problem(Code.INVALID_ARGUMENT, 400, "ENTRY_REFUSED", f"the body {RESERVED}", "body")
 _ACCEPTED: Final = 202  # RFC 7240, section 4.3: what was to be waited for is not done yet
 
 
@@ -41,9 +44,9 @@ class GoneError(Exception):
 
 
 class AppendAnswer(msgspec.Struct, frozen=True):
-    """An append's answer as JSON. `level` is how far the entry has come, "integrated" or "published"; `note` is
-    the signed note over `size` entries that `proof` leads to, lowest hash first: a checkpoint where `epoch` is
-    null, else the receipt note of that epoch. Hashes are base64.
+    """An append's answer as JSON. `level` is how far the entry has come: "integrated", "published" or "witnessed".
+    `note` is the signed note over `size` entries that `proof` leads to, lowest hash first: a checkpoint where
+    `epoch` is null, else the receipt note of that epoch. Hashes are base64.
     """
 
     index: int
@@ -78,7 +81,7 @@ async def add(
 ) -> None:
     """Append the request's body and answer with its index. `submitter` is the caller's name, empty for none.
 
-    A wait for publication that takes too long is answered 202, with the index all the same: the entry is durable.
+    A wait that takes too long is answered 202, with the index all the same: the entry is durable.
     Raises RefusedError, GoneError and what `Log.append` raises; then nothing was sent.
     """
     message = await receive()
@@ -89,6 +92,8 @@ async def add(
         body = await _whole(body, receive)
     if len(body) > MAX_ENTRY:
         raise RefusedError(TOO_LARGE)
+    if is_reserved(body):
+        raise RefusedError(_RESERVED)
     options = None
     for header in headers:
         if header[0] in OPTIONS:
@@ -102,15 +107,17 @@ async def add(
     asked = wishes(options, headers, submitter, log)
     receipt = await log.append_async(body, idempotency_key=asked.key, submitter=submitter)
     head = None
-    if asked.published:
+    if asked.level == "published":
         head = await (waits or Waits()).published(log, receipt.size, asked.seconds)
+    elif asked.level == "witnessed":
+        head = await (waits or Waits()).witnessed(log, receipt.size, asked.seconds)
     await _answer(log, receipt, head, asked, send)
 
 
 async def _answer(log: Log, receipt: Receipt, head: Head | None, asked: Wishes, send: Send) -> None:
-    late = asked.published and head is None
+    late = asked.level != "integrated" and head is None
     if asked.json:
-        body = _as_json(log, receipt, head)
+        body = _as_json(log, receipt, head, asked.level)
         length = (b"content-length", b"%d" % len(body))
         status = _ACCEPTED if late else 200
         fields = [(b"content-type", JSON), length, UNCACHED, NO_SNIFFING]
@@ -121,11 +128,11 @@ async def _answer(log: Log, receipt: Receipt, head: Head | None, asked: Wishes, 
     await send({"type": "http.response.body", "body": body})
 
 
-def _as_json(log: Log, receipt: Receipt, head: Head | None) -> bytes:
+def _as_json(log: Log, receipt: Receipt, head: Head | None, wanted: str) -> bytes:
     if head is None:
         level, size, note, proof = "integrated", receipt.size, receipt.note, receipt.proof
     else:
-        level, size, note = "published", head.size, head.note
+        level, size, note = wanted, head.size, head.note
         proof = log.inclusion_proof(receipt.index, size)
     epoch = receipt.epoch if head is None else None
     told = AppendAnswer(

@@ -12,7 +12,7 @@ from merklelog.log import Log
 
 from .exposure import is_local
 from .problems import Code, Problem
-from .served import has_targets
+from .served import has_targets, has_witnesses
 
 ENCODED: Final = Problem(
     Code.INVALID_ARGUMENT,
@@ -42,12 +42,12 @@ class RefusedError(Exception):
 
 
 class Wishes(NamedTuple):
-    """What was asked for: an idempotency key, to wait until the entry is published (at most so many seconds, None:
-    as long as the server does), and an answer in JSON.
+    """What was asked for: an idempotency key, the level to wait for (integrated, published or witnessed; at most
+    so many seconds, None: as long as the server does), and an answer in JSON.
     """
 
     key: bytes | None
-    published: bool
+    level: str
     seconds: float | None
     json: bool
 
@@ -79,23 +79,23 @@ def wishes(
     if encoding.lower() != b"identity":
         raise RefusedError(ENCODED)
     _check_page(options, headers, submitter)
-    published = _is_published(options.get(b"merklelog-wait", b"integrated"), log)
+    level = _level(options.get(b"merklelog-wait", b"integrated"), log)
     key = options.get(b"idempotency-key")
     if key is not None and not 1 <= len(key) <= 128:
         raise FieldError("idempotency-key", f"got {len(key)} bytes, want 1 to 128")
     # RFC 7240, section 2: a preference that is not understood is as good as none.
     preferred = _WAIT.search(options.get(b"prefer", b""))
-    return Wishes(key, published, float(preferred[1]) if preferred else None, b"accept" in options)
+    return Wishes(key, level, float(preferred[1]) if preferred else None, b"accept" in options)
 
 
-def _is_published(level: bytes, log: Log) -> bool:
-    if level == b"integrated":
-        return False
-    if level not in {b"published", b"witnessed"}:
+def _level(level: bytes, log: Log) -> str:
+    if level not in {b"integrated", b"published", b"witnessed"}:
         raise FieldError("merklelog-wait", f"got {quote(level)}, want integrated, published or witnessed")
-    if level == b"published" and has_targets(log):
-        return True
-    raise LevelError(f"merklelog-wait: this log has nothing configured that makes an entry {level.decode()}")
+    wanted = level.decode()
+    there = {"integrated": True, "published": has_targets(log), "witnessed": has_witnesses(log)}
+    if not there[wanted]:
+        raise LevelError(f"merklelog-wait: this log has nothing configured that makes an entry {wanted}")
+    return wanted
 
 
 def _check_page(options: dict[bytes, bytes], headers: Iterable[tuple[bytes, bytes]], submitter: str) -> None:

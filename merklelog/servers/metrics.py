@@ -20,11 +20,12 @@ from prometheus_client.registry import Collector
 from merklelog.ingest.intake import Intake
 from merklelog.log import Log
 from merklelog.log.publishing import PublishStatus
+from merklelog.log.witnessing import WitnessingStatus
 from merklelog.version import __version__
 
 from .families import Sheet
 from .publication import rollback_protection
-from .served import ServedLogs
+from .served import ServedLogs, has_targets
 from .tally import LogTally, RequestTally, merged
 
 
@@ -92,9 +93,11 @@ class Metrics(Collector):
             sheet.put("merklelog_log_info", 1, log.origin, served.prefix, rollback_protection(log))
             for name, value in _gauges(log):
                 sheet.put(name, value, log.origin)
-            if (status := log.publishing) is not None:
+            if has_targets(log) and (status := log.publishing) is not None:
                 for name, value in _publication(log, status):
                     sheet.put(name, value, log.origin)
+            if (witnessing := log.witnessing) is not None:
+                _put_witnesses(sheet, log.origin, witnessing)
         for origin, entries in self.indexed().items():
             sheet.put("merklelog_log_indexed_entries", entries, origin)
         for origin, tally in list(self._log_tallies.items()):
@@ -134,6 +137,19 @@ def _gauges(log: Log) -> Iterator[tuple[str, float]]:
     yield "merklelog_log_queue_requests", queued
     yield "merklelog_log_pending_bytes", pending
     yield "merklelog_log_pending_limit_bytes", log.config.max_pending_bytes
+
+
+def _put_witnesses(sheet: Sheet, origin: str, status: WitnessingStatus) -> None:
+    sheet.put("merklelog_log_witnessed_entries", status.size or 0, origin)
+    sheet.put("merklelog_log_witness_lag_entries", status.lag_entries, origin)
+    sheet.put("merklelog_log_witness_lag_seconds", status.lag_seconds, origin)
+    for each in status.witnesses:
+        sheet.put("merklelog_log_witness_up", each.error is None, origin, each.name)
+        sheet.put("merklelog_log_witness_alarm", each.alarm, origin, each.name)
+        sheet.put("merklelog_log_witness_cosigned_total", each.cosigned, origin, each.name)
+        sheet.put("merklelog_log_witness_errors_total", each.failed, origin, each.name)
+        if each.size is not None:
+            sheet.put("merklelog_log_witness_size_entries", each.size, origin, each.name)
 
 
 def _publication(log: Log, status: PublishStatus) -> Iterator[tuple[str, float]]:

@@ -8,10 +8,11 @@ from typing import Final
 from merklelog.log import Log
 
 from .logging import event
-from .served import has_targets
+from .served import has_targets, has_witnesses
 
 NO_PROTECTION: Final = "none"
 TARGETS: Final = "targets"
+WITNESSES: Final = "witnesses"
 # A start that waits for a target says so again after this many looks, which are a second apart.
 _REPEAT: Final = 60
 
@@ -19,8 +20,9 @@ _log: Final = logging.getLogger("merklelog.server")
 
 
 def rollback_protection(log: Log) -> str:
-    """What keeps a log from forking what others saw after an old disk came back: its targets, or nothing."""
-    return TARGETS if has_targets(log) else NO_PROTECTION
+    """What keeps a log from forking what others saw when an old disk comes back: targets, witnesses or nothing."""
+    there = ((TARGETS, has_targets(log)), (WITNESSES, has_witnesses(log)))
+    return " and ".join(name for name, is_there in there if is_there) or NO_PROTECTION
 
 
 class Teller:
@@ -30,7 +32,7 @@ class Teller:
         self._log = log
         self._waits: str | None = None
         self._looks = 0
-        self._epoch: int | None = None
+        self._epoch: int | None = 0  # before it is known that the log takes appends
         self._error: str | None = None
 
     def look(self) -> None:
@@ -43,7 +45,11 @@ class Teller:
             return
         if status.epoch != self._epoch:
             self._epoch = status.epoch
-            self._say(logging.INFO, "compared with its targets: the log takes appends", epoch=status.epoch)
+            self._say(
+                logging.INFO,
+                f"compared with its {rollback_protection(self._log)}: the log takes appends",
+                epoch=status.epoch,
+            )
         if status.last_error != self._error:
             self._error = status.last_error
             if self._error is None:
@@ -62,4 +68,4 @@ class Teller:
         event(_log, level, message, origin=self._log.origin, **fields)
 
 
-__all__ = ["NO_PROTECTION", "TARGETS", "Teller", "rollback_protection"]
+__all__ = ["NO_PROTECTION", "TARGETS", "WITNESSES", "Teller", "rollback_protection"]

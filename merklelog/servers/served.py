@@ -19,6 +19,11 @@ def has_targets(log: Log) -> bool:
     return bool(log.config.publish.targets)
 
 
+def has_witnesses(log: Log) -> bool:
+    """Whether witnesses cosign the log's checkpoints, and so it has the level WITNESSED."""
+    return bool(log.config.witness.policy)
+
+
 @dataclass(frozen=True, slots=True)
 class ServedLog:
     """An open log, and the path below which HTTP serves it: "/" for the only one, else "/name/"."""

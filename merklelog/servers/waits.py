@@ -1,4 +1,4 @@
-"""Waiting until an entry is published, as long as its caller and this server have patience.
+"""Waiting until an entry is published or witnessed, as long as its caller and this server have patience.
 
 A wait that takes too long is no failure: the entry is durable, and its caller is told how far it has come.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Final
 
@@ -42,15 +43,23 @@ class Waits:
 
         `seconds` may make the wait shorter. Raises StoppedError, ClosedError. Cancelled, it waits no more.
         """
+        return await self._reached(log.published, size, lambda: log.wait_published(size), seconds)
+
+    async def witnessed(self, log: Log, size: int, seconds: float | None = None) -> Head | None:
+        """`published` for the newest checkpoint that a quorum of the log's witnesses cosigned."""
+        return await self._reached(log.witnessed, size, lambda: log.wait_witnessed(size), seconds)
+
+    async def _reached(
+        self, head: Head | None, size: int, wait: Callable[[], Future[Head]], seconds: float | None
+    ) -> Head | None:
         left = self._patience(seconds)
         if left <= 0:
-            head = log.published
-            return head if head.size >= size else None
+            return head if head is not None and head.size >= size else None
         timer = asyncio.timeout(left)
         try:
             async with timer:
                 self._running.add(timer)
-                return await log.wait_published_async(size)
+                return await asyncio.wrap_future(wait())
         except TimeoutError:
             if not timer.expired():
                 raise

@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import merklelog
+from merklelog.formats import format_vkey
 from merklelog.v1 import log_pb2 as pb
+from merklelog.witness.create import create_witness
 from tests.servers import prometheus
+from tests.witness.support import served
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -105,15 +109,28 @@ def front(request: pytest.FixtureRequest) -> tuple[str, ...]:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """`start("a", "b", options=("--spans", FILE))`: a server of new logs of the origins watch.example/a and /b.
 
-    That of the name `published` has a directory as its publish target.
+    That of the name `published` has a directory as its publish target, and a witness.
     """
     with ExitStack() as stack:
 
         def begin(*names: str, options: tuple[str, ...] = (), published: str = "") -> Server:
             folder = tmp_path_factory.mktemp("server")
             for name in names:
-                more = {"publish.targets": (f"dir:{folder}/copy",)} if name == published else {}
-                merklelog.create_log(folder / name, f"watch.example/{name}", settings={**ROOMY, **more})
+                more: dict[str, Any] = {}
+                if name == published:
+                    more = {"publish.targets": (f"dir:{folder}/copy",), "witness.policy": "witnesses"}
+                    more["witness.mode"] = "continue"
+                made = merklelog.create_log(
+                    folder / name, f"watch.example/{name}", settings={**ROOMY, **more}
+                )
+                if name == published:
+                    witness = create_witness(folder / "w", "witness.example/w1", logs=[made[0]])[0]
+                    address = stack.enter_context(served(folder / "w")).address
+                    lines = (
+                        f"log {format_vkey(made[0])}",
+                        f"witness w {format_vkey(witness)} http://{address}",
+                    )
+                    (folder / name / "witnesses").write_text("\n".join((*lines, "quorum w", "")))
             errors = stack.enter_context((folder / "stderr").open("w"))
             process = subprocess.Popen(
                 [sys.executable, HERE / "watched_server.py", *[folder / name for name in names], *options],

@@ -67,7 +67,7 @@ def test_the_numbers_are_right(busy: Server) -> None:
     assert values["merklelog_log_size_entries", B] == 0
     assert values["merklelog_server_logs",] == 3
     assert values["merklelog_log_info", A, "/a/", "none"] == 1
-    assert values["merklelog_log_info", C, "/c/", "targets"] == 1
+    assert values["merklelog_log_info", C, "/c/", "targets and witnesses"] == 1
     assert values["merklelog_server_ready",] == 1
     for log in (A, B, C):
         assert values["merklelog_log_taking_appends", log] == 1
