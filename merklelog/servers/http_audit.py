@@ -51,9 +51,11 @@ from merklelog.ingest.choose import HEADER, Asked, Chooser
 from merklelog.ingest.entry import Entry
 from merklelog.ingest.intake import Intake, Placed
 from merklelog.ingest.otlp_json import records_from_json
+from merklelog.ingest.placed import Placements
 from merklelog.ingest.record import Record
 from merklelog.ingest.split import join_entries
 from merklelog.log import Log
+from merklelog.log.head import Head
 from merklelog.tree import TILE_WIDTH
 
 from .caller import Caller
@@ -73,6 +75,8 @@ Scope = dict[str, Any]
 Decode = Callable[[bytes], Sequence[Record]]
 # So many bytes of requests wait to be parsed at most; one is parsed at a time.
 _MAX_WAITING: Final = 64 << 20
+_WAIT: Final = b"merklelog-wait"
+_INTEGRATED: Final = b"integrated"
 _NOT_OURS: Final = frozenset((b"content-encoding", b"idempotency-key"))
 
 
@@ -131,27 +135,39 @@ class AuditDoor:
     ) -> tuple[RecordTold | BatchTold | RefusalTold, int]:
         decode = self._decode_of(scope)
         data = await self._body(scope, receive)
-        records = await self._parsed(data, decode)
-        if not records:
-            raise FormatError("request: it has no records")
-        if log is None:
-            log = self._chosen(caller, scope, records)
-        asked = wishes(_options(scope), scope["headers"], name, log)
-        refused = refusals(records, log.config.ingest.refuse)
-        if refused is not None:
-            told = RefusalTold(refused[0], "; ".join(refused[1][:10]), records=tuple(refused[1]))
-            return told, 400
-        intake = await self._intakes.ready(log.origin)
-        placed = await _stored(intake, records, name)
-        head = None
-        if asked.published:
-            last = max(each.index + each.entries for each in placed)
-            head = await self._waits.published(log, last, asked.seconds)
-        late = asked.published and head is None
-        answers = await asyncio.to_thread(_told, log, placed, published=head is not None)
+        options = _options(scope)
+        if self._waiting and self._waiting + len(data) > _MAX_WAITING:
+            raise OverloadedError("more requests wait to be parsed than this server keeps: try again")
+        self._waiting += len(data)
+        try:
+            async with self._parsing:
+                records = await asyncio.to_thread(decode, data)
+                if not records:
+                    raise FormatError("request: it has no records")
+                log = log or self._chosen(caller, scope, records)
+                asked = wishes(options, scope["headers"], name, log)
+                intake = await self._intakes.ready(log.origin)
+                sent = await asyncio.to_thread(_send, intake, log.config.ingest.refuse, records, name)
+        finally:
+            self._waiting -= len(data)
+        if isinstance(sent, RefusalTold):
+            return sent, 400
+        placed = [each for future in sent for each in await asyncio.wrap_future(future)]
+        head = await self._reached(log, placed, options.get(_WAIT, _INTEGRATED), asked.seconds)
+        late = head is None and options.get(_WAIT, _INTEGRATED) != _INTEGRATED
+        answers = await asyncio.to_thread(_told, log, placed, head, options.get(_WAIT, b"").decode())
         conflicts = any(each.status == CONFLICT for each in answers)
         status = 409 if conflicts else 202 if late else 200
         return (answers[0] if len(answers) == 1 else batch_told(log.origin, answers)), status
+
+    async def _reached(
+        self, log: Log, placed: Sequence[Placed], level: bytes, seconds: float | None
+    ) -> Head | None:
+        """The head that all are under at the level that was to be waited for; None when it did not come."""
+        size = max(each.index + each.entries for each in placed)
+        if level == b"published":
+            return await self._waits.published(log, size, seconds)
+        return await self._waits.witnessed(log, size, seconds) if level == b"witnessed" else None
 
     # --- the request -------------------------------------------------------------------------------------------
 
@@ -187,16 +203,6 @@ class AuditDoor:
         data = b"".join(parts)
         return data if decode is None else decode(data, self._most)
 
-    async def _parsed(self, data: bytes, decode: Decode) -> Sequence[Record]:
-        if self._waiting and self._waiting + len(data) > _MAX_WAITING:
-            raise OverloadedError("more requests wait to be parsed than this server keeps: try again")
-        self._waiting += len(data)
-        try:
-            async with self._parsing:
-                return await asyncio.to_thread(decode, data)
-        finally:
-            self._waiting -= len(data)
-
     def _chosen(self, caller: Caller | None, scope: Scope, records: Sequence[Record]) -> Log:
         """The one log of a request. Raises UnauthenticatedError, FieldError, ForbiddenError, ClosedError."""
         served = {each.log.origin for each in self._logs}
@@ -216,19 +222,23 @@ class AuditDoor:
         return self._logs.find(origin).log
 
 
-async def _stored(intake: Intake, records: Sequence[Record], name: str) -> list[Placed]:
-    """Where each record stands, once all are durable; in order, those that lack the same together."""
+def _send(
+    intake: Intake, refuse: str, records: Sequence[Record], name: str
+) -> list[Future[Placements]] | RefusalTold:
+    """Hand all to the intake, in order, those that lack the same together; or what is refused of them."""
+    refused = refusals(records, refuse)
+    if refused is not None:
+        return RefusalTold(refused[0], "; ".join(refused[1][:10]), records=tuple(refused[1]))
     lacks = [missing(record) for record in records]
-    futures: list[Future[list[Placed]]] = []
+    futures = []
     for lacking, group in groupby(range(len(records)), lambda at: lacks[at]):
-        some = [records[at] for at in group]
-        futures.append(intake.submit(some, name, incomplete=lacking))
-    return [each for future in futures for each in await asyncio.wrap_future(future)]
+        futures.append(intake.submit([records[at] for at in group], name, incomplete=lacking))
+    return futures
 
 
-def _told(log: Log, placed: Sequence[Placed], *, published: bool) -> list[RecordTold]:
-    """What is said of each record, read back from the log, with its proof."""
-    head = log.published if published else log.integrated
+def _told(log: Log, placed: Sequence[Placed], reached: Head | None, wanted: str) -> list[RecordTold]:
+    """What is said of each record, read back from the log, with its proof to the head that it is under."""
+    head, level = (log.integrated, "integrated") if reached is None else (reached, wanted)
     tiles = log.integrated_tiles()
     bundles: dict[int, list[bytes]] = {}
 
@@ -243,7 +253,6 @@ def _told(log: Log, placed: Sequence[Placed], *, published: bool) -> list[Record
 
     proofs = log.inclusion_proofs([each.index for each in placed], head.size)
     epoch = parse_receipt(head.note)[0].epoch if is_receipt(head.note) else None
-    level = "published" if published else "integrated"
     told = []
     for each, proof in zip(placed, proofs, strict=True):
         entry: Entry = join_entries(read, each.index)

@@ -29,7 +29,7 @@ ORIGIN = "audit.example/served"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log `log` that is published into `target`."""
     path = tmp_path_factory.mktemp("served")
-    settings = {
+    settings: dict[str, Any] = {
         "store.min_free_bytes": 0,
         "publish.targets": (f"dir:{path / 'target'}",),
         "publish.interval": 0.1,
@@ -127,13 +127,18 @@ def test_every_real_event_once_though_the_server_dies(receiver: Receiver) -> Non
 
     def send_all() -> None:
         for data in batches:
-            while True:
+            for _ in range(1000):
                 try:
                     status, told = post(receiver, data, door="otlp_http")
                 except (OSError, ValueError):
-                    continue  # it was killed: a sender tries again
+                    time.sleep(0.05)  # it was killed: a sender tries again
+                    continue
                 if status == 200:
                     break
+                assert status in {429, 503}, told
+                time.sleep(0.05)
+            else:
+                raise AssertionError(f"never taken: {told}")
             for name, each in told["record_status_map"].items():
                 assert indexes.setdefault(name, each["index"]) == each["index"]
 
