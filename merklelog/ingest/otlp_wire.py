@@ -61,19 +61,20 @@ def count_records(data: bytes, most: int) -> int:
     """How many records and groups of them a request has, counted no further than `most` and what is malformed."""
     count = 0
     try:
-        for group in _repeated((memoryview(data),), 1, "request"):
-            count += 1
-            for part in _repeated((group,), 2, "request"):
-                count += 1
-                for _ in _repeated((part,), 2, "request"):
-                    count += 1
-                    if count > most:
-                        return count
+        for count, _ in enumerate(_records_and_groups(data), 1):
             if count > most:
-                return count
+                break
     except FormatError:
         return count  # whoever reads it says what is malformed
     return count
+
+
+def _records_and_groups(data: bytes) -> Iterator[memoryview]:
+    for group in _repeated((memoryview(data),), 1, "request"):
+        yield group
+        for part in _repeated((group,), 2, "request"):
+            yield part
+            yield from _repeated((part,), 2, "request")
 
 
 def _of_resource(group: _Parts) -> tuple[list[Record], int]:

@@ -160,6 +160,7 @@ def test_more_records_than_memory_holds_are_refused_before_they_are_made() -> No
         of_length(1, of_length(2, empty)) * (MAX_RECORDS + 1),
         of_length(1, of_length(2, empty * 600_000)),
         of_length(1, b"") * 600_000,
+        of_length(1, of_length(2, b"") * 600_000),
     )
     for data in many:
         with pytest.raises(FormatError, match=r"^request: its records"):
