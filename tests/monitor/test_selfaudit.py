@@ -35,8 +35,8 @@ class Self:
             for copy, encoding in zip(self.copies, ("identity", "gzip"), strict=True):
                 publish_copy(reader, DirectoryStore(copy), verifiers=reader.vkeys, bundle_encoding=encoding)
 
-    def run(self) -> list[SelfAuditReport | MerklelogError]:
-        targets = [f"dir:{copy}" for copy in self.copies]
+    def run(self, copies: int = 2) -> list[SelfAuditReport | MerklelogError]:
+        targets = [f"dir:{copy}" for copy in self.copies[:copies]]
         return list(SelfAudit(self.log, self.keys, targets, Access(), QUICK).run(threading.Event()))
 
     def reports(self) -> list[SelfAuditReport]:
@@ -105,27 +105,30 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-@pytest.mark.parametrize("copy", [0, 1])
 @pytest.mark.parametrize("name", DAMAGES)
-def test_what_is_damaged_in_a_copy_is_written_anew_to_the_letter(own: Self, name: str, copy: int) -> None:
+def test_what_is_damaged_in_a_copy_is_written_anew_to_the_letter(own: Self, name: str) -> None:
+    """In copies of either encoding, by turns; all of them are in each in the next test."""
+    if list(DAMAGES).index(name) % 2:
+        own.copies.reverse()
     key, damage = DAMAGES[name]
-    before = files(own.copies[copy])
-    damage(own.copies[copy] / key)
-    report = own.reports()[1 + copy]
+    before = files(own.copies[0])
+    damage(own.copies[0] / key)
+    _, report = own.run(copies=1)
+    assert isinstance(report, SelfAuditReport)
     assert report.report.exit_status == 1
-    assert f"dir:{own.copies[copy]}/{key}" in report.repaired
+    assert f"dir:{own.copies[0]}/{key}" in report.repaired
     assert report.remarks == ()
-    assert files(own.copies[copy]) == before, "which is proven: see the first test"
+    assert files(own.copies[0]) == before, "which is proven: see the first test"
 
 
 def test_many_damages_at_once(own: Self) -> None:
-    before = files(own.copies[0])
+    before = [files(copy) for copy in own.copies]
     for key, damage in DAMAGES.values():
-        damage(own.copies[0] / key)
-    own.reports()
-    own.reports()  # what hid behind another damage comes out once that is repaired
-    assert files(own.copies[0]) == before
-    assert own.reports()[1].report.exit_status == 0
+        for copy in own.copies:
+            damage(copy / key)
+    own.run()
+    own.run()  # what hid behind another damage comes out once that is repaired
+    assert [files(copy) for copy in own.copies] == before, "which is proven: see the first test"
 
 
 def test_from_another_copy_where_the_database_is_damaged_too(own: Self) -> None:
