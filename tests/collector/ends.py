@@ -19,7 +19,7 @@ import merklelog
 from merklelog.ingest.canonical import decode_record
 from merklelog.ingest.entry import parse_entry
 from tests.support.collector import Collector
-from tests.support.otlp_sender import Sender
+from tests.support.otlp_sender import FIRST_NS, Sender
 from tests.support.otlp_server import Receiver, make_token
 
 ORIGIN = "ends.example/log"
@@ -155,7 +155,7 @@ def _send(sender: Sender, count: int, gate: Event) -> None:
             sender.flush()
             gate.wait()
         body, attributes = event(number)
-        sender.emit(body, attributes)
+        sender.emit(body, attributes, time_ns=FIRST_NS + number)
     sender.flush()
 
 

@@ -115,9 +115,11 @@ def test_what_an_unknown_token_brings_is_thrown_away_and_counted(make_ends: Call
     assert ends.receiver.size() == 0
 
 
-def test_a_log_without_room_is_waited_for(make_ends: Callable[..., Ends]) -> None:
-    """A refusal that passes, rather than silence: the Collector is told to come again, and does."""
-    ends = make_ends(store__min_free_bytes=str(1 << 60))
+def test_a_log_without_room_is_waited_for(make_ends: Callable[..., Ends], tmp_path: Path) -> None:
+    """A refusal that passes, rather than silence: the Collector is told to come again, and does. It sends zstd."""
+    smaller = tmp_path / "zstd.yaml"
+    smaller.write_text("exporters: {otlp_grpc/merklelog: {compression: zstd}}\n")
+    ends = make_ends(RECIPE, smaller, store__min_free_bytes=str(1 << 60))
     send(ends, "full", 20)
     shown = {"Content-Type": PROTOBUF, "Authorization": f"Bearer {ends.receiver.token}"}
     body = request(named("direct")).SerializeToString()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -14,7 +14,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, Readable
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 
-SECONDS = 120
+FIRST_NS = 1_767_225_600 * 10**9  # the time of event 0
 
 
 class Insistent(LogRecordProcessor):
@@ -86,10 +86,12 @@ class Sender:
         self._logger = self._provider.get_logger("shop.audit", "1.0")
 
     def emit(self, body: Any, attributes: Mapping[str, Any], *, time_ns: int | None = None) -> None:
-        """One event."""
+        """One event; with a time of its own it is the same record whenever it is emitted."""
+        at = time.time_ns() if time_ns is None else time_ns
         self._logger.emit(
             LogRecord(
-                timestamp=time.time_ns() if time_ns is None else time_ns,
+                timestamp=at,
+                observed_timestamp=at,
                 severity_number=SeverityNumber.INFO,
                 severity_text="INFO",
                 body=body,
@@ -107,11 +109,11 @@ class Sender:
 
 
 def emit_each(sender: Sender, count: int, make: Callable[[int], tuple[Any, Mapping[str, Any]]]) -> None:
-    """Emit events 0 to count - 1 and flush."""
+    """Emit events 0 to count - 1, which are the same records each time, and flush."""
     for number in range(count):
         body, attributes = make(number)
-        sender.emit(body, attributes)
+        sender.emit(body, attributes, time_ns=FIRST_NS + number)
     sender.flush()
 
 
-__all__ = ["Insistent", "Sender", "Sequence", "emit_each"]
+__all__ = ["FIRST_NS", "Insistent", "Sender", "emit_each"]
