@@ -66,8 +66,11 @@ class Emitted:
             raise UsageError(UNCONFIRMED)
         import asyncio
 
-        async with asyncio.timeout(timeout):
-            return await self.sent
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.sent
+        except TimeoutError:
+            raise TimeoutError(f"no outcome within {timeout} s; the entry may still be stored") from None
 
 
 _lock: Final = threading.Lock()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from merklelog.errors import MerklelogError, UsageError
+from merklelog.errors import UsageError
 
 from .acting import Actor
 from .emit import build
@@ -115,7 +115,8 @@ class Rules:
         """Count an event that is not there, and say so."""
         with self._lock:
             self._lost += 1
-        LOGGER.error("no audit event of %s %.200r: %s", request.method, request.path, error)
+        kind = type(error).__name__
+        LOGGER.error("no audit event of %s %.200r: %s: %s", request.method, request.path, kind, error)
 
     def record(self, request: Request, environment: Environment, error: BaseException | None) -> bool:
         """Make and emit a request's event; with `required`, wait until it is stored. False when it was lost."""
@@ -124,7 +125,7 @@ class Rules:
             emitted = Emitted(event, emitter.emit(event))
             if self.required:
                 emitted.stored(self.wait)
-        except (MerklelogError, TimeoutError) as failed:
+        except Exception as failed:  # noqa: BLE001 - whatever an emitter does: it is said, and harms no answer
             self.lose(request, failed)
             return False
         return True
@@ -138,7 +139,7 @@ class Rules:
             emitted = Emitted(event, await emitter.emit_async(event))
             if self.required:
                 await emitted.stored_async(self.wait)
-        except (MerklelogError, TimeoutError) as failed:
+        except Exception as failed:  # noqa: BLE001 - whatever an emitter does: it is said, and harms no answer
             self.lose(request, failed)
             return False
         return True

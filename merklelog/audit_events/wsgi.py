@@ -110,9 +110,8 @@ class _Answer:
     def _start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Write:
         """The application's start_response; called again with `exc_info` it takes back an answer not yet sent."""
         if self._write is not None and not self._refused:
-            self._server_start(
-                status, headers, *exc_info
-            )  # it raises what the application caught, if it is late
+            # What was sent can not be taken back: then the server raises what the application had caught.
+            self._server_start(status, headers, *exc_info)
         self._request.status = int(status[:3]) if status[:3].isdecimal() else None
         self._started = (status, headers, *exc_info)
         if not self._rules.required:

@@ -115,7 +115,7 @@ def test_a_block_of_a_coroutine(confirming: Confirming) -> None:
             async with merklelog.auditing("y", actor="a", wait=1):
                 pass
         confirming.hangs = True
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"no outcome within 0\.01 s"):
             async with merklelog.auditing("z", actor="a", wait=0.01):
                 pass
 

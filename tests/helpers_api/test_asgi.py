@@ -174,12 +174,14 @@ def test_an_event_that_is_lost_is_said_and_harms_no_answer(
     broken = AsgiAudit(App(), emitter=confirming)
     odd = AsgiAudit(App(), emitter=confirming, actor=lambda scope: scope["no such key"])
     number = AsgiAudit(App(), emitter=confirming, actor=lambda scope: 7)  # type: ignore[arg-type, return-value]
+    defect = AsgiAudit(App(), emitter=Confirming(refuses=ZeroDivisionError("a defect")))  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR, "merklelog.audit_events"):
-        for application in (broken, odd, number):
+        for application in (broken, odd, number, defect):
             assert serve(application, request()) == OK
             assert application.lost == 1
-    assert "no audit event of POST '/orders': shut" in caplog.text
+    assert "no audit event of POST '/orders': ClosedError: shut" in caplog.text
     assert "actor: KeyError: 'no such key'" in caplog.text
+    assert "a defect" in caplog.text
     assert "actor: it gave int, want text or None" in caplog.text
 
 

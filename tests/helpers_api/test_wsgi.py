@@ -102,9 +102,10 @@ def test_no_answer_leaves_before_its_event_is_stored(app: Any, trouble: dict) ->
 
 
 def test_an_event_that_is_lost_harms_no_answer_unless_it_is_required() -> None:
-    application = wrapped(ok, Confirming(refuses=ClosedError("shut")))
-    assert serve(application) == ("200 OK", b"ok")
-    assert application.lost == 1
+    for trouble in (ClosedError("shut"), ZeroDivisionError("a defect")):
+        application = wrapped(ok, Confirming(refuses=trouble))  # type: ignore[arg-type]
+        assert serve(application) == ("200 OK", b"ok")
+        assert application.lost == 1
 
 
 def test_which_requests_are_events(confirming: Confirming) -> None:
