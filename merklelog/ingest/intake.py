@@ -114,6 +114,11 @@ class Intake:
         return self._log.origin
 
     @property
+    def failed(self) -> bool:
+        """Whether it takes no more records, for good: it was closed, or its index failed; another one may."""
+        return self._failure is not None
+
+    @property
     def behind(self) -> int:
         """Entries whose record IDs are not known yet; until they are, records with an ID are refused for now."""
         return self._repeats.behind
@@ -144,7 +149,9 @@ class Intake:
     def _advance(self, submission: _Submission) -> None:
         """Send on what can be; settle the submission when nothing is left."""
         with self._lock:
-            if self._failure is not None:
+            if (
+                self._failure is not None and submission.todo
+            ):  # else all of it is stored, and its sender hears so
                 raise self._failure
             plain = self._plain(submission)
             batch, waits_for = self._plan(submission) if plain is None else (plain, None)

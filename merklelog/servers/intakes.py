@@ -24,7 +24,10 @@ Open = Callable[[Log], Intake]
 
 
 class Intakes:
-    """Opens the intake of a log when it is first asked for; belongs to one event loop, `get` to any thread."""
+    """Opens the intake of a log when it is first asked for, and again after it failed.
+
+    It belongs to one event loop; `get` may be called from any thread.
+    """
 
     def __init__(self, logs: ServedLogs, open_intake: Open) -> None:
         self._logs = logs
@@ -50,14 +53,14 @@ class Intakes:
         Raises UnknownLogError, ClosedError, OverloadedError while it takes longer, and what kept it from opening.
         """
         found = self._opened.get(origin)
-        if found is not None:
+        if found is not None and not found.failed:
             return found
         task = self._opening.get(origin)
         if task is None:
             if self._closing:
                 raise ClosedError("the server is shutting down")
             log = self._logs.find(origin).log
-            task = self._opening[origin] = asyncio.create_task(self._start(log))
+            task = self._opening[origin] = asyncio.create_task(self._start(log, found))
         done, _ = await asyncio.wait({task}, timeout=WAIT_SECONDS)
         if not done:
             raise OverloadedError(
@@ -65,8 +68,10 @@ class Intakes:
             )
         return task.result()
 
-    async def _start(self, log: Log) -> Intake:
+    async def _start(self, log: Log, before: Intake | None) -> Intake:
         try:
+            if before is not None:
+                await asyncio.to_thread(before.close)
             intake = await asyncio.to_thread(self._open, log)
             if self._closing:
                 await asyncio.to_thread(intake.close)

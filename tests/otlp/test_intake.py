@@ -32,6 +32,16 @@ def parts(place: Place) -> list[LogPart]:
     return [each.part for each in found if each is not None and each.part is not None]
 
 
+def held(disk: threading.Event) -> Callable[[str], None]:
+    """A step that keeps commits from beginning until the event is set."""
+
+    def step(name: str) -> None:
+        if name == "drained":
+            disk.wait(60)
+
+    return step
+
+
 def test_every_record_is_an_entry_in_order(make_place: MakePlace) -> None:
     place = make_place()
     intake = place.open()
@@ -230,7 +240,7 @@ def test_a_record_longer_than_all_that_may_wait_is_told_so(make_place: MakePlace
 def test_too_much_at_once_is_refused_and_nothing_is_left_behind(make_place: MakePlace) -> None:
     place = make_place(**{"log.max_pending_bytes": 1 << 20})
     disk = threading.Event()  # a disk that takes its time
-    intake = place.open(step=lambda name: disk.wait(60) and None if name == "drained" else None)
+    intake = place.open(step=held(disk))
     taken, refused = [], []
     for i in range(60):
         try:
@@ -304,3 +314,13 @@ def test_a_frozen_log_and_a_closed_intake_say_so(make_place: MakePlace) -> None:
     intake.close()
     with pytest.raises(ClosedError):
         intake.submit([record()], "")
+
+
+def test_what_is_on_its_way_when_it_closes_is_answered(make_place: MakePlace) -> None:
+    place = make_place()
+    disk = threading.Event()
+    intake = place.open(step=held(disk))
+    future = intake.submit([record("x"), record("y", "id")], "")
+    intake.close()
+    disk.set()
+    assert [each.index for each in future.result(60)] == [0, 1]

@@ -10,8 +10,10 @@ import pytest
 import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from merklelog.errors import MerklelogError
+from merklelog.errors import MerklelogError, StorageError
 from merklelog.ingest.intake import Intake, open_intake
+from merklelog.ingest.placed import Placed
+from merklelog.ingest.repeats import Repeats
 from merklelog.servers.asgi_grpc import grpc_application
 from merklelog.servers.intakes import Intakes
 from merklelog.servers.otlp import Receiver
@@ -20,7 +22,8 @@ from merklelog.servers.otlp_grpc import LogsService, with_log_header
 from merklelog.servers.otlp_http import OtlpHttp
 from merklelog.servers.otlp_problems import otlp_told
 from merklelog.servers.served import ServedLogs
-from tests.otlp.conftest import Place
+from tests.otlp.conftest import ORIGIN, Place
+from tests.otlp.events import record
 
 EXPORT = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 MakePlace = Callable[..., Place]
@@ -187,3 +190,28 @@ def test_a_caller_that_goes_stores_or_does_not(make_place: MakePlace) -> None:
     place = make_place()
     run(place, test)
     assert 7 <= len(place.entries()) <= 12
+
+
+def test_an_index_of_ids_that_fails_is_opened_again(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored when it failed was stored: it is answered, and found again afterwards."""
+    event = record("x", "id-1")
+
+    async def store(both: Both) -> Placed:
+        intake = await both.intakes.ready(ORIGIN)
+        return (await asyncio.wrap_future(intake.submit([event], "")))[0]
+
+    async def test(both: Both) -> None:
+        def full(*_: object) -> None:
+            raise StorageError("no room")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Repeats, "add", full)
+            assert not (await store(both)).duplicate
+        with pytest.raises(StorageError):
+            both.intakes.get(ORIGIN).submit([event], "")
+        again = await store(both)
+        assert (again.index, again.duplicate) == (0, True)
+
+    run(make_place(), test)
