@@ -26,13 +26,14 @@ def answer(log: LogReader, searcher: Searcher, search: Search) -> SearchAnswer:
     )
     counts = searcher.counts(condition, search.count_by).counts if search.count_by else ()
     histogram = None if search.seconds is None else searcher.histogram(condition, search.seconds)
-    hits, left = [], MAX_DATA
+    hits: list[SearchHit] = []
+    left = MAX_DATA
     for hit in found.hits:
         data: tuple[bytes, ...] = ()
         if search.entries:
             data = tuple(log.entries(hit.index, min(hit.index + hit.entries, log.size)))
             left -= sum(map(len, data))
-            if left < 0:
+            if left < 0 and hits:
                 raise FieldError(
                     "limit",
                     f"the entries of these hits have more than {MAX_DATA:,} bytes: ask for fewer hits",

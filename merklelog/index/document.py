@@ -51,6 +51,7 @@ FIELDS: Final = {
 RESERVED: Final = "attributes."
 MAX_TIME: Final = 2**64 - 1
 _MAX_DEPTH: Final = 64
+_SHOWN: Final = 500  # characters of a field that a hit shows
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _MAX_TERMS: Final = 4_096  # of one entry: a record of 64 KiB can have no more than some thousand values
 
@@ -112,7 +113,8 @@ def _document(index: int, entry: Entry | None, data: bytes, entries: int) -> Doc
     text = spaced(
         " ".join([*(shown[name] for name in ("actor", "action", "resource") if name in shown), *texts])
     )
-    return Document(index, entries, min(max(time, 0), MAX_TIME), frozenset(terms), text, shown)
+    cut = {name: value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..." for name, value in shown.items()}
+    return Document(index, entries, min(max(time, 0), MAX_TIME), frozenset(terms), text, cut)
 
 
 @lru_cache(maxsize=4_096)

@@ -19,7 +19,7 @@ import msgspec
 
 from merklelog.errors import ClosedError, MerklelogError, StorageError
 from merklelog.log import Log
-from merklelog.tree import TILE_HEIGHT, TILE_WIDTH, width_at
+from merklelog.tree import TILE_HEIGHT, width_at
 
 from .child import Begin, Feed, Renew, Told
 from .files import search_directory, was_asked_for_rebuild
@@ -27,7 +27,7 @@ from .schema import State
 from .update import COMMIT_ENTRIES, strangeness
 
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from merklelog.index.child import main; main()"
-_BUNDLES: Final = 8
+_MESSAGE_BYTES: Final = 4 << 20  # and what one bundle has
 _PAUSES: Final = (1.0, 5.0, 15.0, 60.0)
 _STOP_SECONDS: Final = 10.0
 
@@ -129,11 +129,12 @@ class Feeder:
         note, size = self._log.checkpoint(), self._log.size
         uncommitted = 0
         while told.next < size and not self._stop.is_set():
-            first = told.next >> TILE_HEIGHT
-            last = min(first + _BUNDLES, (size + TILE_WIDTH - 1) >> TILE_HEIGHT)
-            data = b"".join(
-                self._log.bundle(number, width_at(0, number, size)) for number in range(first, last)
-            )
+            first = last = told.next >> TILE_HEIGHT
+            bundles: list[bytes] = []
+            while last << TILE_HEIGHT < size and sum(map(len, bundles)) < _MESSAGE_BYTES:
+                bundles.append(self._log.bundle(last, width_at(0, last, size)))
+                last += 1
+            data = b"".join(bundles)
             end = min(last << TILE_HEIGHT, size)
             uncommitted += end - told.next
             commit = end == size or uncommitted >= COMMIT_ENTRIES

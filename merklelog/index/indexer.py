@@ -109,8 +109,15 @@ class Indexer:
         return self._commit(State(self._assembler.size, checkpoint.decode("utf-8")), at_once=whole)
 
     def _put(self, each: Document) -> None:
+        try:
+            made = as_tantivy(each)
+        except (
+            ValueError,
+            OverflowError,
+        ):  # whatever it holds, it must not keep what follows from being found
+            made = as_tantivy(Document(each.index, each.entries))
         with engine(self._path):
-            self._writing.add_document(as_tantivy(each))
+            self._writing.add_document(made)
 
     def _commit(self, state: State, *, at_once: bool) -> State:
         with engine(self._path):

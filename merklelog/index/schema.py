@@ -2,8 +2,8 @@
 
 Each document has its first entry's `index` and how many entries it spans, its `time` and the same in whole
 `second`s (which is what histograms count by: tantivy computes them in doubles), its `terms`, its `text` with
-positions, and as JSON the fields that a hit shows. One document more holds the state of the index; it has no time,
-so no query finds it.
+positions, and as JSON the fields that a hit shows. One document more holds the state of the index, and no query
+finds it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import tantivy
 
-from .document import MAX_TIME, Document
+from .document import Document
 from .query import And, Condition, Not, Or, Prefix, Times, Value, Words
 from .words import SEPARATOR
 
@@ -92,7 +92,13 @@ def as_query(schema: tantivy.Schema, condition: Condition) -> tantivy.Query:
         return query.regex_query(schema, "terms", _literal(begin) + _ANY)
     if isinstance(condition, Words):
         return _words(schema, condition)
-    return between(schema, "time", 0, MAX_TIME)
+    return tantivy.Query.boolean_query(_every(schema))
+
+
+def _every(schema: tantivy.Schema) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+    """Every document but that of the state: half the time of a range over all times."""
+    state = tantivy.Query.term_query(schema, STATE, STATE, "basic")
+    return [(tantivy.Occur.Must, tantivy.Query.all_query()), (tantivy.Occur.MustNot, state)]
 
 
 def between(schema: tantivy.Schema, name: str, low: int, high: int) -> tantivy.Query:
@@ -110,7 +116,7 @@ def _all(schema: tantivy.Schema, parts: tuple[Condition, ...]) -> tantivy.Query:
         else:
             clauses.append((tantivy.Occur.Must, as_query(schema, part)))
     if all(isinstance(part, Not) for part in parts):  # what excludes needs something to exclude from
-        clauses.append((tantivy.Occur.Must, between(schema, "time", 0, MAX_TIME)))
+        clauses += _every(schema)
     return tantivy.Query.boolean_query(clauses)
 
 

@@ -67,7 +67,7 @@ class Counts:
 class Histogram:
     """How many entries there are in each span of `seconds`; a bucket is (its first second since 1970, its count).
 
-    Empty ones are left out, and so are entries without a time, which `untimed` counts.
+    Spans without entries are left out, and so are entries without a time, which `untimed` counts.
     """
 
     seconds: int
@@ -93,17 +93,30 @@ class Searcher:
 
     def _newest(self) -> tuple[tantivy.Index, tantivy.Searcher, State]:
         with self._lock:
-            path = current(self._place)
-            seen = (path, _stamp(path / "meta.json"))
-            if self._index is None or seen != self._seen:
-                with engine(path):
-                    if self._index is None or path != self._path:
-                        self._index = open_index(path)
-                        self._index.config_reader("manual")
-                    self._index.reload()
-                    self._state = read_state(self._index)
-                self._path, self._seen = path, seen
-            return self._index, self._index.searcher(), self._state
+            while True:
+                path = current(self._place)
+                try:
+                    index = self._opened(path)
+                    return index, index.searcher(), self._state
+                except DamagedError:
+                    if current(self._place) == path:
+                        raise
+                    # Another one took its place meanwhile, and what was read of it is deleted.
+
+    def _opened(self, path: Path) -> tantivy.Index:
+        """The index at `path` as it is now."""
+        seen = (path, _stamp(path / "meta.json"))
+        with engine(path):
+            index = self._index
+            if index is None or path != self._path:
+                index = open_index(path)
+                index.config_reader("manual")
+                self._seen = None
+            if seen != self._seen:
+                index.reload()
+                self._state = read_state(index)
+            self._index, self._path, self._seen = index, path, seen
+            return index
 
     def state(self) -> State:
         """How far the index has come."""
@@ -166,15 +179,28 @@ class Searcher:
                 return Histogram(seconds or 1, (), untimed, state)
             low, high = int(first[0][0]), int(last[0][0])
             step = seconds or next((s for s in _STEPS if (high - low) // s < _SOME_BUCKETS), _STEPS[-1])
-            if (high - low) // step >= MAX_BUCKETS:
-                span = f"{(high - low) // step + 1:,} spans of {step} s"
-                raise FieldError(
-                    "seconds", f"{span}: want at most {MAX_BUCKETS:,}; narrow it by after: and before:"
-                )
-            wanted = {"time": {"histogram": {"field": "second", "interval": step, "min_doc_count": 1}}}
-            told: dict[str, Any] = searcher.aggregate(every, wanted)
-        buckets = ((int(each["key"]), int(each["doc_count"])) for each in told["time"]["buckets"])
-        return Histogram(step, tuple(each for each in buckets if each[1]), untimed, state)
+            told = _buckets(searcher, every, step)
+        if len(told) > MAX_BUCKETS:
+            raise _too_many(step)
+        buckets = tuple((int(each["key"]), int(each["doc_count"])) for each in told)
+        return Histogram(step, buckets, untimed, state)
+
+
+def _buckets(searcher: tantivy.Searcher, query: tantivy.Query, step: int) -> list[dict[str, Any]]:
+    """The spans that have entries: a stray time far from all others makes one more, and no empty ones between."""
+    wanted = {"time": {"histogram": {"field": "second", "interval": step, "min_doc_count": 1}}}
+    try:
+        told: dict[str, Any] = searcher.aggregate(query, wanted)
+    except ValueError as error:
+        if "bucket" not in str(error).lower():
+            raise
+        raise _too_many(step) from error
+    return [each for each in told["time"]["buckets"] if each["doc_count"]]
+
+
+def _too_many(step: int) -> FieldError:
+    wanted = f"want at most {MAX_BUCKETS:,}; narrow it by after: and before:"
+    return FieldError("seconds", f"more than {MAX_BUCKETS:,} spans of {step} s have entries, {wanted}")
 
 
 class _Query:

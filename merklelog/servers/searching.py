@@ -6,6 +6,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from merklelog.client.searching import DEFAULT_LIMIT, Search, SearchAnswer
@@ -39,6 +40,7 @@ class Searches:
         self._searchers: dict[str, Searcher] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._under_way = 0
+        self._damaged: dict[str, Path] = {}  # the index of each log that was last found damaged
 
     async def search(self, log: Log, search: Search) -> SearchAnswer:
         """The answer to a search.
@@ -66,12 +68,20 @@ class Searches:
         try:
             return answer(log, self._searcher(log), search)
         except DamagedError as error:
-            from merklelog.index.files import ask_for_rebuild, search_directory
+            self._renew(log, error)
+            raise NotFoundError("the index is damaged, and is made anew: ask again in a while") from error
 
+    def _renew(self, log: Log, error: DamagedError) -> None:
+        """Ask for another index, once for each: until that is whole, searches find the same one damaged."""
+        from merklelog.index.files import ask_for_rebuild, current, search_directory
+
+        place = search_directory(log.path)
+        damaged = current(place)
+        if self._damaged.get(log.origin) != damaged:
+            self._damaged[log.origin] = damaged
             # The log itself is read too: if it is that which is damaged, the new index will not come far.
             event(_log, logging.ERROR, f"search index: {error}; it is made anew", origin=log.origin)
-            ask_for_rebuild(search_directory(log.path))
-            raise NotFoundError("the index is damaged, and is made anew: ask again in a while") from error
+            ask_for_rebuild(place)
 
     def _searcher(self, log: Log) -> Searcher:
         found = self._searchers.get(log.origin)

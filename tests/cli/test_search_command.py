@@ -85,7 +85,12 @@ def lie(path: Path, **changed: Any) -> None:
     with open_reader(path) as log:
         found = next(each for each in documents(log) if each.fields.get("actor") == "user1")
         indexer = Indexer(search_directory(path), 16 << 20)
-        values = {"index": found.index, "entries": 1, "time": found.time, "terms": found.terms}
+        values: dict[str, Any] = {
+            "index": found.index,
+            "entries": 1,
+            "time": found.time,
+            "terms": found.terms,
+        }
         values |= {"text": found.text, "fields": found.fields} | changed
         writer = indexer._writing
         writer.delete_documents_by_term("state", "never")

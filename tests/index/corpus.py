@@ -62,6 +62,9 @@ POISON = (
     + b"00" * 32
     + b'","part":0,"parts":9,"size":300000},"time":"1"},"piece":"AAAA"}',
     b'{"log":{"format":"merklelog/entry/v1"',
+    b'{"a":"\\ud800","\\udfff":"b"}',
+    b'{"log":{"format":"merklelog/entry/v1","time":"1"},"record":{"timeUnixNano":"99999999999999999999999"}}',
+    b'{"log":{"format":"merklelog/entry/v1","time":"9223372036854775807"},"record":{"body":{"stringValue":"\\ud800"}}}',
 )
 
 

@@ -55,7 +55,7 @@ def main() -> None:
 
     module.Indexer._begin = wrapped  # type: ignore[method-assign]
     if step == "adopt":
-        module.make_current = die  # type: ignore[assignment]
+        module.make_current = die  # type: ignore[assignment, attr-defined]
     with open_reader(directory) as log:
         indexer = module.Indexer(search_directory(directory), 16 << 20)
         updating.update(indexer, log)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from merklelog.errors import DamagedError, NotFoundError
+from merklelog.errors import DamagedError, FieldError, NotFoundError
 from merklelog.index import schema
 from merklelog.index.child import Begin, Feed, Told
 from merklelog.index.files import check_files, current, fresh, make_current, search_directory, size_of
@@ -246,6 +246,23 @@ def test_a_child_that_is_given_half_a_message_keeps_what_it_committed(log: Path)
     assert Searcher(place).state().size == 150
     bring_up(log)
     check(log)
+
+
+def test_a_histogram_of_too_many_spans_is_refused_and_a_stray_time_is_not(tmp_path: Path) -> None:
+    far = [
+        *(record(time) for time in (1, 2**63, 2**64 - 1)),
+        *(record(START + n * SECOND) for n in range(1_100)),
+    ]
+    path = make_log(tmp_path / "log", [each for made in far for each in entries_of(made)])
+    bring_up(path)
+    searcher = Searcher(search_directory(path))
+    with pytest.raises(FieldError, match=r"seconds: more than 1,000 spans of 1 s have entries"):
+        searcher.histogram(parse_query(""), 1)
+    found = searcher.histogram(parse_query(""), 60)
+    assert found.buckets[0] == (0, 1)
+    assert found.buckets[-1] == ((2**64 - 1) // SECOND // 60 * 60, 1)
+    assert sum(count for _, count in found.buckets) == len(far)
+    assert len(searcher.histogram(parse_query("after:2026-01-01 before:2026-01-02")).buckets) == 19
 
 
 def test_a_directory_is_made_current_once_it_is_whole(tmp_path: Path) -> None:
