@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from merklelog.errors import ClosedError, ConfigError, EntryError, FrozenError, KeyFileError, OverloadedError
@@ -144,29 +144,28 @@ def test_the_same_from_many_threads_at_once_is_stored_once(make_place: MakePlace
     assert len(place.entries()) == 40
 
 
-@settings(max_examples=max(10, settings.default.max_examples // 10))
-@given(
-    batches=st.lists(
-        st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=6), max_size=8
-    )
-)
-def test_any_order_of_repeats_and_conflicts(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[tuple[int, int]]]
-) -> None:
+def test_any_order_of_repeats_and_conflicts(make_place: MakePlace) -> None:
     """Every (ID, content) is one entry, all futures name it; only the first content of an ID is no conflict."""
-    place = Place(tmp_path_factory.mktemp("any") / "log")
+    place = make_place()
     intake = place.open()
-    futures = [intake.submit([record(f"{c}", f"id-{i}") for i, c in batch], "") for batch in batches]
-    index: dict[tuple[int, int], int] = {}
-    for batch, future in zip(batches, futures, strict=True):
-        for key, placed in zip(batch, future.result(60), strict=True):
-            assert index.setdefault(key, placed.index) == placed.index
-    assert sorted(index.values()) == list(range(len(place.entries())))
-    firsts = {i: min(at for (j, _), at in index.items() if j == i) for i, _ in index}
-    for (i, _), at in index.items():
-        want = {} if firsts[i] == at else {"record_id": {"conflict_with": firsts[i]}}
-        assert parts(place)[at].verdicts == want
-    place.close()
+    batch = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=6)
+
+    @given(batches=st.lists(batch, max_size=8))
+    def any_order(batches: list[list[tuple[int, int]]]) -> None:
+        base = len(place.entries())  # of what was tried before; it makes this example's IDs its own
+        futures = [intake.submit([record(f"{c}", f"{base}-{i}") for i, c in each], "") for each in batches]
+        index: dict[tuple[int, int], int] = {}
+        for each, future in zip(batches, futures, strict=True):
+            for key, placed in zip(each, future.result(60), strict=True):
+                assert index.setdefault(key, placed.index) == placed.index
+        told = parts(place)
+        assert sorted(index.values()) == list(range(base, len(told)))
+        firsts = {i: min(at for (j, _), at in index.items() if j == i) for i, _ in index}
+        for (i, _), at in index.items():
+            want = {} if firsts[i] == at else {"record_id": {"conflict_with": firsts[i]}}
+            assert told[at].verdicts == want
+
+    any_order()
 
 
 def test_without_an_id_the_same_is_known_for_a_while(make_place: MakePlace) -> None:
