@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Unpack
 
 from .acting import acting
-from .emitters import Emitter
-from .web import CHANGING, REFUSED, WEBSOCKET, Environment, Naming, Request, Rules, user_of
+from .web import REFUSED, WEBSOCKET, Environment, Naming, Options, Request, Rules, user_of
 
 Message = Environment
 Receive = Callable[[], Awaitable[Message]]
@@ -29,40 +28,19 @@ class AsgiAudit:
     path without its query, or what `resource(scope)` says; `actor(scope)` says who, by default the user that an
     authentication middleware found (`scope["user"]`), None stands for anonymous. Both are asked when the answer is
     known. Paths in `ignore` are no events; `client=True` writes down the client's address. What the application
-    emits while it answers has the same actor.
+    emits while it answers has the same actor. `emitter` is the one in use unless given.
 
     The event is made after the answer (of a websocket: when it is accepted or not). One that can not be emitted is
     said by the logger "merklelog.audit_events" and counted in `lost`. With `required=True`, over an emitter that
     confirms, no answer leaves before its event is durable in the log and verified; when that fails, or takes more
-    than `wait` seconds, the client gets 503 instead (a websocket is not accepted). An answer that breaks off later
-    is an event more.
+    than `wait` seconds (10), the client gets 503 instead (a websocket is not accepted). An answer that breaks off
+    later is an event more.
     Raises UsageError for an emitter that can not do that.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        *,
-        actor: Naming = user_of,
-        resource: Naming | None = None,
-        methods: Collection[str] | None = CHANGING,
-        ignore: Collection[str] = (),
-        client: bool = False,
-        required: bool = False,
-        wait: float = 10.0,
-        emitter: Emitter | None = None,
-    ) -> None:
+    def __init__(self, app: Application, *, actor: Naming = user_of, **options: Unpack[Options]) -> None:
         self._app = app
-        self._rules = Rules(
-            actor,
-            resource,
-            methods,
-            ignore,
-            client=client,
-            required=required,
-            wait=wait,
-            emitter=emitter,
-        )
+        self._rules = Rules(actor, **options)
 
     @property
     def lost(self) -> int:

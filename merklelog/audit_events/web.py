@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from merklelog.errors import UsageError
 
@@ -27,6 +27,18 @@ Environment = MutableMapping[str, Any]  # an ASGI scope, or a WSGI environ
 Naming = Callable[[Environment], str | None]
 
 
+class Options(TypedDict, total=False):
+    """The arguments of both middlewares, beside the application and `actor`; `AsgiAudit` says what they do."""
+
+    resource: Naming | None
+    methods: Collection[str] | None
+    ignore: Collection[str]
+    client: bool
+    required: bool
+    wait: float
+    emitter: Emitter | None
+
+
 @dataclass
 class Request:
     """A request that becomes an event: what is known of it before the application runs, and then its status."""
@@ -45,14 +57,14 @@ class Rules:
     def __init__(
         self,
         actor: Naming,
-        resource: Naming | None,
-        methods: Collection[str] | None,
-        ignore: Collection[str],
         *,
-        client: bool,
-        required: bool,
-        wait: float,
-        emitter: Emitter | None,
+        resource: Naming | None = None,
+        methods: Collection[str] | None = CHANGING,
+        ignore: Collection[str] = (),
+        client: bool = False,
+        required: bool = False,
+        wait: float = 10.0,
+        emitter: Emitter | None = None,
     ) -> None:
         if required and (emitter is None or not emitter.confirms):
             raise UsageError(f"required=True needs an emitter: {UNCONFIRMED}")

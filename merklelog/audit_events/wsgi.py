@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from .acting import be_acting
-from .emitters import Emitter
-from .web import CHANGING, REFUSED, Environment, Naming, Request, Rules
+from .web import REFUSED, Environment, Naming, Options, Request, Rules
 
 Write = Callable[[bytes], object]
 StartResponse = Callable[..., Write]
@@ -31,30 +30,9 @@ class WsgiAudit:
     framework left under `merklelog.route`, if anything.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        *,
-        actor: Naming = remote_user,
-        resource: Naming | None = None,
-        methods: Collection[str] | None = CHANGING,
-        ignore: Collection[str] = (),
-        client: bool = False,
-        required: bool = False,
-        wait: float = 10.0,
-        emitter: Emitter | None = None,
-    ) -> None:
+    def __init__(self, app: Application, *, actor: Naming = remote_user, **options: Unpack[Options]) -> None:
         self._app = app
-        self._rules = Rules(
-            actor,
-            resource,
-            methods,
-            ignore,
-            client=client,
-            required=required,
-            wait=wait,
-            emitter=emitter,
-        )
+        self._rules = Rules(actor, **options)
 
     @property
     def lost(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import merklelog
 from merklelog.audit_events import AsgiAudit, WsgiAudit
 from merklelog.audit_events.emit import build
-from merklelog.audit_events.web import CHANGING
+from merklelog.audit_events.web import CHANGING, Options, Rules
 
 from .serving import ROOT, SECONDS, Served, attributes_of
 
@@ -73,8 +73,11 @@ def test_the_table_of_an_event_is_the_code_s() -> None:
 def test_the_words_of_the_middlewares_are_the_code_s() -> None:
     section = PAGE.split("## Web applications")[1].split("\n## ")[0]
     for middleware in (AsgiAudit, WsgiAudit):
-        words = set(inspect.signature(middleware).parameters) - {"app", "emitter"}
+        words = (set(inspect.signature(middleware).parameters) | set(Options.__annotations__)) - {
+            *("app", "options", "emitter")
+        }
         assert [word for word in words if word not in section] == []
+    assert set(inspect.signature(Rules).parameters) == {"actor", *Options.__annotations__}
     assert {each for each in CHANGING if each != "WEBSOCKET"} == {"POST", "PUT", "PATCH", "DELETE"}
     assert "(POST, PUT, PATCH,\nDELETE, and the opening of a websocket)" in section
 
