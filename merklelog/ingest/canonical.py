@@ -98,7 +98,10 @@ def decode_record(data: bytes) -> Record:
         parts = [(name, normal, raw.pop(name)) for name, normal in _PARTS if name in raw]
         record = normal_record(raw)
         for name, normal, content in parts:
-            record[name] = normal(content)
+            try:
+                record[name] = normal(content)
+            except FormatError as error:
+                raise inside(name, error) from None
     except FormatError as error:
         raise inside("record", error) from None
     if encode_record(record) != data:

@@ -61,7 +61,9 @@ def shown(value: Any) -> str:
     """A JSON value as an error message shows it."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
-    return quote(value if isinstance(value, str) else repr(value))
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return quote(value) if isinstance(value, str) else quote(repr(value)).strip("'")
 
 
 def _message(raw: Any, table: dict[str, tuple[str, _Reader]]) -> Object:
@@ -254,7 +256,7 @@ def _integer(content: Any, low: int, high: int) -> int:
     elif type(content) is str and _INTEGER.fullmatch(content):
         digits = parse_decimal(content.removeprefix("-").encode(), "", 2**64)
         number = -digits if content[0] == "-" else digits
-    elif type(content) is float and content.is_integer() and abs(content) <= 2**53:
+    elif type(content) is float and content.is_integer():
         number = round(content)
     if number is None or not low <= number <= high:
         raise FormatError(f": got {shown(content)}, want an integer from {low} to {high}")
@@ -365,6 +367,14 @@ def _table(fields: Fields, *more: tuple[str, Kind]) -> dict[str, tuple[str, _Rea
         table[name] = table[snake] = (name, _READERS[kind])
     return table
 
+
+# The fields that hold a string, whose bytes are kept where they are no text.
+TEXT_NAMES: Final = frozenset(
+    name
+    for fields in (ENTITY, LOG_RECORD, RESOURCE, SCOPE)
+    for name, row in _table(fields, ("schemaUrl", Kind.TEXT)).items()
+    if row[1] is _text
+) | {"key"}
 
 _ENTITY: Final = _table(ENTITY)
 _LOG_RECORD: Final = _table(LOG_RECORD)

@@ -17,7 +17,7 @@ import msgspec
 from merklelog.errors import FormatError
 
 from .canonical import encode_record
-from .normal import normal_record, normal_resource, normal_scope, shown
+from .normal import TEXT_NAMES, normal_record, normal_resource, normal_scope, shown
 from .record import Record, inside, spread
 
 _DECODER: Final = msgspec.json.Decoder()
@@ -110,6 +110,8 @@ def _objects(parent: dict[str, Any], name: str, snake: str) -> list[dict[str, An
 
 
 def _decode(data: bytes) -> Any:
+    if b":-0" in data or b": -0" in data:
+        return _decode_again(data)  # it may be a negative zero, which the fast parser reads as 0
     try:
         return _DECODER.decode(data)
     except RecursionError:
@@ -119,19 +121,23 @@ def _decode(data: bytes) -> Any:
 
 
 def _decode_again(data: bytes) -> Any:
-    """JSON that the strict parser refuses: for strings that are not UTF-8, whose bytes are kept, or for good."""
+    """JSON that the fast parser refuses: for strings that are not UTF-8, whose bytes are kept, or for good."""
     try:
         text, errors = data.decode("utf-8"), "surrogatepass"
     except UnicodeDecodeError:
         text, errors = data.decode("utf-8", "surrogateescape"), "surrogateescape"
     try:
-        document = json.loads(text, parse_constant=_no_number)
+        document = json.loads(text, parse_constant=_no_number, parse_int=_integer)
     except RecursionError:
         raise FormatError("request: JSON nested too deep") from None
     except ValueError as error:
         raise FormatError(f"request: not JSON: {error}") from None
     _keep_bytes(document, errors)
     return document
+
+
+def _integer(digits: str) -> int | float:
+    return -0.0 if digits == "-0" else int(digits)
 
 
 def _no_number(name: str) -> Any:
@@ -147,9 +153,10 @@ def _keep_bytes(document: Any, errors: str) -> None:
             for name in list(node):
                 content = node[name]
                 if isinstance(content, str) and (encoded := _broken(content, errors)) is not None:
-                    del node[name]
                     typed = name in ("stringValue", "string_value")
-                    node["bytesValue" if typed else f"{name}Bytes"] = encoded
+                    if typed or name in TEXT_NAMES:  # of any other it is said that it can not be read
+                        del node[name]
+                        node["bytesValue" if typed else f"{name}Bytes"] = encoded
                 elif isinstance(content, dict | list):
                     waiting.append(content)
         elif isinstance(node, list):

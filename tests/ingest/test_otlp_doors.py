@@ -223,14 +223,16 @@ def record_of(raw: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({"body": {"stringValue": 5}}, r"body.stringValue: got '5', want a string"),
+        ({"body": {"stringValue": 5}}, r"body.stringValue: got 5, want a string"),
         (
             {"body": {"intValue": "1e3"}},
             "body.intValue: got '1e3', want an integer from -9223372036854775808",
         ),
         ({"body": {"intValue": "９"}}, "body.intValue"),
         ({"body": {"intValue": 2**63}}, "body.intValue"),
-        ({"body": {"intValue": True}}, "body.intValue"),
+        ({"body": {"intValue": True}}, "body.intValue: got true"),
+        ({"body": {"intValue": 1.5}}, "body.intValue: got 1.5, want an integer"),
+        ({"traceId": "\ud800"}, r"traceId: got '\\ud800', want bytes in hex"),
         ({"body": {"boolValue": "true"}}, "body.boolValue: got 'true', want true or false"),
         ({"body": {"doubleValue": "1_0"}}, "body.doubleValue"),
         ({"body": {"doubleValue": 10**400}}, "body.doubleValue"),
@@ -241,8 +243,8 @@ def record_of(raw: object) -> dict[str, object]:
         ),
         ({"body": "text"}, "body: got 'text', want an object that names the type"),
         ({"attributes": {"a": 1}}, "attributes: got an object, want an array"),
-        ({"attributes": [{"key": 5}]}, r"attributes\[0\].key: got '5', want a string"),
-        ({"attributes": [5]}, r"attributes\[0\]: got '5', want an object with key and value"),
+        ({"attributes": [{"key": 5}]}, r"attributes\[0\].key: got 5, want a string"),
+        ({"attributes": [5]}, r"attributes\[0\]: got 5, want an object with key and value"),
         (
             {"attributes": [{"key": "a", "value": {"arrayValue": {"values": [{}, 1]}}}]},
             r"\[0\].value.arrayValue.values\[1\]",
@@ -271,7 +273,7 @@ def test_json_of_the_wrong_kind(raw: object, said: str) -> None:
         (b"{", "not JSON"),
         (b"[]", "got an array, want an object with resourceLogs"),
         (b'{"resourceLogs":{}}', "resourceLogs: got an object, want an array"),
-        (b'{"resourceLogs":[5]}', r"resourceLogs\[0\]: got '5', want an object"),
+        (b'{"resourceLogs":[5]}', r"resourceLogs\[0\]: got 5, want an object"),
         (b'{"resourceLogs":[{"resource":[]}]}', r"resourceLogs\[0\].resource: got an array"),
         (b'{"resourceSpans":[]}', "resourceSpans are no logs"),
         (b'{"resourceMetrics":[]}', "resourceMetrics are no logs"),
@@ -297,6 +299,12 @@ def test_numbers_that_two_senders_write_differently() -> None:
         == plain
     )
     assert record_of({"body": {"doubleValue": "1.50"}}) == record_of({"body": {"doubleValue": 1.5}})
+    assert record_of({"timeUnixNano": 1544712660300000000.0}) == {"timeUnixNano": "1544712660300000000"}
+    assert record_of({"body": {"doubleValue": -0.0}}) == {"body": {"doubleValue": "-0"}}
+    zero = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"doubleValue":%s-0},"flags":-0}]}]}]}'
+    assert (
+        records_from_json(zero % b"") == records_from_json(zero % b" ") == [{"body": {"doubleValue": "-0"}}]
+    )
     assert record_of({"body": {"doubleValue": 5}}) == {"body": {"doubleValue": 5.0}}
     assert record_of({"severityNumber": "SEVERITY_NUMBER_WARN2"}) == {"severityNumber": 14}
     assert record_of({"severityNumber": "SEVERITY_NUMBER_UNSPECIFIED", "body": None}) == {}
