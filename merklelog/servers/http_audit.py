@@ -58,9 +58,11 @@ from merklelog.log import Log
 from merklelog.log.head import Head
 from merklelog.tree import TILE_WIDTH
 
+from .bodies import Bodies
 from .caller import Caller
 from .caller import Scope as Permission
-from .grpc_wire import CallError, Decoder, check_encoding, gunzip, too_large
+from .calls import DEFAULT_LIMITS, Admission
+from .grpc_wire import CallError, Decoder, gunzip
 from .http_append import MAX_BODY, GoneError, Receive
 from .http_values import JSON, NO_SNIFFING, UNCACHED, Request, Response, unauthenticated
 from .http_wishes import OPTIONS, RefusedError, option, wishes
@@ -99,11 +101,10 @@ class AuditDoor:
         self._logs = logs
         self._intakes = intakes
         self._chooser = Chooser(attribute)
-        self._most = max_bytes
         self._waits = Waits() if waits is None else waits
         self._parsing = asyncio.Semaphore(1)
         self._waiting = 0
-        self._decoders = _decoders()
+        self._bodies = Bodies(max_bytes, Admission(DEFAULT_LIMITS), _decoders())
         self._decodes = _decodes()
 
     async def answer(
@@ -134,7 +135,7 @@ class AuditDoor:
         self, caller: Caller | None, name: str, log: Log | None, scope: Scope, receive: Receive
     ) -> tuple[RecordTold | BatchTold | RefusalTold, int]:
         decode = self._decode_of(scope)
-        data = await self._body(scope, receive)
+        data = await self._bodies.read(scope, receive)
         options = _options(scope)
         if self._waiting and self._waiting + len(data) > _MAX_WAITING:
             raise OverloadedError("more requests wait to be parsed than this server keeps: try again")
@@ -182,26 +183,6 @@ class AuditDoor:
                 message = "content-type: protobuf is not understood here: install merklelog[otlp]"
             raise CallError(Problem(Code.INVALID_ARGUMENT, 415, "UNKNOWN_CONTENT_TYPE", message))
         return decode
-
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        encoding = b"identity"
-        for name, value in scope["headers"]:
-            if name == b"content-encoding":
-                encoding = value.strip().lower() or encoding
-        decode = check_encoding(encoding, self._decoders, header="content-encoding")
-        parts, length, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise GoneError
-            part = message.get("body", b"")
-            length += len(part)
-            if length > self._most:
-                raise too_large(length, self._most)
-            parts.append(part)
-            more = message.get("more_body", False)
-        data = b"".join(parts)
-        return data if decode is None else decode(data, self._most)
 
     def _chosen(self, caller: Caller | None, scope: Scope, records: Sequence[Record]) -> Log:
         """The one log of a request. Raises UnauthenticatedError, FieldError, ForbiddenError, ClosedError."""

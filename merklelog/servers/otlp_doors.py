@@ -9,8 +9,9 @@ from merklelog.errors import ClosedError
 from merklelog.ingest.audit_signal import PATH as AUDIT_PATH
 
 from .asgi_grpc import grpc_application
+from .bodies import Bodies
 from .caller import Caller
-from .calls import GrpcLimits
+from .calls import Admission, GrpcLimits
 from .doors import Behind, Door, NativeDoor
 from .guard import Guard
 from .http_audit import AuditDoor
@@ -72,9 +73,9 @@ def otlp_doors(
     if settings.otlp_http:
         http = OtlpHttp(
             receiver,
+            Bodies(limits.max_message_bytes, Admission(limits), DECODERS),
             identify,
             hosts=guard.hosts(settings.otlp_http),
-            max_bytes=limits.max_message_bytes,
             others={AUDIT_PATH: audit.answer_called},
         )
         # A little more, so that it is the application that refuses what is too long, and says why.

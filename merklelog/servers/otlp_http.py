@@ -14,9 +14,10 @@ from merklelog.ingest.otlp_protobuf import records_from_protobuf
 
 from .asgi_grpc import Message, Receive, Send
 from .asgi_grpc import Scope as AsgiScope
+from .bodies import Bodies
 from .caller import ANYONE, Caller
 from .calls import Identify
-from .grpc_wire import CallError, check_encoding, too_large
+from .grpc_wire import CallError
 from .hosts import Hosts
 from .http_append import GoneError
 from .http_values import (
@@ -31,7 +32,6 @@ from .http_values import (
     unauthenticated,
 )
 from .otlp import Decode, Receiver
-from .otlp_encodings import DECODERS
 from .otlp_grpc import NO_LOGS, log_header
 from .otlp_problems import JSON, PROTOBUF, otlp_told, status_answer
 from .peer import asgi_client_name
@@ -48,23 +48,23 @@ Handler = Callable[[AsgiScope, Receive, Callable[[], Caller]], Awaitable[Respons
 class OtlpHttp:
     """An ASGI application over one Receiver.
 
-    `identify` says who a caller is, None: anyone; `hosts` by which names who shows no token may call. A request
-    has at most `max_bytes`, before and after it is decompressed. `others` are further POSTs, by their path.
+    `identify` says who a caller is, None: anyone; `hosts` by which names who shows no token may call. `others` are
+    further POSTs, by their path.
     """
 
     def __init__(
         self,
         receiver: Receiver,
+        bodies: Bodies,
         identify: Identify | None = None,
         *,
         hosts: Hosts | None = None,
-        max_bytes: int,
         others: Mapping[str, Handler] | None = None,
     ) -> None:
         self._receiver = receiver
         self._identify = identify
         self._hosts = hosts
-        self._most = max_bytes
+        self._bodies = bodies
         self._others = dict(others or {})
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -94,7 +94,7 @@ class OtlpHttp:
             if decode is None:
                 raise CallError(_other_type(kind))
             caller = self._caller(scope)
-            data = await self._body(scope, receive)
+            data = await self._bodies.read(scope, receive)
             await self._receiver.take(data, decode, caller, log_header(scope))
         except GoneError:
             return  # nobody is there to be told, and nothing was stored
@@ -118,27 +118,6 @@ class OtlpHttp:
         if self._identify is None:
             return ANYONE
         return self._identify(None if shown is None else shown.decode("latin-1"), asgi_client_name(scope))
-
-    async def _body(self, scope: AsgiScope, receive: Receive) -> bytes:
-        """The request's body as its sender had it. Raises CallError, FormatError, GoneError."""
-        encoding = b"identity"
-        for name, value in scope["headers"]:
-            if name == b"content-encoding":
-                encoding = value.strip().lower() or encoding
-        decode = check_encoding(encoding, DECODERS, header="content-encoding")
-        parts, length, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise GoneError
-            part = message.get("body", b"")
-            length += len(part)
-            if length > self._most:
-                raise too_large(length, self._most)
-            parts.append(part)
-            more = message.get("more_body", False)
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        return data if decode is None else decode(data, self._most)
 
 
 def _content_type(scope: AsgiScope) -> bytes:

@@ -15,6 +15,8 @@ from merklelog.ingest.intake import Intake, open_intake
 from merklelog.ingest.placed import Placed
 from merklelog.ingest.repeats import Repeats
 from merklelog.servers.asgi_grpc import grpc_application
+from merklelog.servers.bodies import Bodies
+from merklelog.servers.calls import Admission, GrpcLimits
 from merklelog.servers.intakes import Intakes
 from merklelog.servers.otlp import Receiver
 from merklelog.servers.otlp_encodings import DECODERS
@@ -53,7 +55,8 @@ class Both:
         self.receiver = Receiver(self.logs, self.intakes, max_waiting_bytes=waiting)
         routes = LogsService(self.receiver).routes
         self.grpc = with_log_header(grpc_application(routes, decoders=DECODERS, tell=otlp_told))
-        self.http = OtlpHttp(self.receiver, max_bytes=1 << 20)
+        self.admission = Admission(GrpcLimits(max_unread_bytes=100_000))
+        self.http = OtlpHttp(self.receiver, Bodies(1 << 20, self.admission, DECODERS))
 
     async def call(self, body: bytes, encoding: bytes = b"", *, compressed: bool = False) -> int:
         """The grpc-status."""
@@ -213,5 +216,36 @@ def test_an_index_of_ids_that_fails_is_opened_again(
             both.intakes.get(ORIGIN).submit([event], "")
         again = await store(both)
         assert (again.index, again.duplicate) == (0, True)
+
+    run(make_place(), test)
+
+
+def test_bodies_on_their_way_are_bounded_all_together(make_place: MakePlace) -> None:
+    """One sends slowly, so that another finds no room; when it has gone there is room again."""
+
+    async def test(both: Both) -> None:
+        slow, gone = asyncio.Event(), asyncio.Event()
+        scope = {"type": "http", "method": "POST", "path": "/v1/logs"}
+        scope["headers"] = [(b"content-type", b"application/x-protobuf")]  # type: ignore[assignment]
+
+        async def receive() -> dict[str, Any]:
+            if not slow.is_set():
+                slow.set()
+                return {"type": "http.request", "body": bytes(90_000), "more_body": True}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            raise AssertionError(message)
+
+        task = asyncio.create_task(both.http(scope, receive, send))
+        await slow.wait()
+        await asyncio.sleep(0)
+        assert await both.post(bytes(20_000)) == 429
+        gone.set()
+        await task
+        assert both.admission.unread == 0
+        assert await both.post(request()) == 200
+        assert await both.post(bytes(2 << 20)) == 413
 
     run(make_place(), test)
