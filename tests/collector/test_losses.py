@@ -1,4 +1,4 @@
-"""Why the recipe is as it is: what is lost when a Collector is killed while the log can not be reached."""
+"""Why the recipe is as it is: what is lost when Collectors are killed while the log has no room."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 
 import merklelog
 from merklelog.ingest.canonical import decode_record
-from merklelog.ingest.split import join_entries
-from tests.collector.ends import DROPPED, Ends, found_id
+from merklelog.ingest.entry import parse_entry
+from tests.collector.ends import DROPPED, found_id
 from tests.otlp_bad.senders import PROTOBUF, named, request
-from tests.support.collector import RECIPE
+from tests.support.collector import RECIPE, Collector
 from tests.support.otlp_sender import Sender
+from tests.support.otlp_server import Receiver, make_token
 from tests.support.programs import SECONDS
 
 BATCHED = """\
@@ -25,25 +26,49 @@ service:
     logs:
       processors: [batch]
 """
+ZSTD = "exporters: {otlp_grpc/merklelog: {compression: zstd}}\n"
 EVENTS = 200
+MIN_FREE = "store__min_free_bytes"
+
+
+@pytest.fixture(scope="module")
+def receiver(collector: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """The receiver of an empty log whose disk has less room than it must have."""
+    log = tmp_path_factory.mktemp("losses") / "log"
+    merklelog.create_log(log, "losses.example/log")
+    made = Receiver(log, **{MIN_FREE: str(1 << 60)})
+    made.token = make_token(log)
+    try:
+        yield made.start()
+    finally:
+        made.stop()
 
 
 @pytest.fixture
-def make_ends(collector: None, tmp_path: Path) -> Iterator[Callable[..., Ends]]:
-    made: list[Ends] = []
+def start(receiver: Receiver, tmp_path: Path) -> Iterator[Callable[..., Collector]]:
+    """`start("name", changes, token)`: the recipe's Collector, with these changes, before the receiver."""
+    made: list[Collector] = []
 
-    def make(*configurations: Path, **settings: str) -> Ends:
-        made.append(Ends(tmp_path, *configurations, **settings))
-        return made[-1]
+    def begin(name: str, changes: str, token: str = "") -> Collector:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "changes.yaml").write_text(changes)
+        settings = {
+            "MERKLELOG_ENDPOINT": receiver.addresses["otlp_grpc"],
+            "MERKLELOG_TOKEN": token or receiver.token,
+            "MERKLELOG_PLAIN": "true",
+        }
+        made.append(Collector(folder, RECIPE, folder / "changes.yaml", **settings))
+        return made[-1].start()
 
-    yield make
+    yield begin
     for each in made:
-        each.close()
+        each.stop()
 
 
-def send(ends: Ends, name: str, count: int) -> None:
+def send(collector: Collector, name: str, count: int) -> None:
     """So many events, all of which the Collector says that it has taken."""
-    sender = Sender(ends.collector.grpc, group=50)
+    sender = Sender(collector.grpc, group=50)
     for number in range(count):
         sender.emit(number, {"audit.record.id": f"{name}-{number}", "audit.action": "x"})
     sender.flush()
@@ -51,85 +76,55 @@ def send(ends: Ends, name: str, count: int) -> None:
     sender.close()
 
 
-def killed_while_away(ends: Ends) -> None:
-    """Events come while there is no receiver; the Collector is killed, comes back, and one more comes."""
-    ends.receiver.kill()
-    send(ends, "before", EVENTS)
-    ends.collector.kill()
-    ends.receiver.start()
-    ends.collector.start()
-    send(ends, "after", 1)
-
-
-def wait(ends: Ends, size: int) -> None:
-    """Until the log has so many entries, and the Collector nothing more for it."""
-    end = time.monotonic() + SECONDS
-    while ends.receiver.size() < size:
-        assert time.monotonic() < end, (ends.receiver.size(), ends.collector.program)
-        time.sleep(0.05)
-    ends.collector.wait_empty()
-
-
-def stored(log: Path) -> list[str]:
-    with merklelog.open_reader(log) as reader:
-        entries = list(reader.entries(0, reader.size))
-    records = [
-        decode_record(join_entries(entries.__getitem__, at).record_bytes) for at in range(len(entries))
-    ]
-    return sorted(found_id(dict(record)) for record in records)
-
-
-def test_the_recipe_loses_nothing(make_ends: Callable[..., Ends]) -> None:
-    ends = make_ends()
-    killed_while_away(ends)
-    wait(ends, EVENTS + 1)
-    ends.close()
-    assert stored(ends.log) == sorted(["after-0", *(f"before-{number}" for number in range(EVENTS))])
-
-
-def test_a_batch_processor_loses_what_it_has_acknowledged(
-    make_ends: Callable[..., Ends], tmp_path: Path
+def test_what_an_unknown_token_brings_is_thrown_away_and_counted(
+    receiver: Receiver, start: Callable[..., Collector]
 ) -> None:
-    batched = tmp_path / "batched.yaml"
-    batched.write_text(BATCHED)
-    ends = make_ends(RECIPE, batched)
-    killed_while_away(ends)
-    ends.collector.stop()  # on SIGTERM the processor hands on what it holds: to the queue
-    ends.collector.start()
-    wait(ends, 1)
-    ends.close()
-    assert stored(ends.log) == ["after-0"]
-
-
-def test_what_an_unknown_token_brings_is_thrown_away_and_counted(make_ends: Callable[..., Ends]) -> None:
-    """As the page says; and the metric that the other tests look at does tell of losses."""
-    ends = make_ends()
-    ends.collector.stop()
-    ends.collector.settings["MERKLELOG_TOKEN"] = "mlt_" + "0" * 64
-    ends.collector.start()
-    send(ends, "lost", 20)
+    """As the page says; and the metric that other tests look at does tell of losses."""
+    stranger = start("stranger", "", "mlt_" + "0" * 64)
+    send(stranger, "stranger", 20)
     end = time.monotonic() + SECONDS
-    while ends.collector.metric(DROPPED) < 20 and time.monotonic() < end:
+    while stranger.metric(DROPPED) < 20 and time.monotonic() < end:
         time.sleep(0.05)
-    assert ends.collector.metric(DROPPED) == 20
-    assert ends.receiver.size() == 0
+    assert stranger.metric(DROPPED) == 20
+    assert receiver.size() == 0
 
 
-def test_a_log_without_room_is_waited_for(make_ends: Callable[..., Ends], tmp_path: Path) -> None:
-    """A refusal that passes, rather than silence: the Collector is told to come again, and does. It sends zstd."""
-    smaller = tmp_path / "zstd.yaml"
-    smaller.write_text("exporters: {otlp_grpc/merklelog: {compression: zstd}}\n")
-    ends = make_ends(RECIPE, smaller, store__min_free_bytes=str(1 << 60))
-    send(ends, "full", 20)
-    shown = {"Content-Type": PROTOBUF, "Authorization": f"Bearer {ends.receiver.token}"}
+def test_a_queue_on_disk_loses_nothing_and_a_batch_processor_all_that_it_acknowledged(
+    receiver: Receiver, start: Callable[..., Collector]
+) -> None:
+    """Both are killed while the log refuses for now; then it has room. The one with the queue sends zstd."""
+    collectors = {"queued": start("queued", ZSTD), "batched": start("batched", BATCHED)}
+    for name, each in collectors.items():
+        send(each, name, EVENTS)
+    shown = {"Content-Type": PROTOBUF, "Authorization": f"Bearer {receiver.token}"}
     body = request(named("direct")).SerializeToString()
-    status, said, headers = ends.receiver.ask("POST", "/v1/logs", body, shown, door="otlp_http")
+    status, said, headers = receiver.ask("POST", "/v1/logs", body, shown, door="otlp_http")
     assert (status, "retry-after" in headers) == (503, True), said
-    assert ends.receiver.size() == 0
-    ends.receiver.stop()
-    ends.receiver.settings["MERKLELOG_STORE__MIN_FREE_BYTES"] = "0"
-    ends.receiver.start()
-    wait(ends, 20)
-    assert ends.collector.metric(DROPPED) == 0
-    ends.close()
-    assert stored(ends.log) == sorted(f"full-{number}" for number in range(20))
+    for each in collectors.values():
+        each.kill()
+    assert receiver.size() == 0
+    receiver.stop()
+    receiver.settings[f"MERKLELOG_{MIN_FREE.upper()}"] = "0"
+    receiver.start()
+    for name, each in collectors.items():
+        send(each.start(), f"{name}-late", 1)
+    collectors["batched"].stop()  # on SIGTERM the processor hands on what it holds: to the queue
+    collectors["batched"].start()
+    end = time.monotonic() + SECONDS
+    while receiver.size() < EVENTS + 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    for each in collectors.values():
+        each.wait_empty()
+        assert each.metric(DROPPED) == 0
+        each.stop()
+    want = [*(f"queued-{number}" for number in range(EVENTS)), "queued-late-0", "batched-late-0"]
+    assert sorted(stored(receiver)) == sorted(want)
+
+
+def stored(receiver: Receiver) -> Iterator[str]:
+    """The ID of each record in the log."""
+    with merklelog.open_reader(receiver.directories[0]) as reader:
+        for data in reader.entries(0, reader.size):
+            entry = parse_entry(data)
+            assert entry is not None
+            yield found_id(dict(decode_record(entry.record_bytes)))

@@ -30,6 +30,7 @@ class Chain:
     """A log that asks for a token, its receiver, and a Collector that has one."""
 
     log: Path
+    over: str
     receiver: Receiver
     collector: Collector
 
@@ -50,17 +51,26 @@ class Chain:
         ]
 
 
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    log = tmp_path_factory.mktemp("recipe") / "log"
+    merklelog.create_log(log, "recipe.example/log", settings={"store.min_free_bytes": 0})
+    made = Receiver(log)
+    made.token = make_token(log)
+    try:
+        yield made.start()
+    finally:
+        made.stop()
+
+
 @pytest.fixture(scope="module", params=["grpc", "http"])
 def chain(
-    request: pytest.FixtureRequest, collector: None, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    collector: None,
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Chain]:
-    folder = tmp_path_factory.mktemp("recipe")
-    log = folder / "log"
-    merklelog.create_log(log, "recipe.example/log", settings={"store.min_free_bytes": 0})
-    token = make_token(log)
-    receiver = Receiver(log)
-    receiver.token = token
-    receiver.start()
+    folder = tmp_path_factory.mktemp(request.param)
     over_http = request.param == "http"
     made = Collector(
         folder,
@@ -68,14 +78,13 @@ def chain(
         exporter=HTTP if over_http else GRPC,
         MERKLELOG_ENDPOINT=receiver.addresses["otlp_grpc"],
         MERKLELOG_URL=f"http://{receiver.addresses['otlp_http']}",
-        MERKLELOG_TOKEN=token,
+        MERKLELOG_TOKEN=receiver.token,
         MERKLELOG_PLAIN="true",
     )
     try:
-        yield Chain(log, receiver, made.start())
+        yield Chain(receiver.directories[0], request.param, receiver, made.start())
     finally:
         made.stop()
-        receiver.stop()
 
 
 def keys(record: dict[str, Any]) -> list[str]:
@@ -96,7 +105,7 @@ def test_audit_events_alone_go_on_without_secrets_and_with_an_identity(chain: Ch
                 "db.Password": "hunter2",
             },
         )
-        sender.emit({"n": 2}, {"audit.record.id": f"own-{over}", "audit.action": "logout"})
+        sender.emit({"n": 2}, {"audit.record.id": f"{chain.over}-own-{over}", "audit.action": "logout"})
         sender.flush()
         sender.close()
     assert chain.size(start + 4) == start + 4
@@ -108,8 +117,8 @@ def test_audit_events_alone_go_on_without_secrets_and_with_an_identity(chain: Ch
         uuid.UUID(record["attributes"][2]["value"]["stringValue"])
     own = [record for record in records if "logout" in str(record)]
     assert sorted(record["attributes"][0]["value"]["stringValue"] for record in own) == [
-        "own-grpc",
-        "own-http",
+        f"{chain.over}-own-grpc",
+        f"{chain.over}-own-http",
     ]
 
 
@@ -119,7 +128,10 @@ def test_real_events_arrive_as_they_were(chain: Chain) -> None:
     events = [json.loads(line) for line in CLOUDTRAIL.read_text("utf-8").splitlines()]
     sender = Sender(chain.collector.grpc)
     for event in events:
-        attributes = {"audit.record.id": event["eventID"], "audit.action": event["eventName"]}
+        attributes = {
+            "audit.record.id": f"{chain.over}-{event['eventID']}",
+            "audit.action": event["eventName"],
+        }
         sender.emit(json.dumps(event), attributes)
     sender.flush()
     sender.close()

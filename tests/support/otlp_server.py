@@ -22,7 +22,7 @@ class Receiver:
 
     def __init__(self, *directories: Path, **settings: str) -> None:
         self.addresses = dict.fromkeys(DOORS, "127.0.0.1:0")
-        self._directories = directories
+        self.directories = directories
         self.settings = {"MERKLELOG_SERVER__LOG_FORMAT": "json"}
         self.settings |= {f"MERKLELOG_{name.upper()}": value for name, value in settings.items()}
         self.program: Program | None = None
@@ -31,7 +31,7 @@ class Receiver:
     def start(self) -> Receiver:
         """Start it, for the first time or again; returns when it takes records."""
         ports = {f"MERKLELOG_SERVER__{door.upper()}": at for door, at in self.addresses.items()}
-        command = [sys.executable, "-m", "merklelog", "serve", *map(str, self._directories)]
+        command = [sys.executable, "-m", "merklelog", "serve", *map(str, self.directories)]
         self.program = Program(command, {"PYTHONPATH": str(ROOT), **ports, **self.settings})
         told = self.program.wait_for(" serves")
         self.addresses = {door: told[door] for door in DOORS}
