@@ -6,7 +6,6 @@ is changed, and must be the caller's own.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import math
 import re
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from merklelog.errors import FormatError
-from merklelog.formats.wire import parse_decimal, quote
+from merklelog.formats.wire import encode_base64, parse_decimal, quote
 
 from .record import (
     ENTITY,
@@ -28,6 +27,7 @@ from .record import (
     double_value,
     inside,
     too_deep,
+    typed_bytes,
 )
 
 Object = dict[str, Any]
@@ -197,7 +197,7 @@ def _double_value(content: Any, _: int) -> Object:
 
 
 def _bytes_value(content: Any, _: int) -> Object:
-    return {"bytesValue": _encoded(_base64(content))}
+    return typed_bytes(_base64(content))
 
 
 def _list_of(content: Any, depth: int) -> list[Any]:
@@ -315,7 +315,7 @@ def _base64(content: Any) -> bytes:
 
 
 def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    return encode_base64(data).decode("ascii")
 
 
 def _utf8(data: bytes) -> str | None:
@@ -339,7 +339,7 @@ def _texts(content: Any) -> list[Any] | None:
         if type(each) is dict:
             data = _base64(each.get("bytesValue"))
             text = _utf8(data)
-            found.append({"bytesValue": _encoded(data)} if text is None else text)
+            found.append(typed_bytes(data) if text is None else text)
         else:
             found.append(_text(each) or "")
     return found or None

@@ -8,13 +8,13 @@ Source: OTLP specification, "JSON Protobuf Encoding"; protobuf, "ProtoJSON Forma
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any, Final
 
 import msgspec
 
 from merklelog.errors import FormatError
+from merklelog.formats.wire import encode_base64
 
 from .canonical import encode_record
 from .normal import TEXT_NAMES, normal_record, normal_resource, normal_scope, shown
@@ -175,7 +175,7 @@ def _broken(text: str, errors: str) -> str | None:
             data = text.encode("utf-8", errors)
         except UnicodeEncodeError:  # both kinds in one request: half a pair, beside bytes that are not UTF-8
             data = text.encode("utf-8", "surrogatepass")
-        return base64.b64encode(data).decode("ascii")
+        return encode_base64(data).decode("ascii")
     return None
 
 

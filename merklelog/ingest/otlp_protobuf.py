@@ -7,7 +7,6 @@ and says of the rest what is wrong and where.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyVal
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from . import otlp_wire
-from .record import MAX_DEPTH, MAX_RECORDS, Record, double_value, spread, too_many
+from .record import MAX_DEPTH, MAX_RECORDS, Record, double_value, spread, too_many, typed_bytes
 
 # A request that is smaller can not hold so many records that parsing them takes more memory than there should be.
 _LARGE: Final = 2**20
@@ -135,15 +134,11 @@ def _value(message: AnyValue, depth: int) -> dict[str, Any]:
     if kind == "string_value":
         return {"stringValue": ""}
     if kind == "bytes_value":
-        return _typed_bytes(message.bytes_value)
+        return typed_bytes(message.bytes_value)
     if kind not in ("array_value", "kvlist_value"):
         return {}  # none, or an index into the strings of a profile, which a log has none of
     if depth >= MAX_DEPTH:
-        return _typed_bytes(message.SerializeToString())
+        return typed_bytes(message.SerializeToString())
     if kind == "array_value":
         return {"arrayValue": {"values": [_value(each, depth + 1) for each in message.array_value.values]}}
     return {"kvlistValue": {"values": _attributes(message.kvlist_value.values, depth + 1)}}
-
-
-def _typed_bytes(data: bytes) -> dict[str, Any]:
-    return {"bytesValue": base64.b64encode(data).decode("ascii")}

@@ -9,7 +9,6 @@ Source: protobuf, "Encoding".
 
 from __future__ import annotations
 
-import base64
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -28,6 +27,7 @@ from .record import (
     double_value,
     inside,
     spread,
+    typed_bytes,
 )
 
 _VARINT, _FIXED64, _LENGTH, _GROUP, _END_GROUP, _FIXED32 = range(6)
@@ -194,7 +194,7 @@ def _value(parts: _Parts, depth: int) -> dict[str, Any]:
         return {}
     if member in (5, 6):
         if depth >= MAX_DEPTH:
-            return _typed_bytes(b"".join(parts))
+            return typed_bytes(b"".join(parts))
         return _nested(member, tuple(each for each in kept if isinstance(each, memoryview)), depth)
     read = _MEMBERS[member][1]
     return read(kept[0]) if read is not None else {}
@@ -230,13 +230,9 @@ _MEMBERS: Final[dict[int, tuple[int, Callable[[Any], dict[str, Any]] | None]]] =
     4: (_FIXED64, _double),
     5: (_LENGTH, None),
     6: (_LENGTH, None),
-    7: (_LENGTH, lambda content: _typed_bytes(bytes(content))),
+    7: (_LENGTH, lambda content: typed_bytes(bytes(content))),
     8: (_VARINT, None),  # an index into the strings of a profile, which a log has none of
 }
-
-
-def _typed_bytes(data: bytes) -> dict[str, Any]:
-    return {"bytesValue": base64.b64encode(data).decode("ascii")}
 
 
 def _typed_text(data: bytes) -> dict[str, Any]:
@@ -249,7 +245,7 @@ def _text(data: bytes) -> str | dict[str, Any]:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        return _typed_bytes(data)
+        return typed_bytes(data)
 
 
 def _put(found: dict[str, Any], name: str, content: str | int) -> None:

@@ -25,6 +25,7 @@ from enum import Enum
 from typing import Any, Final
 
 from merklelog.errors import FormatError
+from merklelog.formats.wire import encode_base64
 
 Record = dict[str, Any]
 
@@ -100,6 +101,11 @@ def double_value(number: float) -> float | str:
     if number == 0 and str(number)[0] == "-":
         return "-0"
     return number
+
+
+def typed_bytes(data: bytes) -> dict[str, Any]:
+    """Bytes as a value."""
+    return {"bytesValue": encode_base64(data).decode("ascii")}
 
 
 def spread(so_far: int, size: int, count: int) -> int:
