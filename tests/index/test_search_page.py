@@ -6,7 +6,9 @@ import re
 import shlex
 from pathlib import Path
 
-from merklelog.cli.program import every_command
+import click
+
+from merklelog.cli.program import every_command, program
 from merklelog.client.searching import SearchAnswer
 from merklelog.index.document import FIELDS
 from merklelog.index.query import Everything, parse_query
@@ -37,7 +39,8 @@ def test_the_commands_of_the_page_are_there() -> None:
     for line in lines:
         words = shlex.split(line)[1:]
         name = next(name for name in every if name.split() == words[: len(name.split())])
-        every[name].make_context(name, words[len(name.split()) :])
+        parent = click.Context(program, info_name="merklelog", **program.context_settings)
+        every[name].make_context(name, words[len(name.split()) :], parent=parent)
     for name in re.findall(r"(?m)^\| `merklelog (index \w+) DIR` \| ", PAGE):
         assert name in every
 
