@@ -53,7 +53,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "Hits in order of time. The index has the entries before `indexed_size`, which are under `checkpoint`; "
         "the log has `tree_size`. `total` is null on later pages, `cursor` empty on the last",
         hits={"type": "array", "items": _HIT},
-        total={**DECIMAL, "type": ["integer", "null"]},
+        total={"type": ["integer", "null"], "format": "int64"},
         cursor=_TEXT,
         indexed_size=DECIMAL,
         tree_size=DECIMAL,
