@@ -15,7 +15,7 @@ from typing import Final
 from merklelog.errors import FormatError, PolicyUnmetError, SignatureError
 from merklelog.formats.checkpoint import SignedCheckpoint, parse_checkpoint
 from merklelog.formats.keys import VerifierKey
-from merklelog.formats.note import MAX_SIGNATURES, Note, NoteSignature, format_note, verify_note
+from merklelog.formats.note import Note, NoteSignature, format_note, verify_note
 from merklelog.formats.policy import QUORUM_NONE, Policy, PolicyWitness
 from merklelog.formats.wire import quote
 from merklelog.formats.witness import SIZE_TYPE, parse_cosignatures, parse_size
@@ -25,6 +25,7 @@ _OK: Final = 200
 _BAD_REQUEST: Final = 400
 _CONFLICT: Final = 409
 _INCONSISTENT: Final = 422
+_LINES: Final = 16
 _RETRIED: Final = frozenset((408, 429, 500, 502, 503, 504))
 
 
@@ -174,14 +175,15 @@ def can_be_met(policy: Policy) -> bool:
 def with_cosignatures(policy: Policy, note: bytes, by_name: Mapping[bytes, NoteSignature]) -> bytes | None:
     """The note with these cosignatures, by their lines' names in the policy; None when it does not meet it.
 
-    A reader takes MAX_SIGNATURES lines of a note: where there are more, those the quorum does without are left
-    out, the last ones of the policy first. Raises FormatError, SignatureError for a note that is no checkpoint.
+    Every reader takes 16 lines of a note (signed-note, "Signatures"): where there are more, those the quorum does
+    without are left out, the last ones of the policy first. Raises FormatError, SignatureError for a note that is
+    no checkpoint.
     """
     chosen = [witness.name for witness in policy.witnesses if witness.name in by_name]
     if not is_quorum(policy, chosen):
         return None
     signed = parse_checkpoint(note)
-    room = MAX_SIGNATURES - len(signed.note.signatures)
+    room = _LINES - len(signed.note.signatures)
     for name in reversed(chosen[:]):
         if len(chosen) <= room:
             break

@@ -1,6 +1,6 @@
 """A witness as a test starts it: free ports, its addresses on standard output, and it can kill itself at a step.
 
-python -m tests.witness.program DIR "" | STEP:N [serve's options...]
+python -m tests.witness.program DIR "" | STEP:N [--at ADDRESS] [--after-restore]
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def main(directory: str, kill: str, *options: str) -> None:
 
     if "--after-restore" in options:
         mark_restored(Path(directory))
-    chosen = {"witness_server.http": "127.0.0.1:0", "witness_server.admin": "127.0.0.1:0"}
+    at = options[options.index("--at") + 1] if "--at" in options else "127.0.0.1:0"
+    chosen = {"witness_server.http": at, "witness_server.admin": "127.0.0.1:0"}
     serve_witness(Path(directory), os.environ, chosen, ready=ready, step=passed)
 
 
