@@ -140,14 +140,14 @@ def overload_service(seconds: float) -> int:
     return 1 if wrong else 0
 
 
-def collect(count: int) -> int:
-    """Events from an SDK by a Collector, killed once, to a receiver, killed three times: each is there once."""
+def collect(count: int, kills: int) -> int:
+    """Events from an SDK by a Collector, killed once, to a receiver, killed often: each is there once."""
     sys.path[:0] = [str(ROOT)]
     ends = importlib.import_module("tests.collector.ends")
     with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
         chain = ends.Ends(Path(place))
         try:
-            story = ends.run(chain, count, group=512, say=lambda line: print(line, flush=True))
+            story = ends.run(chain, count, group=512, kills=kills, say=lambda line: print(line, flush=True))
         finally:
             chain.close()
         try:
@@ -184,6 +184,7 @@ def main() -> int:
     overload.add_argument("--seconds", type=float, default=60)
     collector = commands.add_parser("collector", help="kills between an SDK, a Collector and a log")
     collector.add_argument("--count", type=int, default=1_000_000)
+    collector.add_argument("--kills", type=int, default=3, help="of the receiver")
     args = parser.parse_args()
     if args.what == "kills":
         return kill_often(args.count, args.seed)
@@ -192,7 +193,7 @@ def main() -> int:
     if args.what == "walks":
         return walk(args.count, args.seed)
     if args.what == "collector":
-        return collect(args.count)
+        return collect(args.count, args.kills)
     if args.what == "overload":
         return overload_service(args.seconds)
     if args.what == "service":

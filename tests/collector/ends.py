@@ -1,7 +1,7 @@
 """From an application's SDK through a Collector into a log, with kills at both: every event once.
 
-`Ends` has the three programs. `run` sends `count` events, kills the receiver three times and the Collector once,
-and judges the log. The kills come at counts of entries and events, not at times; the Collector is killed while the
+`Ends` has the programs. `run` sends events, kills the receiver three times and the Collector once; `judge` reads
+the log. The kills come at counts of entries and events, not at times; the Collector is killed while the
 receiver is down, so that what its queue holds is known to matter.
 """
 
@@ -88,8 +88,13 @@ class Ends:
         self.receiver.stop()
 
 
-def run(ends: Ends, count: int, *, group: int = 100, say: Callable[[str], None] = lambda _: None) -> Story:
-    """Send `count` events and kill; returns when all are in the log and the Collector's queue is empty."""
+def run(
+    ends: Ends, count: int, *, group: int = 100, kills: int = 3, say: Callable[[str], None] = lambda _: None
+) -> Story:
+    """Send `count` events, `group` at a time, and kill the receiver `kills` times and the Collector once.
+
+    Returns when all are in the log and the Collector's queue is empty.
+    """
     began, story = time.monotonic(), Story()
     sender = Sender(ends.collector.grpc, group=group)
     gate = Event()
@@ -127,15 +132,13 @@ def run(ends: Ends, count: int, *, group: int = 100, say: Callable[[str], None] 
         ends.collector.start()
 
     try:
-        kill_receiver(count // 5)
-        ends.receiver.start()
-        stored = kill_receiver(count * 2 // 5)
-        # What the Collector takes while there is no receiver is nowhere but in its queue, and more is on its way.
-        gate.set()
-        kill_collector(count // 2 + max(2 * group, count // 20), stored)
-        ends.receiver.start()
-        kill_receiver(count * 3 // 5)
-        ends.receiver.start()
+        for part in range(1, kills + 1):
+            stored = kill_receiver(count * part // (kills + 2))
+            if part == (kills + 1) // 2:
+                # What the Collector takes now is nowhere but in its queue, and more is on its way to it.
+                gate.set()
+                kill_collector(count // 2 + max(2 * group, count // 20), stored)
+            ends.receiver.start()
         wait_until("everything is sent", lambda: not worker.is_alive())
         wait_until("everything is stored", lambda: ends.receiver.size() >= count)
         ends.collector.wait_empty()
