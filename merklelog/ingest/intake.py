@@ -194,6 +194,7 @@ class Intake:
         plain = LogPart(batch.time_ns, submission.submitter)
         around = _around(plain)
         found = self._found(todo, specials, batch.time_ns) if specials else {}
+        forms: dict[object, tuple[LogPart, tuple[bytes, bytes]]] = {}  # what many entries say alike, by what
         waits_for: _Batch | None = None
         later: list[int] = []
         mine: set[bytes] = set()
@@ -221,10 +222,17 @@ class Intake:
                 batch.conflicts[position] = known.index
             if key is not None:
                 mine.add(key)
-            verdicts = special.verdicts(batch.conflicts.get(position))
-            part = LogPart(batch.time_ns, submission.submitter, verdicts, special.protected)
             positions.append(position)
-            self._put(batch, position, data, part)
+            if known is not None:
+                part = _part(plain, special, known.index)
+                self._put(batch, position, data, part, _around(part))
+                continue
+            says = (special.content, special.protected, special.incomplete)
+            form = forms.get(says)
+            if form is None:
+                part = _part(plain, special)
+                form = forms[says] = part, _around(part)
+            self._put(batch, position, data, *form)
         batch.keys = list(mine)
         submission.todo = [*later, *todo[done:]] if later else todo[done:]
         return batch, waits_for
@@ -247,9 +255,9 @@ class Intake:
         position: int,
         data: bytes,
         part: LogPart,
-        around: tuple[bytes, bytes] | None = None,
+        around: tuple[bytes, bytes],
     ) -> None:
-        before, after = around or _around(part)
+        before, after = around
         size = len(before) + len(data) + len(after)
         if size <= MAX_ENTRY_BYTES:
             batch.entries.append(before + data + after)
@@ -310,8 +318,10 @@ class Intake:
             index = indexes[at]
             at += count
             # What a log that dedupes has already is not new, though nobody looked for it here.
-            repeated = self._dedupes and (index < first or index in seen)
-            seen.add(index)
+            repeated = False
+            if self._dedupes:
+                repeated = index < first or index in seen
+                seen.add(index)
             special = submission.records.specials.get(position)
             conflict = batch.conflicts.get(position)
             verdict = None if special is None else special.content
@@ -349,6 +359,11 @@ def open_intake(
     newest = read_end(log, window)
     maker = Maker(config, protect or None)
     return Intake(log, maker, Repeats(RecordIds(log), window), newest, alert=alert, clock=clock)
+
+
+def _part(plain: LogPart, special: Special, conflict_with: int | None = None) -> LogPart:
+    """The log part of a record of which something is special."""
+    return LogPart(plain.time, plain.submitter, special.verdicts(conflict_with), special.protected)
 
 
 def _around(part: LogPart) -> tuple[bytes, bytes]:
