@@ -34,6 +34,9 @@ NO_KEY: Final = bytes(32)
 _WIDTH: Final = 256
 _RECENT: Final = 1 << 16
 _RETRY_AFTER: Final = 1.0
+# So many entries are read while a look-up waits, and it waits so many seconds at most.
+_LITTLE: Final = 4096
+_MOMENT: Final = 0.5
 
 Known = tuple[int, bytes]  # the first entry that has a key, and the hash (`record_identity`) of its record
 Added = tuple[bytes, int, bytes]  # a key of an entry that was stored, its index, and the hash of its record
@@ -66,6 +69,7 @@ class RecordIds:
         self._index = FingerprintIndex(log.path / DIRECTORY, confirm=self._still_has)
         self._changed = threading.Condition()
         self._recent: list[dict[bytes, Known]] = [{}, {}]
+        self._older_end = 0  # what is in the older half stands below this index
         self._waiting: list[tuple[int, int, dict[int, bytes]]] = []  # added and not in the index yet
         self._size: int = log.integrated.size
         self._failure: MerklelogError | None = None
@@ -100,9 +104,13 @@ class RecordIds:
         left = [at for at in range(len(keys)) if at not in found]
         if not left:
             return found
-        candidates, end = self._index.search([keys[at] for at in left])
+        asked = [keys[at] for at in left]
+        candidates, end = self._index.search(asked)
         if end < covered:
-            raise self._not_ready(end)
+            self._catch_up(end, covered)
+            candidates, end = self._index.search(asked)
+            if end < covered:
+                raise self._not_ready(end)
         for at, indexes in candidates.items():
             key = keys[left[at]]
             known = next((known for index in indexes if (known := self._confirmed(index, key))), None)
@@ -119,9 +127,9 @@ class RecordIds:
             newer = self._recent[0]
             for key, index, record_hash in added:
                 newer.setdefault(key, (index, record_hash))
-            if len(newer) >= _RECENT:
-                # What leaves is in the index, or `_pending` says that it is not.
-                self._recent = [{}, newer]
+            # What leaves has to be in the index, or a repeat of it would be missed.
+            if len(newer) >= _RECENT and self._index.end >= self._older_end:
+                self._recent, self._older_end = [{}, newer], max(self._size, end)
             self._waiting.append((start, end, {index: key for key, index, _ in added}))
             self._size = max(self._size, end)
             self._changed.notify_all()
@@ -145,6 +153,15 @@ class RecordIds:
     def _pending(self) -> int:
         """Entries at the end of the log that only `_recent` knows yet."""
         return self._size - min((start for start, _, _ in self._waiting), default=self._size)
+
+    def _catch_up(self, end: int, covered: int) -> None:
+        """Wait for the thread where little is missing: entries that came by another door just before."""
+        if covered - end <= _LITTLE:
+            with self._changed:
+                self._changed.notify_all()
+                self._changed.wait_for(
+                    lambda: self._closed or self._failure or self._index.end >= covered, _MOMENT
+                )
 
     def _not_ready(self, end: int) -> MerklelogError:
         if self._failure is not None:

@@ -187,6 +187,41 @@ def test_while_the_log_is_read_nothing_is_told_to_be_new(log: Log) -> None:
     ids.close()
 
 
+def test_entries_by_other_doors_between_those_that_were_told_delay_nobody(log: Log) -> None:
+    ids = open_ids(log)
+    for number in range(50):
+        log.append_batch([b"raw", encode_entry(None, record(f"client{number}"))])
+        told = stored(log, f"told{number}")
+        ids.add([(id_key(f"told{number}"), told, hash_of(f"told{number}"))], told, told + 1)
+        assert ids.look_up([id_key(f"client{number}")])[0][0] == told - 1
+    ids.close()
+
+
+def test_what_is_not_in_the_index_yet_stays_in_memory(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("merklelog.ingest.ids._RECENT", 8)
+    held = threading.Event()
+    ids = open_ids(log)
+    add = ids._index.add
+    monkeypatch.setattr(ids._index, "add", lambda *given: held.wait() and add(*given))
+    names = [str(n) for n in range(100)]
+    for name in names:
+        at = stored(log, name)
+        ids.add([(id_key(name), at, hash_of(name))], at, at + 1)
+    try:
+        found = ids.look_up([id_key(name) for name in names])
+    finally:
+        held.set()
+    assert {at: row[0] for at, row in found.items()} == dict(enumerate(range(100)))
+    assert ids.wait(WAIT)
+    for name in names:  # now the index has them, and memory lets go
+        at = stored(log, f"later {name}")
+        ids.add([(id_key(f"later {name}"), at, hash_of(f"later {name}"))], at, at + 1)
+        assert ids.wait(WAIT)
+    assert sum(map(len, ids._recent)) < 20
+    assert len(ids.look_up([id_key(name) for name in names])) == 100
+    ids.close()
+
+
 def test_many_threads_look_up_while_one_adds(log: Log) -> None:
     ids = open_ids(log)
     failures: list[str] = []
