@@ -111,6 +111,7 @@ class Audited:
         return self.intakes.get(ORIGIN)
 
     def close(self) -> None:
+        """Safe to call twice."""
         asyncio.run(self.intakes.close())
         self.logs.close()
 
