@@ -72,7 +72,8 @@ class LogStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """One log as /readyz shows it. `state` is "taking appends", "refusing appends", "starting" or "stopped".
 
     `size` counts entries that are in the tree, `published` those that readers are shown, `witnessed` those under a
-    checkpoint that meets the log's policy. What a log has not (an epoch, a target, an error) is left out.
+    checkpoint that meets the log's policy. `records` says whether OpenTelemetry's records are taken. What a log
+    has not (an epoch, a target, an error, a door for records) is left out.
     """
 
     origin: str
@@ -88,6 +89,7 @@ class LogStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     witnessed: int | None = None
     unwitnessed_seconds: float | None = None
     witnesses: list[WitnessSeen] = []
+    records: str | None = None
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ class Readiness:
 
     logs: ServedLogs
     phase: Phase = Phase.STARTING
+    records: Callable[[str], str | None] = lambda _origin: None  # whether a log takes records, by its origin
 
     @property
     def ready(self) -> bool:
@@ -113,7 +116,10 @@ class Readiness:
 
     def status(self) -> ServerStatus:
         """All of it, for /readyz."""
-        return ServerStatus(self.ready, str(self.phase), [_log_status(each) for each in self.logs])
+        return ServerStatus(self.ready, str(self.phase), [self._status(each) for each in self.logs])
+
+    def _status(self, served: ServedLog) -> LogStatus:
+        return msgspec.structs.replace(_log_status(served), records=self.records(served.log.origin))
 
 
 def _log_status(served: ServedLog) -> LogStatus:
@@ -248,9 +254,13 @@ def format_status(status: ServerStatus) -> str:
         lines.append(
             f"{log.origin} at {log.prefix}: {log.state}{detail}; "
             f"{log.size} {'entry' if log.size == 1 else 'entries'}{_published(log)}; "
-            f"rollback protection: {log.rollback_protection}"
+            f"rollback protection: {log.rollback_protection}{_records(log)}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _records(log: LogStatus) -> str:
+    return "" if log.records is None else f"; records: {log.records}"
 
 
 def _published(log: LogStatus) -> str:

@@ -50,6 +50,7 @@ class Assembly:
         self.alerts = Alerts()
         self.intakes = Intakes(logs, self._open_intake)
         self.metrics.intakes = self.intakes
+        self.readiness.records = self.intakes.say
         self._watch = Watch(self.metrics, logs, tracing.spans())
         self._limits = _grpc_limits(settings)
         self._front = _front_limits(settings)

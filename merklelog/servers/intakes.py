@@ -47,6 +47,18 @@ class Intakes:
             raise UnknownLogError(f"no intake of a log of origin {origin[:255]!r} is open here")
         return found
 
+    def say(self, origin: str) -> str | None:
+        """Whether records of that log are taken, in words; None where none came and none are expected."""
+        found = self._opened.get(origin)
+        if found is None:
+            return None
+        if found.failed:
+            return "the index of their IDs failed; the next request opens it anew"
+        behind = found.behind
+        return (
+            "taken" if not behind else f"those without an ID are taken; IDs of {behind:,} entries are unread"
+        )
+
     async def ready(self, origin: str) -> Intake:
         """The intake of that log, opened now if it is not yet.
 

@@ -228,6 +228,8 @@ def test_metrics_and_readiness(doors: Doors) -> None:
         name = f'merklelog_ingest_content_hashes_total{{log="{A}",verdict="{verdict}"}}'
         assert float(values[name]) == want
     assert any("POST /v1/logs" in name for name in values)
+    _, page, _ = doors.receiver.ask("GET", "/readyz", door="admin")
+    assert page.count(b"; records: taken\n") == 3
     program = doors.receiver.program
     assert program is not None
     for message in ("the content hash of a record is wrong", "other content", "ingest.alert failed"):
