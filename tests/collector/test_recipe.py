@@ -17,6 +17,7 @@ import merklelog
 from merklelog.ingest.canonical import decode_record
 from merklelog.ingest.split import join_entries
 from tests.otlp_bad.senders import field, named, nested, raw_request
+from tests.servers.security.conftest import Authority
 from tests.support.collector import GRPC, HTTP, OVER_HTTP, RECIPE, Collector
 from tests.support.otlp_sender import Sender
 from tests.support.otlp_server import Receiver, make_token
@@ -27,7 +28,7 @@ CLOUDTRAIL = ROOT / "tools" / "sample" / "cloudtrail.jsonl"
 
 @dataclass
 class Chain:
-    """A log that asks for a token, its receiver, and a Collector that has one."""
+    """A log that asks for a token, its receiver with TLS, and a Collector that has one."""
 
     log: Path
     over: str
@@ -55,8 +56,12 @@ class Chain:
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     log = tmp_path_factory.mktemp("recipe") / "log"
     merklelog.create_log(log, "recipe.example/log", settings={"store.min_free_bytes": 0})
-    made = Receiver(log)
+    authority = Authority(tmp_path_factory.mktemp("ca"))
+    pair = authority.server()
+    made = Receiver(log, tls__certificate=str(pair.pem), tls__key=str(pair.key))
     made.token = make_token(log)
+    assert authority.root is not None
+    made.ca = authority.root.pem
     try:
         yield made.start()
     finally:
@@ -77,9 +82,9 @@ def chain(
         *((RECIPE, OVER_HTTP) if over_http else (RECIPE,)),
         exporter=HTTP if over_http else GRPC,
         MERKLELOG_ENDPOINT=receiver.addresses["otlp_grpc"],
-        MERKLELOG_URL=f"http://{receiver.addresses['otlp_http']}",
+        MERKLELOG_URL=f"https://{receiver.addresses['otlp_http']}",
         MERKLELOG_TOKEN=receiver.token,
-        MERKLELOG_PLAIN="true",
+        MERKLELOG_CA=str(receiver.ca),
     )
     try:
         yield Chain(receiver.directories[0], request.param, receiver, made.start())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import signal
-import subprocess
+import ssl
 import sys
 import time
 from pathlib import Path
 
+from merklelog.servers import tokens
+from merklelog.servers.caller import Scope
 from tests.support.programs import ROOT, SECONDS, Program
 
 DOORS = ("otlp_grpc", "otlp_http", "http", "grpc", "admin")
@@ -27,6 +29,7 @@ class Receiver:
         self.settings |= {f"MERKLELOG_{name.upper()}": value for name, value in settings.items()}
         self.program: Program | None = None
         self.token = ""
+        self.ca: Path | None = None  # who signed its certificate, where it has one
 
     def start(self) -> Receiver:
         """Start it, for the first time or again; returns when it takes records."""
@@ -54,7 +57,11 @@ class Receiver:
     ) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers (lower case) of one request on a connection of its own."""
         host, _, port = self.addresses[door].rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
+        if self.ca is None or door == "admin":
+            connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
+        else:
+            trusted = ssl.create_default_context(cafile=self.ca)
+            connection = http.client.HTTPSConnection(host, int(port), timeout=SECONDS, context=trusted)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -82,10 +89,10 @@ class Receiver:
 
 def make_token(directory: Path) -> str:
     """A token of this log, for a Collector named collector and for who looks at what it brought."""
-    words = ["token", "add", str(directory), "--name", "collector", "--scope", "append", "--scope", "read"]
-    command = [sys.executable, "-m", "merklelog", *words]
-    made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return made.stdout.strip()
+    kept, shown = tokens.make_token("collector", (Scope.APPEND, Scope.READ), int(time.time()))
+    tokens.change_tokens(directory, lambda before: (*before, kept), lambda _: None)
+    assert shown is not None
+    return shown
 
 
 __all__ = ["Receiver", "make_token"]
