@@ -65,9 +65,9 @@ class AppendResult:
 )
 @click.option(
     "--wait",
-    type=click.Choice(["integrated", "published"]),
+    type=click.Choice(["integrated", "published", "witnessed"]),
     default="integrated",
-    help="When it is done, of a log with publish targets: in the tree, or seen by their readers.",
+    help="When it is done: in the tree, seen by readers of the publish targets, or cosigned as the policy asks.",
 )
 @trust_options
 @receipt_key_option
@@ -117,7 +117,7 @@ def append(
             grown = sink.grown()
             if save is not None and tally.last is not None:
                 last = tally.last[0]
-                save((last if wait == "integrated" else last.upgrade()).to_bytes())
+                save((last if wait == "integrated" else sink.under(last, grown)).to_bytes())
             result = _result(grown, tally, receipt)
     except BaseException:
         if tally.entries:  # whatever comes now, these are durable

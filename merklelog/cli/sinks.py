@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from merklelog.client import Client
     from merklelog.client.believed import Believed
     from merklelog.client.remote import Wait
-    from merklelog.log import BatchReceipt, Log
+    from merklelog.log import BatchReceipt, Log, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,9 @@ class Sink(Protocol):
     ) -> None:
         """Append all batches: see `feed.feed`."""
 
+    def under(self, receipt: Receipt, grown: Grown) -> Receipt:
+        """The receipt of one entry under what was waited for."""
+
     def grown(self) -> Grown:
         """What came of it."""
 
@@ -61,18 +64,21 @@ def open_sink(target: str, trust: Believed | None, reach: Reach, wait: Wait) -> 
     from merklelog.log import open_log
 
     with open_log(target, wait=reach.timeout) as log:
-        yield LogSink(log, reach.timeout if wait == "published" else None)
+        yield LogSink(log, wait, reach.timeout)
 
 
 class LogSink:
     """A log that this process writes, as the only one."""
 
-    def __init__(self, log: Log, published: float | None) -> None:
-        """`published`: wait so many seconds until the log has published all of it. Raises LevelError."""
-        if published is not None and log.epoch is None:
+    def __init__(self, log: Log, wait: Wait, seconds: float) -> None:
+        """`wait`: for at most so many seconds, until all of it has come to that level. Raises LevelError."""
+        if wait == "published" and log.epoch is None:
             raise LevelError(f"{log.path}: it has no publish targets, so nothing in it is ever published")
+        if wait == "witnessed" and not log.config.witness.policy:
+            raise LevelError(f"{log.path}: it has no witnesses, so nothing in it is ever cosigned")
         self._log = log
-        self._published = published
+        self._wait = wait
+        self._seconds = seconds
         self._start = log.integrated.size
 
     def feed(
@@ -87,15 +93,21 @@ class LogSink:
         """See Sink: what is new is between the two sizes."""
         log, start, head = self._log, self._start, self._log.integrated
         end = head.size
-        if self._published is not None:
-            future = log.wait_published(end)
+        if self._wait != "integrated":
+            future = log.wait_witnessed(end) if self._wait == "witnessed" else log.wait_published(end)
             try:
-                head = future.result(self._published)
+                head = future.result(self._seconds)
             except WaitTimeoutError as error:
                 future.cancel()
-                text = f"{log.path}: appended and not published within {self._published:g} s; it goes on"
+                text = f"{log.path}: appended and not {self._wait} within {self._seconds:g} s; it goes on"
                 raise UnavailableError(text) from error
         return Grown(log.origin, head.size, head.root.hex(), head.note, head.epoch, end - start, start, end)
+
+    def under(self, receipt: Receipt, grown: Grown) -> Receipt:
+        """See Sink."""
+        from merklelog.log import Receipt
+
+        return Receipt(self._log, receipt.index, receipt.leaf_hash, grown.size, grown.note)
 
 
 class ClientSink:
@@ -148,3 +160,7 @@ class ClientSink:
         checkpoint = head.checkpoint
         root = checkpoint.root.hex()
         return Grown(checkpoint.origin, checkpoint.size, root, head.note, None, *self._new)
+
+    def under(self, receipt: Receipt, grown: Grown) -> Receipt:  # noqa: ARG002 - the client waited for it
+        """See Sink."""
+        return receipt.upgrade()

@@ -92,7 +92,7 @@ class Appends:
 
         return self._logic.retried(once)
 
-    def append_each(self, entries: Sequence[bytes], key: bytes, *, published: bool) -> Steps[BatchReceipt]:
+    def append_each(self, entries: Sequence[bytes], key: bytes, *, wait: str) -> Steps[BatchReceipt]:
         """Entries one after the other, for a log that takes them so only; proven together at the end."""
         leaves = leaf_hashes(entries)
         indexes = []
@@ -100,12 +100,12 @@ class Appends:
             own = hashlib.sha256(b"%d\0%b" % (position, key)).hexdigest().encode("ascii")
             # Only the last needs to wait: it is published with all before it.
             last = position + 1 == len(entries)
-            batch = Batch((entry,), own, published=published and last)
+            batch = Batch((entry,), own, wait=wait if last else "integrated")
             answer = yield from self._logic.retried(partial(_appended, batch))
             indexes.append(answer.indexes[0])
 
         def once(attempts: Attempts) -> Steps[BatchReceipt]:
-            return (yield from self._prove_many(leaves, Appended(indexes), published, attempts))
+            return (yield from self._prove_many(leaves, Appended(indexes), wait != "integrated", attempts))
 
         return (yield from _reading(indexes, self._logic.retried(once)))
 

@@ -41,6 +41,11 @@ MAX_ANSWER: Final = 32 << 20
 STRETCH_ENTRIES: Final = 4_096
 STRETCH_BYTES: Final = 4 << 20
 
+_LEVELS: Final = {
+    "integrated": pb.LEVEL_INTEGRATED,
+    "published": pb.LEVEL_PUBLISHED,
+    "witnessed": pb.LEVEL_WITNESSED,
+}
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_ANSWER),
     ("grpc.max_send_message_length", -1),
@@ -170,13 +175,13 @@ class Questions:
 
     def append(self, batch: Batch) -> Question[Appended]:
         """One entry with its proof, or many with their note; reading raises ProofError when none came."""
-        wait = pb.LEVEL_PUBLISHED if batch.published else pb.LEVEL_INTEGRATED
+        wait = _LEVELS[batch.wait]
         identities, keys = batch.identities, batch.keys
         if len(batch.entries) == 1 and keys is None:
             identity = identities[0] if identities else None
             entry = pb.NewEntry(data=batch.entries[0], identity=identity, idempotency_key=batch.key)
             one = pb.AppendRequest(origin=self._origin, entry=entry, wait=wait, detail=pb.DETAIL_PROOF)
-            return Question("Append", one, pb.AppendResponse, _appended_one)
+            return Question("Append", one, pb.AppendResponse, _reaching(wait, _appended_one))
         nothing: Sequence[None] = (None,) * len(batch.entries)
         rows = zip(batch.entries, identities or nothing, keys or nothing, strict=True)
         many = pb.AppendBatchRequest(
@@ -187,9 +192,8 @@ class Questions:
             detail=pb.DETAIL_CHECKPOINT,
         )
         count = len(batch.entries)
-        return Question(
-            "AppendBatch", many, pb.AppendBatchResponse, lambda answer: _appended_batch(answer, count)
-        )
+        read = _reaching(wait, lambda answer: _appended_batch(answer, count))
+        return Question("AppendBatch", many, pb.AppendBatchResponse, read)
 
     def epoch(self) -> Question[Epoch]:
         """What the server says of the log's writer."""
@@ -198,6 +202,17 @@ class Questions:
 
 def _checkpoint(answer: Any) -> bytes:
     return bytes(answer.checkpoint)
+
+
+def _reaching(wait: pb.Level, read: Callable[[Any], Appended]) -> Callable[[Any], Appended]:
+    """Reads an answer; one that was to be witnessed and is not yet is asked for again, under the same key."""
+
+    def reading(answer: Any) -> Appended:
+        if wait == pb.LEVEL_WITNESSED and answer.level != wait:
+            raise UnavailableError("appended, and no quorum of the log's witnesses has cosigned it yet")
+        return read(answer)
+
+    return reading
 
 
 def _appended_one(answer: pb.AppendResponse) -> Appended:

@@ -9,7 +9,7 @@ from pathlib import Path
 from merklelog.client.source import TileSource
 from merklelog.client.tile_transport import TileTransport
 from merklelog.client.transport import Appended, Batch, Transport
-from merklelog.errors import LevelError
+from merklelog.errors import LevelError, UnavailableError
 from merklelog.log import Log, LogReader, open_log
 from merklelog.tree.tiles import TILE_WIDTH
 
@@ -46,7 +46,9 @@ class _Directory:
     def append(self, batch: Batch, seconds: float) -> Appended:
         """Append as the directory's writer. Raises LockedError when there is another; LevelError."""
         log = self._open()
-        if batch.published and log.epoch is None:
+        if batch.wait == "witnessed" and not log.config.witness.policy:
+            raise LevelError(f"{self._path}: the log has no witnesses, so nothing in it is ever cosigned")
+        if batch.wait == "published" and log.epoch is None:
             raise LevelError(
                 f"{self._path}: the log has no publish targets, so nothing in it is ever published"
             )
@@ -57,9 +59,15 @@ class _Directory:
             idempotency_keys=batch.keys,
         )
         if batch.published:
+            end = max(receipt.indexes) + 1
             try:
-                log.wait_published(max(receipt.indexes) + 1).result(seconds)
-            except WaitTimeoutError:
+                if batch.wait == "witnessed":
+                    return Appended(receipt.indexes, log.wait_witnessed(end).result(seconds).note)
+                log.wait_published(end).result(seconds)
+            except WaitTimeoutError as error:
+                if batch.wait == "witnessed":
+                    text = f"{self._path}: appended, and not witnessed within {seconds:.1f} s; it goes on"
+                    raise UnavailableError(text) from error
                 return Appended(receipt.indexes, receipt.note)  # what there is; the caller goes on waiting
             return Appended(receipt.indexes, log.checkpoint())
         proof = tuple(receipt[0].proof) if len(receipt) == 1 else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from merklelog.client.transport import Appended, Batch
-from merklelog.errors import DamagedError, FormatError, UsageError
+from merklelog.errors import DamagedError, FormatError, UnavailableError, UsageError
 from merklelog.formats.wire import parse_decimal
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _KEY: Final = "idempotency-key"
 _WAIT: Final = "merklelog-wait"
 _INDEX_BYTES: Final = 64
+_ACCEPTED: Final = 202
 
 
 def post_to(objects: HttpObjects) -> Callable[[Batch, float], Appended]:
@@ -30,10 +31,14 @@ def post_to(objects: HttpObjects) -> Callable[[Batch, float], Appended]:
             raise UsageError("idempotency key: over HTTP it is a header, so want printable ASCII")
         headers = {_KEY: key.decode("ascii"), "Content-Type": "application/octet-stream"}
         if batch.published:
-            headers[_WAIT] = "published"  # past its deadline the answer has the index all the same
+            headers[_WAIT] = batch.wait  # past its deadline the answer has the index all the same
         answer = objects.ask(
             "POST", "add", headers=headers, body=batch.entries[0], limit=1 << 16, seconds=seconds
         )
+        if batch.wait == "witnessed" and answer.status == _ACCEPTED:
+            raise UnavailableError(
+                f"{objects.location}/add: appended, and no quorum of the log's witnesses has cosigned it yet"
+            )
         try:
             return Appended((parse_decimal(answer.body[:_INDEX_BYTES].removesuffix(b"\n"), "index"),))
         except FormatError as error:

@@ -23,7 +23,7 @@ from merklelog.tree.hashing import HASH_SIZE
 
 Result = TypeVar("Result")
 # How far an append waits: until it is in the tree, or until readers of the log's publish targets see it.
-Wait = Literal["integrated", "published"]
+Wait = Literal["integrated", "published", "witnessed"]
 # How long a follower's question stands before it is asked again.
 _WAIT: Final = 10.0
 MAX_KEY_BYTES: Final = 128
@@ -93,7 +93,7 @@ class Client:
         Tried again under one idempotency key, so it is stored once. After an UnavailableError it may have been
         stored: give a key of your own to be able to find out by asking again.
         """
-        batch = one(entry, identity, idempotency_key, published=is_published(wait))
+        batch = one(entry, identity, idempotency_key, wait=checked_wait(wait))
         return self._run(self._appends.append(batch))
 
     def append_batch(
@@ -106,8 +106,7 @@ class Client:
         wait: Wait = "integrated",
     ) -> BatchReceipt:
         """Append entries together, all or none, contiguous and in order; else as `append`. Not over HTTP."""
-        published = is_published(wait)
-        batch = batch_of(entries, identities, idempotency_key, idempotency_keys, published=published)
+        batch = batch_of(entries, identities, idempotency_key, idempotency_keys, wait=checked_wait(wait))
         return self._run(self._appends.append_batch(batch))
 
     def append_each(
@@ -117,8 +116,8 @@ class Client:
 
         When it fails some may be stored: the same key again stores only the others.
         """
-        published = is_published(wait)
-        return self._run(self._appends.append_each(*each_of(entries, idempotency_key), published=published))
+        each = each_of(entries, idempotency_key)
+        return self._run(self._appends.append_each(*each, wait=checked_wait(wait)))
 
     def upgrade(self, receipt: Receipt | bytes, entry: bytes | None = None) -> Receipt:
         """A receipt, or the bytes that one was saved as, led to a published checkpoint.
@@ -217,7 +216,7 @@ class AsyncClient:
         wait: Wait = "integrated",
     ) -> Receipt:
         """See Client; a receipt is upgraded by `upgrade` here. Cancelled, the entry may have been stored."""
-        batch = one(entry, identity, idempotency_key, published=is_published(wait))
+        batch = one(entry, identity, idempotency_key, wait=checked_wait(wait))
         return await self._run(self._appends.append(batch))
 
     async def append_batch(
@@ -230,8 +229,7 @@ class AsyncClient:
         wait: Wait = "integrated",
     ) -> BatchReceipt:
         """See Client."""
-        published = is_published(wait)
-        batch = batch_of(entries, identities, idempotency_key, idempotency_keys, published=published)
+        batch = batch_of(entries, identities, idempotency_key, idempotency_keys, wait=checked_wait(wait))
         return await self._run(self._appends.append_batch(batch))
 
     async def append_each(
@@ -239,7 +237,7 @@ class AsyncClient:
     ) -> BatchReceipt:
         """See Client."""
         each = each_of(entries, idempotency_key)
-        return await self._run(self._appends.append_each(*each, published=is_published(wait)))
+        return await self._run(self._appends.append_each(*each, wait=checked_wait(wait)))
 
     async def upgrade(self, receipt: Receipt | bytes, entry: bytes | None = None) -> Receipt:
         """See Client."""
@@ -291,16 +289,16 @@ def check_index(index: int) -> None:
         raise RangeError(f"entry {index}: the first is 0")
 
 
-def is_published(wait: str) -> bool:
-    """Whether an append waits for its publication. Raises UsageError for a level that is not known."""
-    if wait not in {"integrated", "published"}:
-        raise UsageError(f"wait: got {wait!r}, want 'integrated' or 'published'")
-    return wait == "published"
+def checked_wait(wait: str) -> str:
+    """What an append waits for. Raises UsageError for a level that is not known."""
+    if wait not in {"integrated", "published", "witnessed"}:
+        raise UsageError(f"wait: got {wait!r}, want 'integrated', 'published' or 'witnessed'")
+    return wait
 
 
-def one(entry: bytes, identity: bytes | None, key: bytes | None, *, published: bool = False) -> Batch:
+def one(entry: bytes, identity: bytes | None, key: bytes | None, *, wait: str = "integrated") -> Batch:
     """A batch of one. Raises EntryError."""
-    return batch_of((entry,), None if identity is None else (identity,), key, None, published=published)
+    return batch_of((entry,), None if identity is None else (identity,), key, None, wait=wait)
 
 
 def each_of(entries: Sequence[bytes], key: bytes | None) -> tuple[tuple[bytes, ...], bytes]:
@@ -315,7 +313,7 @@ def batch_of(
     key: bytes | None,
     keys: Sequence[bytes | None] | None,
     *,
-    published: bool = False,
+    wait: str = "integrated",
 ) -> Batch:
     """The batch that a caller means, with a key of ours where it has none. Raises EntryError."""
     if not entries:
@@ -345,5 +343,5 @@ def batch_of(
         key,
         None if keys is None else tuple(keys),
         None if identities is None else tuple(identities),
-        published,
+        wait,
     )

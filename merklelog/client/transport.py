@@ -17,14 +17,20 @@ from merklelog.tree.hashing import Hash
 class Batch:
     """Entries to append together. Either `key` or each entry's of `keys` is the idempotency key.
 
-    `published`: the answer is to wait until they are under a published checkpoint, where the log has targets.
+    `wait` is what the answer is to wait for: "integrated"; "published", until they are under a published
+    checkpoint; "witnessed", until they are under one that meets the log's own policy.
     """
 
     entries: tuple[bytes, ...] = field(repr=False)
     key: bytes | None = None
     keys: tuple[bytes | None, ...] | None = None
     identities: tuple[bytes | None, ...] | None = None
-    published: bool = False
+    wait: str = "integrated"
+
+    @property
+    def published(self) -> bool:
+        """Whether the answer is to lead to a checkpoint, and not to a receipt."""
+        return self.wait != "integrated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,8 +142,8 @@ def test_who_asks_for_publication_waits_for_it() -> None:
     assert proves(client.append(b"new", wait="published"), b"new")
     assert client.append_batch([b"a", b"b"], wait="published").epoch is None
     assert client.append_each([b"c", b"d"], wait="published").epoch is None
-    with pytest.raises(UsageError, match="want 'integrated' or 'published'"):
-        client.append(b"x", wait="witnessed")  # type: ignore[arg-type]  # what a caller may do
+    with pytest.raises(UsageError, match="want 'integrated', 'published' or 'witnessed'"):
+        client.append(b"x", wait="seen")  # type: ignore[arg-type]  # what a caller may do
     log.targets = False
     with pytest.raises(LevelError):
         client.append(b"x", wait="published")

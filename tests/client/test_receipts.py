@@ -193,7 +193,7 @@ OPERATIONS: dict[str, Callable[[Logic], Any]] = {
     "consistency": lambda logic: logic.consistency(6, 11),
     "append": lambda logic: Appends(logic).append(one(b"new", None, None)),
     "append_batch": lambda logic: Appends(logic).append_batch(batch_of([b"new", b"newer"], None, None, None)),
-    "append_each": lambda logic: Appends(logic).append_each([b"new", b"newer"], b"key", published=False),
+    "append_each": lambda logic: Appends(logic).append_each([b"new", b"newer"], b"key", wait="integrated"),
     "grown": lambda logic: logic.grown(3, 1.0),
 }
 TRUTH = [b"entry %d" % i for i in range(13)]
