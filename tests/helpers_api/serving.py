@@ -61,9 +61,12 @@ class Process:
         self.end()
         raise AssertionError(f"never said {text!r}: {''.join(self.lines)}")
 
-    def end(self) -> int:
-        """SIGTERM; gives the exit status."""
-        self.process.terminate()
+    def end(self, *, kill: bool = False) -> int:
+        """SIGTERM, or SIGKILL; gives the exit status."""
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
         status = self.process.wait(SECONDS)
         self._reader.join(SECONDS)
         self._stream.close()
@@ -78,8 +81,13 @@ class Served:
         self.vkeys = directory.with_suffix(".vkeys")
         keys = merklelog.create_log(directory, "helpers.example/log", settings={"store.min_free_bytes": 0})
         self.vkeys.write_text("".join(f"{format_vkey(key)}\n" for key in keys))
-        doors = {f"MERKLELOG_SERVER__{door.upper()}": "127.0.0.1:0" for door in DOORS}
-        self.server = Process("-m", "merklelog", "serve", directory, environment=doors)
+        self.addresses = dict.fromkeys(DOORS, "127.0.0.1:0")
+        self.start()
+
+    def start(self) -> None:
+        """Serve, for the first time or again: at the same ports."""
+        doors = {f"MERKLELOG_SERVER__{door.upper()}": self.addresses[door] for door in DOORS}
+        self.server = Process("-m", "merklelog", "serve", self.directory, environment=doors)
         told = addresses(self.server.wait_for(" serves"))
         self.addresses = {door: told[door] for door in DOORS}
         self.grpc = f"grpc://{told['grpc']}"
