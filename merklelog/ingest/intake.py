@@ -43,6 +43,8 @@ from .verdict import Verdict
 
 # So much of one request goes to the log at a time; the rest follows once that is durable.
 CHUNK_BYTES: Final = 8 << 20
+# How long the rest of a submission waits before it is tried again.
+ROOM_SECONDS: Final = 0.05
 # What an entry may tell of the names of fields that were protected.
 MAX_NAMES_BYTES: Final = 4_096
 # What an entry counts for beside its bytes, as the log's queue counts it.
@@ -62,14 +64,17 @@ class _Batch:
     keys: list[bytes] = field(default_factory=list)
     waiting: list[_Submission] = field(default_factory=list)
     size: int = 0
+    rest: list[int] | range = range(0)  # what is to be done of the submission afterwards
+    repeats: int = 0
 
 
 class _Submission:
     """The records of one call on their way."""
 
-    __slots__ = ("future", "placed", "records", "submitter", "todo")
+    __slots__ = ("begun", "future", "placed", "records", "submitter", "todo")
 
     def __init__(self, records: Ready, submitter: str) -> None:
+        self.begun = False  # whether something of it is stored
         self.records = records
         self.submitter = submitter
         self.placed = Placements(len(records.data))
@@ -149,9 +154,8 @@ class Intake:
     def _advance(self, submission: _Submission) -> None:
         """Send on what can be; settle the submission when nothing is left."""
         with self._lock:
-            if (
-                self._failure is not None and submission.todo
-            ):  # else all of it is stored, and its sender hears so
+            # Where nothing is left to do all of it is stored, and its sender hears so.
+            if self._failure is not None and submission.todo:
                 raise self._failure
             plain = self._plain(submission)
             batch, waits_for = self._plan(submission) if plain is None else (plain, None)
@@ -160,12 +164,13 @@ class Intake:
                 stored = self._log.submit_batch(
                     batch.entries, identities=batch.identities if self._dedupes else None
                 )
-                if plain is not None:
-                    submission.todo = range(0)
                 self._time = batch.time_ns
                 for key in batch.keys:
                     self._flight[key] = batch
-            elif waits_for is not None:
+            # Only now: what was refused is still to be done.
+            submission.todo = batch.rest
+            self.tallies.duplicates += batch.repeats
+            if not batch.entries and waits_for is not None:
                 waits_for.waiting.append(submission)
                 return
         if batch.entries:
@@ -216,7 +221,7 @@ class Intake:
             if known is not None and known.same:
                 repeat = Placed(known.index, duplicate=True, verdict=special.content)
                 submission.placed.put(position, repeat)
-                self.tallies.duplicates += 1
+                batch.repeats += 1
                 continue
             if known is not None:
                 batch.conflicts[position] = known.index
@@ -234,7 +239,7 @@ class Intake:
                 form = forms[says] = part, _around(part)
             self._put(batch, position, data, *form)
         batch.keys = list(mine)
-        submission.todo = [*later, *todo[done:]] if later else todo[done:]
+        batch.rest = [*later, *todo[done:]] if later else todo[done:]
         return batch, waits_for
 
     def _found(self, todo: Sequence[int], specials: dict[int, Special], now_ns: int) -> dict[int, Found]:
@@ -280,19 +285,37 @@ class Intake:
         """Note what became of a batch, tell who waited for it, and go on; in the log's thread."""
         error = stored.exception()
         if error is None:
-            self._note(submission, batch, first, stored.result().indexes)
+            try:
+                self._note(submission, batch, first, stored.result().indexes)
+            except Exception as failed:  # noqa: BLE001 - whoever waits must hear, or would for ever
+                error = failed
         with self._lock:
             for key in batch.keys:
                 self._flight.pop(key, None)
         if error is not None:
             submission.future.set_exception(error)
         for each in (*([submission] if error is None else ()), *batch.waiting):
-            try:
-                self._advance(each)
-            except Exception as failed:  # noqa: BLE001 - it belongs to whoever waits for the future
-                each.future.set_exception(failed)
+            self._go_on(each)
+
+    def _go_on(self, submission: _Submission) -> None:
+        """`_advance` where nobody is there to be raised at.
+
+        Of a submission that is stored in part the rest waits for room: were it refused, all would come again.
+        """
+        try:
+            self._advance(submission)
+        except OverloadedError as error:
+            if not submission.begun:
+                submission.future.set_exception(error)
+                return
+            timer = threading.Timer(ROOM_SECONDS, self._go_on, (submission,))
+            timer.daemon = True
+            timer.start()
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+            submission.future.set_exception(error)
 
     def _note(self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]) -> None:
+        submission.begun = True
         stored: list[Stored] = []
         if submission.records.specials or batch.counts or self._dedupes:
             stored = self._place(submission, batch, first, indexes)

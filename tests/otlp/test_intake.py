@@ -231,6 +231,25 @@ def test_more_than_goes_at_once_goes_in_pieces(make_place: MakePlace) -> None:
     assert intake.tallies.duplicates == 1_333
 
 
+def test_the_rest_of_what_is_stored_in_part_waits_for_room(
+    make_place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it refused, its sender would send all of it again."""
+    place = make_place(**{"log.max_pending_bytes": 1 << 20})
+    intake = place.open()
+    assert place.log is not None
+    calls, submit = iter(range(100)), place.log.submit_batch
+
+    def full_at_times(*what: object, **how: object) -> object:
+        if next(calls) in {1, 2, 4}:
+            raise OverloadedError("full")
+        return submit(*what, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(place.log, "submit_batch", full_at_times)
+    records = [record(f"{i} " + "x" * 2_000) for i in range(400)]
+    assert [each.index for each in put(intake, *records)] == list(range(400))
+
+
 def test_a_record_longer_than_all_that_may_wait_is_told_so(make_place: MakePlace) -> None:
     place = make_place(**{"log.max_pending_bytes": 1 << 20})
     intake = place.open()
