@@ -47,10 +47,15 @@ def test_each_gets_its_own_result_or_error(threads: int) -> None:
 
 
 def test_what_is_signed_goes_before_what_is_verified_and_all_is_worked_off() -> None:
-    crew, go, order = Crew(1), threading.Event(), list[str]()
+    crew, begun, go, order = Crew(1), threading.Event(), threading.Event(), list[str]()
+
+    def hold() -> None:
+        begun.set()
+        assert go.wait(60)
 
     async def asking() -> None:
-        held = crew.compute(lambda: go.wait(60))
+        held = crew.compute(hold)
+        assert await asyncio.to_thread(begun.wait, 60)
         verified = [crew.compute(lambda: order.append("verified")) for _ in range(3)]
         verified[0].cancel()
         crew.sign(Job(lambda: order.append("signed")), lambda: order.append("told"))

@@ -28,7 +28,7 @@ def test_killed_at_each_step(tmp_path: Path, step: str) -> None:
     directory = tmp_path / "w"
     vkeys = make_witness(directory, LOG)
     cosigned = 0
-    for turn in range(3):
+    for turn in range(2):
         with served(directory, kill=f"{step}:{2 + turn}") as witness:
             size = _size(witness)  # of size 0 it is cosigned itself, a step passed
             assert size >= cosigned, "a cosignature was forgotten"
@@ -64,7 +64,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     make_witness(directory, *logs)
     cosigned = dict.fromkeys(range(8), 0)
     source = random.Random(3)
-    for _ in range(4):
+    for _ in range(3):
         with served(directory) as witness:
             connection = witness.connect()
             for turn in range(source.randrange(10, 40)):
