@@ -18,9 +18,11 @@ from merklelog.formats.wire import encode_base64
 
 from .canonical import encode_record
 from .normal import TEXT_NAMES, normal_record, normal_resource, normal_scope, shown
-from .record import Record, inside, spread
+from .record import Record, Tally, inside, too_many
 
 _DECODER: Final = msgspec.json.Decoder()
+# A brace in eight bytes of the largest request: an attribute has two in thirty. In strings they count too.
+_MOST_OBJECTS: Final = 2**21
 _OTHERS: Final = ("resourceSpans", "resourceMetrics", "resourceProfiles")
 
 
@@ -30,6 +32,8 @@ def records_from_json(data: bytes) -> list[Record]:
     Records of one resource share its object, and those of one scope its: change a copy. Raises FormatError that
     names the place.
     """
+    if data.count(b"{") > _MOST_OBJECTS:
+        raise too_many()  # before the parser makes one of each
     document = _decode(data)
     if type(document) is not dict:
         raise FormatError(f"request: got {shown(document)}, want an object with resourceLogs")
@@ -37,17 +41,16 @@ def records_from_json(data: bytes) -> list[Record]:
         if other in document:
             raise FormatError(f"request: {other} are no logs, want resourceLogs")
     records: list[Record] = []
-    shared_bytes = 0
+    tally = Tally()
     for at, group in enumerate(_objects(document, "resourceLogs", "resource_logs")):
         try:
-            shared_bytes = _of_resource(group, records, shared_bytes)
+            _of_resource(group, records, tally)
         except FormatError as error:
             raise inside(f"resourceLogs[{at}]", error) from None
     return records
 
 
-def _of_resource(group: dict[str, Any], records: list[Record], shared_bytes: int) -> int:
-    """Adds a group's records; gives what resources and scopes take in all records so far."""
+def _of_resource(group: dict[str, Any], records: list[Record], tally: Tally) -> None:
     shared: Record = {}
     resource = _member(group, "resource")
     if resource is not None:
@@ -61,7 +64,7 @@ def _of_resource(group: dict[str, Any], records: list[Record], shared_bytes: int
                 scoped = {**shared, "scope": _within("scope", normal_scope, scope)}
             raws = _objects(part, "logRecords", "log_records")
             own = 0 if scope is None else len(encode_record(scoped["scope"]))
-            shared_bytes = spread(shared_bytes, size + own, len(raws))
+            tally.records(len(raws), size + own)
             for number, raw in enumerate(raws):
                 try:
                     record = normal_record(raw)
@@ -71,7 +74,6 @@ def _of_resource(group: dict[str, Any], records: list[Record], shared_bytes: int
                 records.append(record)
         except FormatError as error:
             raise inside(f"scopeLogs[{at}]", error) from None
-    return shared_bytes
 
 
 def _within(name: str, normal: Any, raw: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ and says of the rest what is wrong and where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -16,7 +16,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, EntityRef, KeyVal
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from . import otlp_wire
-from .record import MAX_DEPTH, MAX_RECORDS, Record, double_value, spread, too_many, typed_bytes
+from .record import MAX_DEPTH, MAX_RECORDS, Record, Tally, double_value, too_many, typed_bytes
 
 # A request that is smaller can not hold so many records that parsing them takes more memory than there should be.
 _LARGE: Final = 2**20
@@ -40,31 +40,31 @@ def records_from_protobuf(data: bytes) -> list[Record]:
 def records_from_request(request: ExportLogsServiceRequest) -> list[Record]:
     """The same of a request that is parsed already. Raises FormatError."""
     records: list[Record] = []
-    shared_bytes = 0
+    tally = Tally()
     for group in request.resource_logs:
         size = group.resource.ByteSize() + len(group.schema_url)
         shared: Record = {}
         if group.schema_url or group.HasField("resource"):
-            shared["resource"] = _resource(group.resource, group.schema_url)
+            shared["resource"] = _resource(group.resource, group.schema_url, tally)
         for scope_group in group.scope_logs:
             scoped = shared
             own = scope_group.scope.ByteSize() + len(scope_group.schema_url)
-            shared_bytes = spread(shared_bytes, size + own, len(scope_group.log_records))
+            tally.records(len(scope_group.log_records), size + own)
             if scope_group.schema_url or scope_group.HasField("scope"):
                 scope = scope_group.scope
-                scoped = {**shared, "scope": _resource(scope, scope_group.schema_url)}
-            records += [_record(record, scoped) for record in scope_group.log_records]
+                scoped = {**shared, "scope": _resource(scope, scope_group.schema_url, tally)}
+            records += [_record(record, scoped, tally) for record in scope_group.log_records]
     return records
 
 
-def _record(message: LogRecord, shared: Record) -> Record:
+def _record(message: LogRecord, shared: Record, tally: Tally) -> Record:
     # Listing the fields that are set takes three times as long as asking for each.
     record = dict(shared)
     attributes = message.attributes
     if attributes:
-        record["attributes"] = _attributes(attributes, 1)
+        record["attributes"] = _attributes(attributes, 1, tally)
     if message.HasField("body"):
-        record["body"] = _value(message.body, 1)
+        record["body"] = _value(message.body, 1, tally)
     if time := message.time_unix_nano:
         record["timeUnixNano"] = str(time)
     if observed := message.observed_time_unix_nano:
@@ -86,14 +86,15 @@ def _record(message: LogRecord, shared: Record) -> Record:
     return record
 
 
-def _resource(message: Any, schema_url: str) -> dict[str, Any]:
+def _resource(message: Any, schema_url: str, tally: Tally) -> dict[str, Any]:
     """A resource or a scope, whose fields are named alike, and the schema URL of its envelope."""
     found: dict[str, Any] = {}
     for field, content in message.ListFields():
         name = field.json_name
         if name == "attributes":
-            content = _attributes(content, 1)
+            content = _attributes(content, 1, tally)
         elif name == "entityRefs":
+            tally.values(len(content))
             content = [_entity(each) for each in content]
         found[name] = content
     if schema_url:
@@ -108,20 +109,21 @@ def _entity(message: EntityRef) -> dict[str, Any]:
     }
 
 
-def _attributes(pairs: Iterable[KeyValue], depth: int) -> list[dict[str, Any]]:
+def _attributes(pairs: Sequence[KeyValue], depth: int, tally: Tally) -> list[dict[str, Any]]:
+    tally.values(len(pairs))
     found: list[dict[str, Any]] = []
     for pair in pairs:
         value = pair.value
         if text := value.string_value:
             found.append({"key": pair.key, "value": {"stringValue": text}})
-        elif (content := _value(value, depth)) or pair.HasField("value"):
+        elif (content := _value(value, depth, tally)) or pair.HasField("value"):
             found.append({"key": pair.key, "value": content})
         else:
             found.append({"key": pair.key})
     return found
 
 
-def _value(message: AnyValue, depth: int) -> dict[str, Any]:
+def _value(message: AnyValue, depth: int, tally: Tally) -> dict[str, Any]:
     if text := message.string_value:
         return {"stringValue": text}
     kind = message.WhichOneof("value")
@@ -140,5 +142,7 @@ def _value(message: AnyValue, depth: int) -> dict[str, Any]:
     if depth >= MAX_DEPTH:
         return typed_bytes(message.SerializeToString())
     if kind == "array_value":
-        return {"arrayValue": {"values": [_value(each, depth + 1) for each in message.array_value.values]}}
-    return {"kvlistValue": {"values": _attributes(message.kvlist_value.values, depth + 1)}}
+        values = message.array_value.values
+        tally.values(len(values))
+        return {"arrayValue": {"values": [_value(each, depth + 1, tally) for each in values]}}
+    return {"kvlistValue": {"values": _attributes(message.kvlist_value.values, depth + 1, tally)}}

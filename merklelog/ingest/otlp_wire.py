@@ -24,9 +24,9 @@ from .record import (
     Fields,
     Kind,
     Record,
+    Tally,
     double_value,
     inside,
-    spread,
     typed_bytes,
 )
 
@@ -38,6 +38,8 @@ _WIRE: Final = {
     Kind.ENUM: _VARINT,
 }  # of any other kind: _LENGTH
 
+_MANY: Final = {Kind.ATTRIBUTES, Kind.ENTITIES, Kind.TEXTS}
+
 # A message may come in several parts, which are merged by reading them one after the other.
 _Parts = tuple[memoryview, ...]
 
@@ -45,15 +47,12 @@ _Parts = tuple[memoryview, ...]
 def records_from_wire(data: bytes) -> list[Record]:
     """The records of an ExportLogsServiceRequest, as `records_from_protobuf`. Raises FormatError."""
     records: list[Record] = []
-    shared_bytes = 0
+    tally = Tally()
     for at, group in enumerate(_repeated((memoryview(data),), 1, "request")):
-        where = f"resourceLogs[{at}]"
         try:
-            found, size = _of_resource((group,))
+            records += _of_resource((group,), tally)
         except FormatError as error:
-            raise inside(where, error) from None
-        shared_bytes = spread(shared_bytes, size, 1)
-        records += found
+            raise inside(f"resourceLogs[{at}]", error) from None
     return records
 
 
@@ -77,29 +76,25 @@ def _records_and_groups(data: bytes) -> Iterator[memoryview]:
             yield from _repeated((part,), 2, "request")
 
 
-def _of_resource(group: _Parts) -> tuple[list[Record], int]:
-    """The records of a resource, and how many bytes it and its scopes take in them."""
-    shared, size = _envelope(group, RESOURCE, "resource")
+def _of_resource(group: _Parts, tally: Tally) -> list[Record]:
+    shared, size = _envelope(group, RESOURCE, "resource", tally)
     records: list[Record] = []
-    shared_bytes = 0
     for at, part in enumerate(_repeated(group, 2, ": resourceLogs")):
         try:
-            scope, own = _envelope((part,), SCOPE, "scope")
+            scope, own = _envelope((part,), SCOPE, "scope", tally)
             scoped = {**shared, **scope}
-            shared_bytes = spread(
-                shared_bytes, size + own, sum(1 for _ in _repeated((part,), 2, ": scopeLogs"))
-            )
+            tally.records(sum(1 for _ in _repeated((part,), 2, ": scopeLogs")), size + own)
             for number, record in enumerate(_repeated((part,), 2, ": scopeLogs")):
                 try:
-                    records.append({**scoped, **_message((record,), LOG_RECORD, 1)})
+                    records.append({**scoped, **_message((record,), LOG_RECORD, tally)})
                 except FormatError as error:
                     raise inside(f"logRecords[{number}]", error) from None
         except FormatError as error:
             raise inside(f"scopeLogs[{at}]", error) from None
-    return records, shared_bytes
+    return records
 
 
-def _envelope(group: _Parts, fields: Fields, name: str) -> tuple[Record, int]:
+def _envelope(group: _Parts, fields: Fields, name: str, tally: Tally) -> tuple[Record, int]:
     """The resource or scope of its group with the group's schema URL, under its name, and how long they are.
 
     {} when there is neither.
@@ -109,20 +104,20 @@ def _envelope(group: _Parts, fields: Fields, name: str) -> tuple[Record, int]:
     for number, wire, content in _fields(group, f": {name}"):
         if wire == _LENGTH and isinstance(content, memoryview):
             if number == 1:
-                parts.append(content)
+                _add_part(parts, content, tally)
             elif number == 3:
                 url = content
     if not parts and not url:
         return {}, 0
     try:
-        found = _message(tuple(parts), fields, 1)
+        found = _message(tuple(parts), fields, tally)
     except FormatError as error:
         raise inside(name, error) from None
     _put_text(found, "schemaUrl", bytes(url))
     return {name: found}, sum(map(len, parts)) + len(url)
 
 
-def _message(parts: _Parts, fields: Fields, depth: int) -> dict[str, Any]:
+def _message(parts: _Parts, fields: Fields, tally: Tally) -> dict[str, Any]:
     """A message of a table, in normal form."""
     found: dict[str, Any] = {}
     values: list[memoryview] = []
@@ -132,40 +127,44 @@ def _message(parts: _Parts, fields: Fields, depth: int) -> dict[str, Any]:
             continue
         if isinstance(content, int):
             _put_number(found, name, kind, content)
+        elif kind in _MANY:
+            tally.values(1)
+            found.setdefault(name, []).append(_one_of(kind, content, tally))
         elif kind is Kind.VALUE:
-            values.append(content)
+            _add_part(values, content, tally)
             found[name] = {}
-        elif kind is Kind.ATTRIBUTES:
-            found.setdefault(name, []).append(content)
-        elif kind is Kind.ENTITIES:
-            found.setdefault(name, []).append(_message((content,), ENTITY, depth))
-        elif kind is Kind.TEXTS:
-            found.setdefault(name, []).append(_text(bytes(content)))
         elif kind is Kind.HEX:
             _put(found, name, content.hex())
         else:
             _put_text(found, name, bytes(content))
     if "attributes" in found:
-        found["attributes"] = _attributes(found["attributes"], "attributes", depth)
+        found["attributes"] = _attributes(found["attributes"], "attributes", 1, tally)
     if "body" in found:
         try:
-            found["body"] = _value(tuple(values), depth)
+            found["body"] = _value(tuple(values), 1, tally)
         except FormatError as error:
             raise inside("body", error) from None
     return found
 
 
-def _attributes(pairs: list[memoryview], name: str, depth: int) -> list[dict[str, Any]]:
+def _one_of(kind: Kind, content: memoryview, tally: Tally) -> Any:
+    """One of a repeated field: an attribute is read later, when its place is known."""
+    if kind is Kind.ENTITIES:
+        return _message((content,), ENTITY, tally)
+    return content if kind is Kind.ATTRIBUTES else _text(bytes(content))
+
+
+def _attributes(pairs: list[memoryview], name: str, depth: int, tally: Tally) -> list[dict[str, Any]]:
     found = []
     for at, pair in enumerate(pairs):
         try:
-            found.append(_pair((pair,), depth))
+            found.append(_pair((pair,), depth, tally))
         except FormatError as error:
             raise inside(f"{name}[{at}]", error) from None
     return found
 
 
-def _pair(parts: _Parts, depth: int) -> dict[str, Any]:
+def _pair(parts: _Parts, depth: int, tally: Tally) -> dict[str, Any]:
     found: dict[str, Any] = {"key": ""}
     values: list[memoryview] = []
     for number, wire, content in _fields(parts, ": attribute"):
@@ -174,13 +173,13 @@ def _pair(parts: _Parts, depth: int) -> dict[str, Any]:
                 found["key"] = ""
                 _put_text(found, "key", bytes(content))
             elif number == 2:
-                values.append(content)
+                _add_part(values, content, tally)
     if values:
-        found["value"] = _value(tuple(values), depth)
+        found["value"] = _value(tuple(values), depth, tally)
     return found
 
 
-def _value(parts: _Parts, depth: int) -> dict[str, Any]:
+def _value(parts: _Parts, depth: int, tally: Tally) -> dict[str, Any]:
     member = 0
     kept: list[int | memoryview] = []
     for number, wire, content in _fields(parts, ": value"):
@@ -188,26 +187,29 @@ def _value(parts: _Parts, depth: int) -> dict[str, Any]:
             # A list that comes again is merged into itself; anything else of the oneof replaces what was there.
             if number != member or number not in (5, 6):
                 kept = []
-            kept.append(content)
+            _add_part(kept, content, tally)
             member = number
     if not member:
         return {}
     if member in (5, 6):
         if depth >= MAX_DEPTH:
             return typed_bytes(b"".join(parts))
-        return _nested(member, tuple(each for each in kept if isinstance(each, memoryview)), depth)
+        return _nested(member, tuple(each for each in kept if isinstance(each, memoryview)), depth, tally)
     read = _MEMBERS[member][1]
     return read(kept[0]) if read is not None else {}
 
 
-def _nested(member: int, lists: _Parts, depth: int) -> dict[str, Any]:
-    values = list(_repeated(lists, 1, ": values"))
+def _nested(member: int, lists: _Parts, depth: int, tally: Tally) -> dict[str, Any]:
+    values = []
+    for each in _repeated(lists, 1, ": values"):
+        tally.values(1)
+        values.append(each)
     if member == 6:
-        return {"kvlistValue": {"values": _attributes(values, "values", depth + 1)}}
+        return {"kvlistValue": {"values": _attributes(values, "values", depth + 1, tally)}}
     found = []
     for at, each in enumerate(values):
         try:
-            found.append(_value((each,), depth + 1))
+            found.append(_value((each,), depth + 1, tally))
         except FormatError as error:
             raise inside(f"values[{at}]", error) from None
     return {"arrayValue": {"values": found}}
@@ -233,6 +235,13 @@ _MEMBERS: Final[dict[int, tuple[int, Callable[[Any], dict[str, Any]] | None]]] =
     7: (_LENGTH, lambda content: typed_bytes(bytes(content))),
     8: (_VARINT, None),  # an index into the strings of a profile, which a log has none of
 }
+
+
+def _add_part(parts: list[Any], part: int | memoryview, tally: Tally) -> None:
+    """A part of a message: the first was counted with the message, and each that comes again takes room too."""
+    if parts:
+        tally.values(1)
+    parts.append(part)
 
 
 def _typed_text(data: bytes) -> dict[str, Any]:

@@ -38,6 +38,7 @@ MAX_DEPTH: Final = 64
 MAX_SHARED_BYTES: Final = 128 * 2**20
 MAX_RECORDS: Final = 131_072
 _FRAME_BYTES: Final = MAX_SHARED_BYTES // MAX_RECORDS
+_VALUE_BYTES: Final = 128
 
 ODD_DOUBLES: Final = frozenset({"NaN", "Infinity", "-Infinity", "-0"})
 
@@ -108,23 +109,36 @@ def typed_bytes(data: bytes) -> dict[str, Any]:
     return {"bytesValue": encode_base64(data).decode("ascii")}
 
 
-def spread(so_far: int, size: int, count: int) -> int:
-    """What a request's records take beside their own content, with `count` more after those `so_far`.
+class Tally:
+    """What a request's records take beside their own strings and numbers, counted before any of it is made.
 
-    A record counts for 1 KiB and for its resource and scope, which are `size` bytes. Raises FormatError over
-    128 MiB, before any of it is made.
+    A record counts for 1 KiB and for its resource and scope, an attribute or another value for 128 bytes. Adding
+    raises FormatError over 128 MiB.
     """
-    total = so_far + (size + _FRAME_BYTES) * count
-    if total > MAX_SHARED_BYTES:
-        raise too_many()
-    return total
+
+    __slots__ = ("_total",)
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def records(self, count: int, size: int) -> None:
+        """So many records more, with a resource and a scope of `size` bytes."""
+        self._total += (size + _FRAME_BYTES) * count
+        if self._total > MAX_SHARED_BYTES:
+            raise too_many()
+
+    def values(self, count: int) -> None:
+        """So many attributes or values more."""
+        self._total += _VALUE_BYTES * count
+        if self._total > MAX_SHARED_BYTES:
+            raise too_many()
 
 
 def too_many() -> FormatError:
-    """What is said of a request with too many records, or too large resources for so many."""
+    """What is said of a request with too many records or values, or too large resources for so many records."""
     return FormatError(
-        f"request: its records, 1 KiB each and their resources and scopes, which stand in each of them, come to"
-        f" more than {MAX_SHARED_BYTES >> 20} MiB; send fewer at once"
+        "request: its records (1 KiB each, 128 bytes an attribute or value, and their resources and scopes, which"
+        f" stand in each of them) come to more than {MAX_SHARED_BYTES >> 20} MiB; send fewer at once"
     )
 
 

@@ -15,12 +15,13 @@ from hypothesis import given
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from merklelog.errors import FormatError
+from merklelog.ingest import record as record_module
 from merklelog.ingest.canonical import decode_record, encode_record, encode_records
 from merklelog.ingest.otlp_json import record_to_json, records_from_json
 from merklelog.ingest.otlp_out import record_to_protobuf
 from merklelog.ingest.otlp_protobuf import records_from_protobuf
 from merklelog.ingest.otlp_wire import records_from_wire
-from merklelog.ingest.record import MAX_DEPTH, MAX_RECORDS
+from merklelog.ingest.record import MAX_DEPTH
 from tests.ingest.record_strategies import of_length, requests, tagged
 
 
@@ -144,32 +145,76 @@ def test_what_records_share_may_not_come_to_more_than_memory_holds() -> None:
                 if taken:
                     assert len(read(sent)) == count
                     continue
-                with pytest.raises(FormatError, match=r"^request: its records, .* more than 128 MiB"):
+                with pytest.raises(FormatError, match=r"^request: its records .* more than 128 MiB"):
                     read(sent)
             if not taken:
                 with pytest.raises(FormatError, match=r"^request: its records"):
                     records_from_protobuf(broken + data)
 
 
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a request may come to is 2 MiB: 2,048 records or 16,384 values."""
+    monkeypatch.setattr(record_module, "MAX_SHARED_BYTES", 2**21)
+
+
+@pytest.mark.usefixtures("small_memory")
 def test_more_records_than_memory_holds_are_refused_before_they_are_made() -> None:
     empty = of_length(2, b"")
-    assert len(records_from_protobuf(of_length(1, of_length(2, empty * 20_000)))) == 20_000
+    assert len(records_from_protobuf(of_length(1, of_length(2, empty * 2_048)))) == 2_048
     many = (
-        of_length(1, of_length(2, empty * (MAX_RECORDS + 1))),
-        of_length(1, of_length(2, empty) * (MAX_RECORDS + 1)),
-        of_length(1, of_length(2, empty)) * (MAX_RECORDS + 1),
-        of_length(1, of_length(2, empty * 600_000)),
-        of_length(1, b"") * 600_000,
-        of_length(1, of_length(2, b"") * 600_000),
+        of_length(1, of_length(2, empty * 2_049)),
+        of_length(1, of_length(2, empty) * 2_049),
+        of_length(1, of_length(2, empty)) * 2_049,
     )
     for data in many:
-        with pytest.raises(FormatError, match=r"^request: its records"):
-            records_from_protobuf(data)
+        for read in (records_from_protobuf, records_from_wire):
+            with pytest.raises(FormatError, match=r"^request: its records"):
+                read(data)
     with pytest.raises(FormatError, match=r"^request: its records"):
-        records_from_json(
-            b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[%s{}]}]}]}' % (b"{}," * MAX_RECORDS)
-        )
+        records_from_json(b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[%s{}]}]}]}' % (b"{}," * 2_048))
     assert records_from_protobuf(of_length(1, b"") * 1000) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        of_length(1, of_length(2, of_length(2, b"") * 600_000)),
+        of_length(1, of_length(2, b"") * 600_000),
+        of_length(1, b"") * 600_000,
+    ],
+    ids=["records", "scopes", "resources"],
+)
+def test_a_large_request_is_counted_before_it_is_parsed(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("merklelog.ingest.otlp_protobuf.ExportLogsServiceRequest", None)
+    with pytest.raises(FormatError, match=r"^request: its records"):
+        records_from_protobuf(data)
+
+
+PAIR, NO_PAIR = of_length(1, b"k"), b""
+DENSE = {
+    "attributes": of_length(6, PAIR) * 1_000,
+    "attributes of nothing": of_length(6, NO_PAIR) * 1_000,
+    "an array": of_length(5, of_length(5, of_length(1, b"") * 1_000)),
+    "pairs": of_length(5, of_length(6, of_length(1, PAIR) * 1_000)),
+    "an array in parts": of_length(5, of_length(5, of_length(1, b"")) * 1_000),
+    "a body in parts": of_length(5, of_length(5, of_length(1, b""))) * 1_000,
+}
+
+
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("name", DENSE)
+def test_more_values_than_memory_holds_are_refused_before_they_are_made(name: str) -> None:
+    record = of_length(2, DENSE[name])
+    for read in (records_from_protobuf, records_from_wire):
+        assert len(read(of_length(1, of_length(2, record * 5)))) == 5
+        with pytest.raises(FormatError, match=r"^request: its records .* 128 bytes an attribute"):
+            read(of_length(1, of_length(2, record * 17)))
+
+
+def test_more_json_than_memory_holds_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(FormatError, match=r"^request: its records .* 128 bytes an attribute"):
+        records_from_json(b'{"resourceLogs":[%s{}]}' % (b"{}," * 2**21))
 
 
 def test_lists_that_come_again_and_again_are_merged_in_linear_time() -> None:
