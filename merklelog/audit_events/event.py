@@ -25,7 +25,8 @@ class AuditEvent:
     """One event, as `build` makes it: every value is plain already.
 
     `outcome` is "success", "failure" or "unknown" (or a word of yours), `time_ns` nanoseconds since 1970. Whoever
-    sends an event again sends the same `record_id`, and a log that knows it keeps one.
+    sends an event again sends the same `record_id` and `time_ns`, and a receiver keeps one: the same ID with other
+    content is a conflict, and both are kept.
     """
 
     action: str
