@@ -146,7 +146,7 @@ def search(
         _seconds(histogram),
     )
     trusted = read_trust(policy, vkeys)
-    answer = _ask(target, wanted, reach, no_update=no_update)
+    answer = _ask(target, wanted, reach, _origin(trusted), no_update=no_update)
     disproven = list(_disproven(target, trusted, reach, wanted, answer)) if verify else []
     written = _write_proofs(proofs, answer, session) if proofs is not None else {}
     result = _result(answer, written, verified=verify and not disproven, disproven=disproven)
@@ -164,11 +164,17 @@ def _seconds(text: str | None) -> int | None:
     return int(text)
 
 
-def _ask(target: str, wanted: Search, reach: Reach, *, no_update: bool) -> SearchAnswer:
+def _origin(trusted: Policy | None) -> str:
+    """The only log that the caller trusts, which is meant on a server of several; "" where nobody said."""
+    names = {log.key.name for log in trusted.logs} if trusted is not None else set()
+    return names.pop() if len(names) == 1 else ""
+
+
+def _ask(target: str, wanted: Search, reach: Reach, origin: str, *, no_update: bool) -> SearchAnswer:
     from merklelog.client.searching import search_server
 
     if is_server(target):
-        return search_server(target, wanted, reach.access())
+        return search_server(target, wanted, reach.access(), origin)
     if is_bucket(target) or target.startswith("dir:"):
         raise UsageError(
             f"{visible(target)}: a published copy has no index; search a server, or a log's data directory"

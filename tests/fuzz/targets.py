@@ -25,6 +25,9 @@ from merklelog.formats import (
     witness,
 )
 from merklelog.formats.keys import SignatureType, SigningKey
+from merklelog.index.document import document
+from merklelog.index.match import matches
+from merklelog.index.query import parse_query
 from merklelog.ingest import canonical, entry, otlp_json, otlp_out, otlp_protobuf
 from merklelog.protocol.verdict import verify_proof_file
 from merklelog.publish import encoding, manifest
@@ -232,7 +235,13 @@ def otlp_of_json(data: bytes) -> None:
         record(canonical.encode_record(each))
 
 
+def search_query(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    matches(parse_query(text), document(0, None, data))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "search_query": search_query,
     "decimal": decimal,
     "base64": base64,
     "vkey": vkey,
@@ -278,6 +287,7 @@ SEEDS: dict[str, list[bytes]] = {
         entry.encode_entry(LOG_PART, b"abc"),
     ],
     "otlp": [otlp_out.record_to_protobuf(canonical.decode_record(RECORD)), b""],
+    "search_query": [b'actor:"a b" -(x* OR after:2026-01-01) NOT "y z"'],
     "otlp_of_json": [otlp_json.record_to_json(canonical.decode_record(RECORD)), b"{}"],
     "decimal": [b"0", b"18", b"9223372036854775807"],
     "base64": [b"", b"AA==", b"AAA=", b"AAAA", b"+/+/"],
