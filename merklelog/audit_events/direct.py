@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -48,7 +47,7 @@ class ProducerEmitter:
         from merklelog.ingest.canonical import encode_record
         from merklelog.ingest.entry import encode_entry
 
-        record = record_of(event, self._resource, time.time_ns(), _tracer()())
+        record = record_of(event, self._resource, _tracer()())
         return encode_entry(None, encode_record(record))
 
     def _watch(self, event: AuditEvent, sent: Sent) -> None:

@@ -5,7 +5,6 @@ Only this module imports OpenTelemetry's API, when it is first needed.
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from opentelemetry import trace
@@ -46,7 +45,7 @@ class OtelEmitter:
         self._logger().emit(
             LogRecord(
                 timestamp=event.time_ns,
-                observed_timestamp=time.time_ns(),
+                observed_timestamp=event.time_ns,  # so that an event said again is the same record
                 severity_number=SeverityNumber(number),
                 severity_text=text,
                 body=event.body,

@@ -17,10 +17,11 @@ SCOPE: Final = "merklelog.audit_events"
 Trace = tuple[str, str, int]
 
 
-def record_of(
-    event: AuditEvent, resource: Mapping[str, Plain], observed_ns: int, trace: Trace | None
-) -> dict[str, Any]:
-    """The record of an event. `resource` are the attributes of the program that says it (`service.name` ...)."""
+def record_of(event: AuditEvent, resource: Mapping[str, Plain], trace: Trace | None) -> dict[str, Any]:
+    """The record of an event. `resource` are the attributes of the program that says it (`service.name` ...).
+
+    It was observed when it happened: an event that is said again is the same record, to the bit.
+    """
     number, text = event.severity
     record: dict[str, Any] = {}
     if resource:
@@ -28,7 +29,7 @@ def record_of(
     record |= {
         "scope": {"name": SCOPE, "version": __version__},
         "timeUnixNano": str(event.time_ns),
-        "observedTimeUnixNano": str(observed_ns),
+        "observedTimeUnixNano": str(event.time_ns),
         "severityNumber": number,
         "severityText": text,
         "eventName": event.action,
