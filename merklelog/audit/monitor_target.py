@@ -27,13 +27,11 @@ from merklelog.formats.policy import QUORUM_NONE, PolicyWitness
 from merklelog.formats.witness import checkpoint_path
 from merklelog.log import LogReader
 from merklelog.protocol import evaluate_policy, is_quorum
+from merklelog.publish.layout import UNWITNESSED_KEY, WITNESSED_KEY
 from merklelog.tree import EMPTY_ROOT
 
 # How many stored checkpoints are looked at for one that meets the policy when the newest does not.
 _TRIED: Final = 64
-# Of a log with witnesses: the newest checkpoint that waits for a quorum, and the newest one that has it.
-UNWITNESSED: Final = "checkpoint.unwitnessed"
-WITNESSED: Final = "checkpoint.witnessed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +165,7 @@ class MonitoredTarget:
         return Shown(note, signed, met, "", beside)
 
     def _beside(self, policy: Policy, source: TileSource) -> Iterator[Beside]:
-        if not isinstance(source, Pointing):
-            return
-        for key in (UNWITNESSED, WITNESSED):
-            note = source.pointer(key)
-            if note is None:
-                continue
+        for key, note in _pointed(source):
             signed = read_signed(policy, note, f"{self.name}: {key}")
             if signed.checkpoint.origin != self.origin:
                 raise SignatureError(
@@ -182,7 +175,7 @@ class MonitoredTarget:
 
     def _older(self, policy: Policy, size: int, beside: tuple[Beside, ...]) -> Met | None:
         """The newest checkpoint that meets the policy, of those that the target shows beside and of the kept."""
-        shown = [each.signed for each in beside if each.key == WITNESSED]
+        shown = [each.signed for each in beside if each.key == WITNESSED_KEY]
         for signed in chain(shown, self._kept()):
             if signed.checkpoint.size > size:
                 continue
@@ -210,6 +203,16 @@ class MonitoredTarget:
     def close(self) -> None:
         """Let go of everything."""
         self.reopen()
+
+
+def _pointed(source: TileSource) -> Iterator[tuple[str, bytes]]:
+    if isinstance(source, LogReader):
+        if (head := source.witnessed) is not None:
+            yield WITNESSED_KEY, head.note
+    elif isinstance(source, Pointing):
+        for key in (UNWITNESSED_KEY, WITNESSED_KEY):
+            if (note := source.pointer(key)) is not None:
+                yield key, note
 
 
 class WitnessView:

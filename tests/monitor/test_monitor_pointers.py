@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from merklelog.audit.monitor_log import MonitorOptions
-from merklelog.audit.monitor_target import UNWITNESSED, WITNESSED
+from merklelog.publish.layout import UNWITNESSED_KEY as UNWITNESSED
+from merklelog.publish.layout import WITNESSED_KEY as WITNESSED
 from tests.monitor.scene import BEGIN, Pages, Scene, append, cosigned, numbered, publish, twin
 
 
