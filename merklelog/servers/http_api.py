@@ -113,7 +113,9 @@ class HttpApi:
         if self._audit is not None:
             self._audits = {each.prefix + AUDIT_PATH[1:]: each.log for each in served}
         self._description = describe(
-            [each.prefix for each in served], publishes=any(has_targets(each.log) for each in served)
+            [each.prefix for each in served],
+            publishes=any(has_targets(each.log) for each in served),
+            audits=self._audit is not None,
         )
         for origin in self._growth.keys() - {each.log.origin for each in served}:
             self._growth.pop(origin).end()

@@ -6,8 +6,8 @@ server answers. Source: OpenAPI Specification 3.1.1; JSON Schema 2020-12.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -15,55 +15,9 @@ import msgspec
 from merklelog.formats import MAX_ENTRY
 from merklelog.version import __version__
 
-from .openapi_schemas import DECIMAL, SCHEMAS, Schema
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter of an operation; `place` is path, query or header. Those of a path are always required."""
-
-    name: str
-    place: str
-    meaning: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: DECIMAL)
-    required: bool = False
-
-    def described(self) -> Schema:
-        """As an OpenAPI Parameter Object."""
-        required = {"required": True} if self.required or self.place == "path" else {}
-        return {
-            "name": self.name,
-            "in": self.place,
-            "description": self.meaning,
-            **required,
-            "schema": self.schema,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One route: its path below the log's prefix (`server` ones have none), its answer and its refusals."""
-
-    path: str
-    name: str
-    summary: str
-    media: str
-    answer: str
-    parameters: tuple[Parameter, ...] = ()
-    refusals: tuple[int, ...] = ()
-    schema: Mapping[str, Any] = field(default_factory=dict)
-    method: str = "get"
-    revalidated: bool = True
-    server: bool = False
-    body: Mapping[str, Any] | None = None
-    also: tuple[str, Mapping[str, Any]] | None = None  # what Accept may ask for instead, and its schema
-
-    @property
-    def content(self) -> Schema:
-        """What an answer may hold."""
-        found = {self.media: {"schema": self.schema} if self.schema else {}}
-        return found if self.also is None else {**found, self.also[0]: {"schema": self.also[1]}}
-
+from .openapi_audit import AUDIT, AUDIT_SCHEMAS
+from .openapi_rows import Operation, Parameter
+from .openapi_schemas import SCHEMAS, Schema
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
@@ -265,6 +219,7 @@ OPERATIONS: Final = (
             "content": {_BYTES: {}},
         },
     ),
+    replace(AUDIT, parameters=(_WAIT, _PREFER)),
     Operation("healthz", "getHealth", "Whether the process answers", _TEXT, "ok", server=True),
     Operation(
         "openapi.json", "getDescription", "This document", "application/json", "OpenAPI 3.1", server=True
@@ -276,10 +231,10 @@ _PHRASES: Final = {
     401: "The log asks for a token that allows this, and none was shown, or one that does not count",
     403: "The token does not allow this; or a page of another site may not append",
     404: "The log has no such thing now",
-    409: "The idempotency key was used before with other bytes",
+    409: "The idempotency key, or the record ID, was used before with other bytes",
     410: "The log has ended: it takes no appends ever again",
-    413: f"The body has more than {MAX_ENTRY:,} bytes",
-    415: "The body is encoded",
+    413: f"The body is too long: an entry has at most {MAX_ENTRY:,} bytes",
+    415: "The body is encoded, or of another type",
     429: "More is waiting than the server takes; nothing was stored",
     503: "The log takes no appends now",
 }
@@ -293,16 +248,18 @@ _BEARER: Final = {
 }
 
 
-def describe(prefixes: Sequence[str], *, publishes: bool = False) -> bytes:
+def describe(prefixes: Sequence[str], *, publishes: bool = False, audits: bool = False) -> bytes:
     """The document, as JSON, of a server whose logs stand below these prefixes ("/" or "/name/").
 
-    `publishes`: one of them has publish targets.
+    `publishes`: one of them has publish targets; `audits`: audit records are taken.
     """
     names = [prefix.strip("/") for prefix in prefixes if prefix != "/"]
     stem = "/{log}/" if names else "/"
     log = Parameter("log", "path", "Which log", {"type": "string", "enum": names})
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
+        if operation.audits and not audits:
+            continue
         path = ("/" if operation.server else stem) + operation.path
         extra = (log,) if names and not operation.server else ()
         paths[path] = {operation.method: _described(operation, extra, publishes=publishes)}
@@ -317,7 +274,7 @@ def describe(prefixes: Sequence[str], *, publishes: bool = False) -> bytes:
                 "checkpoints are signed, and proofs lead to them.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS, "securitySchemes": {"token": _BEARER}},
+            "components": {"schemas": SCHEMAS | AUDIT_SCHEMAS, "securitySchemes": {"token": _BEARER}},
         }
     )
 
@@ -332,15 +289,17 @@ def _described(operation: Operation, extra: tuple[Parameter, ...], *, publishes:
     }
     if operation.revalidated:
         answers["304"] = {"description": "The client has it already (If-None-Match)"}
-    if publishes and operation.also is not None:
+    if publishes and (operation.also is not None or operation.audits):
         waited = "The same for an entry that is durable, and was not published as soon as the client waits"
         answers["202"] = {"description": waited, "content": operation.content}
+    if operation.audits:
+        answers["409"] = {"description": _PHRASES[409], "content": operation.content}
     for status in operation.refusals:
-        answers[str(status)] = _refusal(_PHRASES[status], retry=status in {429, 503})
+        answers[str(status)] = _refusal(operation.refused, _PHRASES[status], retry=status in {429, 503})
     if not operation.server:
-        answers["401"] = {**_refusal(_PHRASES[401], retry=False), "headers": _CHALLENGE}
-        answers["403"] = _refusal(_PHRASES[403], retry=False)
-    answers["default"] = _refusal("The server failed", retry=False)
+        answers["401"] = {**_refusal(operation.refused, _PHRASES[401]), "headers": _CHALLENGE}
+        answers["403"] = _refusal(operation.refused, _PHRASES[403])
+    answers["default"] = _refusal("Problem", "The server failed, or has no such path")
     return {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -361,6 +320,7 @@ def _known(parameters: tuple[Parameter, ...], publishes: bool) -> tuple[Paramete
     )
 
 
-def _refusal(phrase: str, *, retry: bool) -> Schema:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _refusal(schema: str, phrase: str, *, retry: bool = False) -> Schema:
+    media = "application/problem+json" if schema == "Problem" else "application/json"
+    content = {media: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     return {"description": phrase, "content": content, **({"headers": _RETRY} if retry else {})}
