@@ -24,6 +24,7 @@ from .logging import event
 
 MAX_WAITING: Final = 1_000
 PROGRAM_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 5.0
 _log: Final = logging.getLogger("merklelog.ingest")
 Waiting = tuple[Sequence[str], bytes]
 
@@ -50,7 +51,7 @@ class Alerts:
         return alert
 
     def close(self) -> None:
-        """Start no more programs, and wait for the one that runs."""
+        """Start no more programs, and wait a little for the one that runs."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -60,7 +61,7 @@ class Alerts:
                     break
                 except queue.Full:
                     self._queue.get_nowait()
-            thread.join()
+            thread.join(CLOSE_SECONDS)
 
     def _put(self, program: Sequence[str], finding: Finding) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from merklelog.errors import ClosedError, ForbiddenError, FormatError, MerklelogError, OverloadedError
@@ -63,20 +64,30 @@ class Receiver:
             self._admit(caller, origin)
             await self._intakes.ready(origin)
         else:
-            for each in served:
-                await self._intakes.ready(each)
+            await self._open_all(served)
         if self._waiting and self._waiting + len(data) > self._max_waiting:
             raise OverloadedError(_BUSY)
         self._waiting += len(data)
-        try:
-            loop = asyncio.get_running_loop()
-            futures = await loop.run_in_executor(
-                self._thread, self._submit, data, decode, caller, asked, served, origin
-            )
-        finally:
-            self._waiting -= len(data)
-        for future in futures:
+        parsing = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._submit, data, decode, caller, asked, served, origin
+        )
+        parsing.add_done_callback(partial(self._parsed, len(data)))
+        # A caller who goes away does not take its place in the queue along: its bytes are held until their turn.
+        for future in await asyncio.shield(parsing):
             await asyncio.wrap_future(future)
+
+    def _parsed(self, size: int, parsing: asyncio.Future[list[Future[Placements]]]) -> None:
+        self._waiting -= size
+        if not parsing.cancelled():
+            parsing.exception()  # heard here too, where nobody waits any more
+
+    async def _open_all(self, served: Collection[str]) -> None:
+        """Any of them may be chosen. One that does not open is told of where a record is for it."""
+        for each in served:
+            try:
+                await self._intakes.ready(each)
+            except MerklelogError:
+                continue  # it is in the server's log, and `get` raises for this one alone
 
     def _admit(self, caller: Caller, origin: str) -> None:
         if not caller.may(Scope.APPEND, origin):
