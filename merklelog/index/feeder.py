@@ -17,8 +17,9 @@ from typing import IO, Final
 
 import msgspec
 
-from merklelog.errors import ClosedError, MerklelogError, StorageError
+from merklelog.errors import ClosedError, MerklelogError, StorageError, StorageFullError
 from merklelog.log import Log
+from merklelog.store.problems import os_problem
 from merklelog.tree import TILE_HEIGHT, width_at
 
 from .child import Begin, Feed, Renew, Told
@@ -129,6 +130,7 @@ class Feeder:
         note, size = self._log.checkpoint(), self._log.size
         uncommitted = 0
         while told.next < size and not self._stop.is_set():
+            self._check_room()
             first = last = told.next >> TILE_HEIGHT
             bundles: list[bytes] = []
             while last << TILE_HEIGHT < size and sum(map(len, bundles)) < _MESSAGE_BYTES:
@@ -148,6 +150,19 @@ class Feeder:
                 raise StorageError(f"its process has {told.next} entries, want {end}")
             self.indexed = told.size
         return told
+
+    def _check_room(self) -> None:
+        """An index must not take the room that appends need. Raises StorageFullError."""
+        config = self._log.config
+        want = config.min_free_bytes + config.index.memory_bytes
+        try:
+            stat = os.statvfs(self._log.path)
+        except OSError as error:
+            raise os_problem(error, self._log.path) from error
+        if stat.f_bavail * stat.f_frsize < want:
+            raise StorageFullError(
+                f"{self._log.path}: fewer than {want:,} bytes are free, the rest is for appends"
+            )
 
 
 class _Child:

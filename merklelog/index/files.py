@@ -50,9 +50,17 @@ def current(place: Path) -> Path:
 
 
 def fresh(place: Path) -> Path:
-    """A new and empty directory for an index. Raises StorageError, StorageFullError."""
+    """A new and empty directory for an index; what was begun before and never became one is deleted.
+
+    For who holds the lock. Raises StorageError, StorageFullError.
+    """
     try:
         place.mkdir(exist_ok=True)
+        text = place / CURRENT
+        now = text.read_text("ascii", errors="replace").strip() if text.exists() else ""
+        for each in place.iterdir():
+            if _NAME.fullmatch(each.name) and each.name != now:
+                shutil.rmtree(each, ignore_errors=True)  # what is left over is deleted the next time
         numbers = [int(each.name) for each in place.iterdir() if _NAME.fullmatch(each.name)]
         made = place / str(max(numbers, default=0) % 999_999_999 + 1)
         made.mkdir()

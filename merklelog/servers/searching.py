@@ -66,7 +66,9 @@ class Searches:
         from merklelog.index.answer import answer
 
         try:
-            return answer(log, self._searcher(log), search)
+            found = answer(log, self._searcher(log), search)
+            self._damaged.pop(log.origin, None)
+            return found
         except DamagedError as error:
             self._renew(log, error)
             raise NotFoundError("the index is damaged, and is made anew: ask again in a while") from error

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import queue
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import merklelog
 from merklelog.errors import DamagedError, FieldError, NotFoundError
 from merklelog.index import schema
 from merklelog.index.child import Begin, Feed, Told
+from merklelog.index.feeder import Feeder
 from merklelog.index.files import check_files, current, fresh, make_current, search_directory, size_of
 from merklelog.index.indexer import Indexer
 from merklelog.index.query import parse_query
@@ -127,6 +131,10 @@ def test_a_rebuild_is_seen_when_it_is_whole(log: Path) -> None:
         indexer.close()  # as a crash would: the old one stays, and the half one is left over
         assert bring_up(log) == ""
         assert answers(log) == before
+        names = {"1", "2", "CURRENT", "lock"}
+        assert {each.name for each in search_directory(log).iterdir()} == names
+        bring_up(log, renew="asked for")
+        assert {each.name for each in search_directory(log).iterdir()} == names - {"1"}
 
 
 @pytest.mark.parametrize("what", ["all", "current", "segment", "meta", "flipped", "cut", "version", "name"])
@@ -248,6 +256,31 @@ def test_a_child_that_is_given_half_a_message_keeps_what_it_committed(log: Path)
     check(log)
 
 
+def test_an_index_takes_no_room_that_appends_need(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes on by itself when there is room again."""
+    monkeypatch.setenv("MERKLELOG_STORE__MIN_FREE_BYTES", str(2**60))
+    told: queue.Queue[str] = queue.Queue()
+    with merklelog.open(log) as opened:
+        feeder = Feeder(opened, lambda text, _failed: told.put(text))
+        try:
+            assert told.get(timeout=60) == "search index: made anew: there was none"
+            assert "the rest is for appends; tried again in 1 s" in told.get(timeout=60)
+            assert feeder.indexed == 0
+        finally:
+            feeder.close()
+    monkeypatch.delenv("MERKLELOG_STORE__MIN_FREE_BYTES")
+    with merklelog.open(log) as opened:
+        feeder = Feeder(opened, lambda text, _failed: told.put(text))
+        try:
+            end = time.monotonic() + 60
+            while feeder.indexed < opened.size:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+        finally:
+            feeder.close()
+    check(log)
+
+
 def test_a_histogram_of_too_many_spans_is_refused_and_a_stray_time_is_not(tmp_path: Path) -> None:
     far = [
         *(record(time) for time in (1, 2**63, 2**64 - 1)),
@@ -267,8 +300,11 @@ def test_a_histogram_of_too_many_spans_is_refused_and_a_stray_time_is_not(tmp_pa
 
 def test_a_directory_is_made_current_once_it_is_whole(tmp_path: Path) -> None:
     place = tmp_path / "search"
-    first, second = fresh(place), fresh(place)
-    assert (first.name, second.name) == ("1", "2")
+    first = fresh(place)
+    make_current(first)
+    begun = fresh(place)
+    second = fresh(place)
+    assert (first.name, begun.name, second.name) == ("1", "2", "2")
     make_current(second)
     assert current(place) == second
     assert not first.exists()
