@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from merklelog.errors import (
     ClosedError,
     ConfigError,
+    EntryError,
     MerklelogError,
     OverloadedError,
     StorageError,
@@ -34,10 +34,11 @@ from .entry import MAX_ENTRY_BYTES, LogPart, encode_log_part
 from .ids import RecordIds
 from .placed import Alert, Finding, Placed, Placements
 from .protect import Protect
-from .ready import Maker, Ready, Special
+from .ready import Maker, Special
 from .record import Record
 from .repeats import Found, Repeats, Stored, Window, read_end
 from .split import part_identity, split_entry
+from .submission import Batch, Submission
 from .tallies import Tallies
 from .verdict import Verdict
 
@@ -49,38 +50,6 @@ ROOM_SECONDS: Final = 0.05
 MAX_NAMES_BYTES: Final = 4_096
 # What an entry counts for beside its bytes, as the log's queue counts it.
 _OVERHEAD: Final = 160
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What goes to the log together: of which positions, and how many entries each of them has."""
-
-    time_ns: int
-    entries: list[bytes] = field(default_factory=list)
-    identities: list[bytes | None] = field(default_factory=list)
-    positions: Sequence[int] = ()
-    counts: dict[int, int] = field(default_factory=dict)  # where it is not 1
-    conflicts: dict[int, int] = field(default_factory=dict)
-    keys: list[bytes] = field(default_factory=list)
-    waiting: list[_Submission] = field(default_factory=list)
-    size: int = 0
-    rest: list[int] | range = range(0)  # what is to be done of the submission afterwards
-    repeats: int = 0
-
-
-class _Submission:
-    """The records of one call on their way."""
-
-    __slots__ = ("begun", "future", "placed", "records", "submitter", "todo")
-
-    def __init__(self, records: Ready, submitter: str) -> None:
-        self.begun = False  # whether something of it is stored
-        self.records = records
-        self.submitter = submitter
-        self.placed = Placements(len(records.data))
-        self.todo: list[int] | range = range(len(records.data))
-        self.future: Future[Placements] = Future()
-        self.future.set_running_or_notify_cancel()  # what is queued can not be called back
 
 
 class Intake:
@@ -109,7 +78,7 @@ class Intake:
         self._most = min(CHUNK_BYTES, log.config.max_pending_bytes // 4)
         self._lock = threading.Lock()
         self._time = newest_ns
-        self._flight: dict[bytes, _Batch] = {}
+        self._flight: dict[bytes, Batch] = {}
         self._failure: MerklelogError | None = None
         self.tallies = Tallies()
 
@@ -136,10 +105,10 @@ class Intake:
         `submitter` is the authenticated name, empty for none; `incomplete` what the records lack, for their
         verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageFullError, StoppedError,
         ClosedError, FrozenError, and EntryError for a record longer than all that may wait
-        (log.max_pending_bytes); others of the call may have been stored then. To send all again stores those with
-        an ID once.
+        (log.max_pending_bytes), when all others of the call are stored. After another error some may be: to send
+        all again stores those with an ID once.
         """
-        submission = _Submission(self._maker.make(records, incomplete), submitter)
+        submission = Submission(self._maker.make(records, incomplete), submitter)
         self._advance(submission)
         return submission.future
 
@@ -151,7 +120,7 @@ class Intake:
 
     # --- on the way to the log ---------------------------------------------------------------------------------
 
-    def _advance(self, submission: _Submission) -> None:
+    def _advance(self, submission: Submission) -> None:
         """Send on what can be; settle the submission when nothing is left."""
         with self._lock:
             # Where nothing is left to do all of it is stored, and its sender hears so.
@@ -159,40 +128,55 @@ class Intake:
                 raise self._failure
             plain = self._plain(submission)
             batch, waits_for = self._plan(submission) if plain is None else (plain, None)
+            first, stored = 0, None
             if batch.entries:
                 first = int(self._log.integrated.size)
-                stored = self._log.submit_batch(
-                    batch.entries, identities=batch.identities if self._dedupes else None
-                )
-                self._time = batch.time_ns
-                for key in batch.keys:
-                    self._flight[key] = batch
+                stored = self._send(submission, batch)
             # Only now: what was refused is still to be done.
             submission.todo = batch.rest
             self.tallies.duplicates += batch.repeats
             if not batch.entries and waits_for is not None:
                 waits_for.waiting.append(submission)
                 return
-        if batch.entries:
+        if stored is not None:
             stored.add_done_callback(partial(self._settled, submission, batch, first))
+        elif submission.todo:
+            self._advance(submission)
+        elif submission.refused is not None:
+            submission.future.set_exception(submission.refused)
         else:
             submission.future.set_result(submission.placed)
 
-    def _plain(self, submission: _Submission) -> _Batch | None:
+    def _send(self, submission: Submission, batch: Batch) -> Future[BatchReceipt] | None:
+        """Hand a batch to the log. None for a record that could never fit: the others are stored all the same."""
+        identities = batch.identities if self._dedupes else None
+        try:
+            stored = self._log.submit_batch(batch.entries, identities=identities)
+        except EntryError as error:
+            if len(batch.positions) > 1:
+                raise
+            submission.refused = error
+            return None
+        self._time = batch.time_ns
+        for key in batch.keys:
+            self._flight[key] = batch
+        return stored
+
+    def _plain(self, submission: Submission) -> Batch | None:
         """All of a submission as one batch, where nothing of it is special and it is not too much."""
         todo, data = submission.todo, submission.records.data
         if submission.records.specials or self._dedupes or not data or len(todo) != len(data):
             return None
-        batch = _Batch(max(self._clock(), self._time), positions=todo)
+        batch = Batch(max(self._clock(), self._time), positions=todo)
         before, after = _around(LogPart(batch.time_ns, submission.submitter))
         batch.entries = [before + each + after for each in data]
         sizes = list(map(len, batch.entries))
         batch.size = sum(sizes) + _OVERHEAD * len(sizes)
         return batch if max(sizes) <= MAX_ENTRY_BYTES and batch.size <= self._most else None
 
-    def _plan(self, submission: _Submission) -> tuple[_Batch, _Batch | None]:
+    def _plan(self, submission: Submission) -> tuple[Batch, Batch | None]:
         """The next batch of a submission; where there is none, the batch on its way that it has to wait for."""
-        batch = _Batch(max(self._clock(), self._time))
+        batch = Batch(max(self._clock(), self._time))
         todo, specials = submission.todo, submission.records.specials
         positions: list[int] = []
         batch.positions = positions
@@ -200,15 +184,15 @@ class Intake:
         around = _around(plain)
         found = self._found(todo, specials, batch.time_ns) if specials else {}
         forms: dict[object, tuple[LogPart, tuple[bytes, bytes]]] = {}  # what many entries say alike, by what
-        waits_for: _Batch | None = None
+        waits_for: Batch | None = None
         later: list[int] = []
         mine: set[bytes] = set()
         done = 0
         for position in todo:
-            if batch.size >= self._most:
-                break
-            done += 1
             data, special = submission.records.data[position], specials.get(position)
+            if batch.entries and batch.size + len(data) > self._most:
+                break  # a very long record goes alone
+            done += 1
             if special is None:
                 positions.append(position)
                 self._put(batch, position, data, plain, around)
@@ -256,7 +240,7 @@ class Intake:
 
     def _put(
         self,
-        batch: _Batch,
+        batch: Batch,
         position: int,
         data: bytes,
         part: LogPart,
@@ -280,7 +264,7 @@ class Intake:
     # --- once it is durable ------------------------------------------------------------------------------------
 
     def _settled(
-        self, submission: _Submission, batch: _Batch, first: int, stored: Future[BatchReceipt]
+        self, submission: Submission, batch: Batch, first: int, stored: Future[BatchReceipt]
     ) -> None:
         """Note what became of a batch, tell who waited for it, and go on; in the log's thread."""
         error = stored.exception()
@@ -297,7 +281,7 @@ class Intake:
         for each in (*([submission] if error is None else ()), *batch.waiting):
             self._go_on(each)
 
-    def _go_on(self, submission: _Submission) -> None:
+    def _go_on(self, submission: Submission) -> None:
         """`_advance` where nobody is there to be raised at.
 
         Of a submission that is stored in part the rest waits for room: were it refused, all would come again.
@@ -314,7 +298,7 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
             submission.future.set_exception(error)
 
-    def _note(self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]) -> None:
+    def _note(self, submission: Submission, batch: Batch, first: int, indexes: Sequence[int]) -> None:
         submission.begun = True
         stored: list[Stored] = []
         if submission.records.specials or batch.counts or self._dedupes:
@@ -330,7 +314,7 @@ class Intake:
             self._failure = StorageError(f"the index of record IDs took no more: {error}")
 
     def _place(
-        self, submission: _Submission, batch: _Batch, first: int, indexes: Sequence[int]
+        self, submission: Submission, batch: Batch, first: int, indexes: Sequence[int]
     ) -> list[Stored]:
         """Note where each record of a batch stands; gives those that are new and may come again."""
         stored: list[Stored] = []

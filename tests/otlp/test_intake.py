@@ -253,9 +253,12 @@ def test_the_rest_of_what_is_stored_in_part_waits_for_room(
 def test_a_record_longer_than_all_that_may_wait_is_told_so(make_place: MakePlace) -> None:
     place = make_place(**{"log.max_pending_bytes": 1 << 20})
     intake = place.open()
+    poison = record("x" * (1 << 20))
     with pytest.raises(EntryError, match=r"log\.max_pending_bytes is 1,048,576"):
-        intake.submit([record("x" * (1 << 20))], "")
-    assert put(intake, record("after it")) == [Placed(0, time_ns=place.clock)]
+        put(intake, poison)
+    with pytest.raises(EntryError):
+        put(intake, record("before it"), poison, poison, record("behind it"))
+    assert put(intake, record("after it")) == [Placed(2, time_ns=place.clock)]
 
 
 def test_too_much_at_once_is_refused_and_nothing_is_left_behind(make_place: MakePlace) -> None:

@@ -1,0 +1,51 @@
+"""The records of one call on their way into a log, and what of them goes there together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from merklelog.errors import EntryError
+
+from .placed import Placements
+from .ready import Ready
+
+
+@dataclass(slots=True)
+class Batch:
+    """What goes to the log together: entries, of which records (by position), with one intake time.
+
+    `rest` is what is to be done of the submission afterwards, `waiting` who waits for one of its `keys`.
+    """
+
+    time_ns: int
+    entries: list[bytes] = field(default_factory=list)
+    identities: list[bytes | None] = field(default_factory=list)
+    positions: Sequence[int] = ()
+    counts: dict[int, int] = field(default_factory=dict)  # where it is not 1
+    conflicts: dict[int, int] = field(default_factory=dict)
+    keys: list[bytes] = field(default_factory=list)
+    waiting: list[Submission] = field(default_factory=list)
+    size: int = 0
+    rest: list[int] | range = range(0)
+    repeats: int = 0
+
+
+class Submission:
+    """The records of one call: which are still to be sent, and where the others stand."""
+
+    __slots__ = ("begun", "future", "placed", "records", "refused", "submitter", "todo")
+
+    def __init__(self, records: Ready, submitter: str) -> None:
+        self.begun = False  # whether something of it is stored
+        self.refused: EntryError | None = None  # why one of its records could never be stored
+        self.records = records
+        self.submitter = submitter
+        self.placed = Placements(len(records.data))
+        self.todo: list[int] | range = range(len(records.data))
+        self.future: Future[Placements] = Future()
+        self.future.set_running_or_notify_cancel()  # what is queued can not be called back
+
+
+__all__ = ["Batch", "Submission"]
