@@ -163,14 +163,13 @@ class Protect:
     def _in_text(self, text: str, told: set[str]) -> Typed:
         try:
             value = json.loads(text)
-            before = len(told)
             inner: set[str] = set()
             changed = self._in_plain(value, self._body, inner)
         except (ValueError, RecursionError):
             return {"stringValue": text}  # no JSON: no field has a place in it
-        told |= inner
-        if len(told) == before:
+        if not inner:
             return {"stringValue": text}
+        told |= inner
         return {"stringValue": json.dumps(changed, ensure_ascii=False)}
 
     def _in_plain(self, value: Any, rules: Rules, told: set[str]) -> Any:

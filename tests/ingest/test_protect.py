@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from merklelog.errors import ConfigError, KeyFileError
@@ -147,6 +147,7 @@ JSON = st.recursive(
 )
 
 
+@example({"body.a"}, set(), {"a": "secret"}, {"body.a": "secret"}, True)
 @given(st.sets(NAMES), st.sets(NAMES), JSON, st.dictionaries(NAMES, JSON, max_size=3), st.booleans())
 def test_what_is_left_is_a_record_and_a_second_time_changes_nothing_more_to_drop(
     drop: set[str], replace: set[str], body: Any, named: dict[str, Any], as_text: bool
