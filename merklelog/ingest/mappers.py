@@ -337,20 +337,12 @@ def standard_mappers() -> tuple[Mapper, ...]:
     return tuple(standard_mapper(name) for name in STANDARD)
 
 
-def choose_mappers(setting: str) -> tuple[Mapper, ...]:
-    """The mappers of `ingest.mapper`: "auto" all, "none" none, else the one of that name. Raises ConfigError."""
-    if setting == "auto":
-        return standard_mappers()
-    return () if setting == "none" else (standard_mapper(setting),)
-
-
 __all__ = [
     "FIELDS",
     "STANDARD",
     "Event",
     "Mapped",
     "Mapper",
-    "choose_mappers",
     "event_of",
     "load_mapper",
     "standard_mapper",

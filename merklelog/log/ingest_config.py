@@ -21,14 +21,6 @@ INGEST_KEYS: Final = (
     ),
     Key(
         "ingest",
-        "mapper",
-        "auto",
-        "whose field names records have: auto, which looks at each, none, or the name of a mapper",
-        pattern=r"[a-z0-9][a-z0-9_-]*",
-        form="a name of a-z 0-9 _ and -",
-    ),
-    Key(
-        "ingest",
         "check_content",
         True,
         "whether audit.content_hash is checked on arrival; the verdict is stored with the entry",
@@ -100,7 +92,6 @@ class IngestConfig:
     """What [ingest] says."""
 
     dedupe_seconds: int = 0
-    mapper: str = "auto"
     check_content: bool = True
     refuse: str = "nothing"
     alert: tuple[str, ...] = ()
@@ -111,7 +102,6 @@ def ingest_config(got: Settings) -> IngestConfig:
     """The checked values of INGEST_KEYS."""
     return IngestConfig(
         dedupe_seconds=got.number("ingest.dedupe_seconds"),
-        mapper=got.text("ingest.mapper"),
         check_content=got.flag("ingest.check_content"),
         refuse=got.text("ingest.refuse"),
         alert=got.texts("ingest.alert"),

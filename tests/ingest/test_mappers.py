@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from merklelog.errors import ConfigError
-from merklelog.ingest.mappers import STANDARD, Mapper, choose_mappers, load_mapper, standard_mapper
+from merklelog.ingest.mappers import STANDARD, Mapper, load_mapper, standard_mapper, standard_mappers
 from merklelog.ingest.model import AuditFields, audit_fields
 from merklelog.ingest.times import parse_time
 from merklelog.ingest.values import as_typed
@@ -199,12 +199,11 @@ def test_what_no_mapper_knows_has_no_fields(body: str) -> None:
     assert of_text(body) == AuditFields()
 
 
-def test_the_setting_names_one_or_all_or_none() -> None:
-    assert [each.name for each in choose_mappers("auto")] == list(STANDARD)
-    assert choose_mappers("none") == ()
-    assert choose_mappers("ecs") == (standard_mapper("ecs"),)
+def test_a_name_that_no_standard_mapper_has_is_refused() -> None:
+    assert [each.name for each in standard_mappers()] == list(STANDARD)
+    assert standard_mapper("ecs") is standard_mappers()[-1]
     with pytest.raises(ConfigError, match=r"no mapper 'ces'; there is cloudtrail, "):
-        choose_mappers("ces")
+        standard_mapper("ces")
 
 
 OWN = """
