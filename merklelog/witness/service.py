@@ -154,6 +154,8 @@ class Witness:
                 judged = judge_signatures(policy, request)
             else:
                 judged = await self._crew.compute(partial(judge_signatures, policy, request))
+                if self._logs.policy(origin) != policy:
+                    return Answer(503, b"the list of logs was changed meanwhile\n", TEXT, _RETRY_SOON)
             return _refused(judged) if isinstance(judged, Refused) else await self._decide(request, judged)
         except StoppedError:
             return Answer(503, b"the witness has stopped\n", TEXT, _RETRY_LATE)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from merklelog.errors import KeyFormatError, LocalError
-from merklelog.formats import Checkpoint, NoteSignature, SigningKey
+from merklelog.formats import Checkpoint, Note, NoteSignature, Policy, SigningKey
+from merklelog.formats.witness import AddCheckpoint
+from merklelog.protocol.witness import Refused, judge_signatures
 from merklelog.witness import keys
 from merklelog.witness.crew import Crew, Job
 from merklelog.witness.service import Witness
@@ -121,3 +123,33 @@ def test_a_key_that_can_not_sign_stops_it(
     again = opened(tmp_path / "w")
     assert again.state.record_of(FIRST.origin).size == 0
     assert asyncio.run(again.add_checkpoint(FIRST.request(0, 5), "")).status == 200
+
+
+def test_a_log_that_is_removed_while_its_signature_is_verified_is_not_cosigned(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_witness(tmp_path / "w", FIRST, SECOND)
+    witness = opened(tmp_path / "w")
+    begun, go = threading.Event(), threading.Event()
+
+    def judge(policy: Policy | None, request: AddCheckpoint) -> Note | Refused:
+        begun.set()
+        assert go.wait(60)
+        return judge_signatures(policy, request)
+
+    monkeypatch.setattr("merklelog.witness.service.judge_signatures", judge)
+
+    async def asking() -> list[int]:
+        asked = [
+            asyncio.create_task(witness.add_checkpoint(log.request(0, 5), "a")) for log in (FIRST, SECOND)
+        ]
+        assert await asyncio.to_thread(begun.wait, 60)
+        for path in (tmp_path / "w" / "logs").iterdir():
+            if FIRST.origin in path.read_text():
+                path.unlink()
+        assert witness.reload() == 1
+        go.set()
+        return [(await each).status for each in asked]
+
+    assert asyncio.run(asking()) == [503, 200]
+    assert witness.state.record_of(FIRST.origin).size == 0
