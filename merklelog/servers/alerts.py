@@ -12,6 +12,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -37,6 +38,7 @@ class Alerts:
         self._queue: queue.Queue[Waiting | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._stop = threading.Event()
         self.left_out = 0
 
     def of(self, log: Log) -> Alert:
@@ -53,29 +55,33 @@ class Alerts:
     def close(self) -> None:
         """Start no more programs, and wait a little for the one that runs."""
         with self._lock:
+            self._stop.set()
             thread, self._thread = self._thread, None
         if thread is not None:
-            while True:
-                try:
-                    self._queue.put_nowait(None)
-                    break
-                except queue.Full:
-                    self._queue.get_nowait()
+            # Where the queue is full it has one in hand, and sees after that one that it is to stop.
+            with suppress(queue.Full):
+                self._queue.put_nowait(None)
             thread.join(CLOSE_SECONDS)
 
     def _put(self, program: Sequence[str], finding: Finding) -> None:
         with self._lock:
+            if self._stop.is_set():
+                self._leave_out("the server stops")
+                return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="merklelog-alerts", daemon=True)
                 self._thread.start()
         try:
             self._queue.put_nowait((program, msgspec.json.encode(finding) + b"\n"))
         except queue.Full:
-            self.left_out += 1
-            event(_log, logging.ERROR, "an alert was left out: its program is too slow", all=self.left_out)
+            self._leave_out("its program is too slow")
+
+    def _leave_out(self, why: str) -> None:
+        self.left_out += 1
+        event(_log, logging.ERROR, f"an alert was left out: {why}", all=self.left_out)
 
     def _run(self) -> None:
-        while (waiting := self._queue.get()) is not None:
+        while (waiting := self._queue.get()) is not None and not self._stop.is_set():
             program, line = waiting
             try:
                 done = subprocess.run(program, input=line, timeout=self._seconds, check=False)

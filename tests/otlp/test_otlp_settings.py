@@ -39,7 +39,9 @@ def test_each_door_has_an_address_of_its_own() -> None:
 
 def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
     """A server that has no such door needs no package for one."""
-    block = "import sys; sys.modules['opentelemetry'] = None; from merklelog.cli import main; sys.exit(main())"
+    block = (
+        "import sys; sys.modules['opentelemetry'] = None; from merklelog.cli import main; sys.exit(main())"
+    )
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
