@@ -62,6 +62,9 @@ class Alerts:
             with suppress(queue.Full):
                 self._queue.put_nowait(None)
             thread.join(CLOSE_SECONDS)
+        while not self._queue.empty():
+            if self._queue.get() is not None:
+                self._leave_out("the server stops")
 
     def _put(self, program: Sequence[str], finding: Finding) -> None:
         with self._lock:
