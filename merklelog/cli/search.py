@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,13 +93,25 @@ class SearchResult:
 @target_argument
 @click.argument("query", metavar="QUERY...", nargs=-1)
 @click.option("--limit", metavar="N", type=click.IntRange(1, 1000), default=100, help="Hits of a page.")
-@click.option("--cursor", metavar="CURSOR", default="", help="The next page, as the page before said.")
+@click.option(
+    "--cursor",
+    metavar="CURSOR",
+    default="",
+    show_default=False,
+    help="The next page, as the page before said.",
+)
 @click.option("--newest-first", is_flag=True, help="Newest first, instead of oldest first.")
 @click.option("--entries", is_flag=True, help="Print each hit's entry below it.")
 @click.option(
     "--proofs", metavar="FOLDER", type=click.Path(), help="Write FOLDER/INDEX.tlog-proof for each hit."
 )
-@click.option("--count-by", metavar="FIELD", default="", help="Count the entries of each value of a field.")
+@click.option(
+    "--count-by",
+    metavar="FIELD",
+    default="",
+    show_default=False,
+    help="Count the entries of each value of a field.",
+)
 @click.option(
     "--histogram", metavar="SECONDS", help="Count entries in spans of time; auto: some dozens of them."
 )
@@ -242,13 +255,16 @@ def _result(
     answer: SearchAnswer, written: dict[int, str], *, verified: bool, disproven: list[str]
 ) -> SearchResult:
     from merklelog.formats.wire import encode_base64
+    from merklelog.index.document import FIELDS
 
+    order = defaultdict(lambda: len(FIELDS), {name: place for place, name in enumerate(FIELDS)})
     hits = [
         HitResult(
             hit.index,
             hit.entries,
             _moment(hit.time),
-            [FieldResult(name, value) for name, value in hit.fields.items()],
+            # Over gRPC they come in any order.
+            [FieldResult(name, hit.fields[name]) for name in sorted(hit.fields, key=order.__getitem__)],
             [encode_base64(data).decode("ascii") for data in hit.data],
             written.get(hit.index),
         )
