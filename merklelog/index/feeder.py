@@ -70,12 +70,18 @@ class Feeder:
             except ClosedError:
                 return  # the log was closed
             except MerklelogError as error:
-                if self._stop.is_set():
-                    return
-                pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
-                self._failures += 1
-                self._tell(f"search index: {error}; tried again in {pause:.0f} s", True)
-                self._stop.wait(pause)
+                self._pause(str(error))
+            except Exception as error:  # noqa: BLE001 - unforeseen: told too, and no reason to index nothing more
+                self._pause(f"unexpected {type(error).__name__}: {error}")
+
+    def _pause(self, why: str) -> None:
+        """Say what failed, and wait before it is tried again; when it is stopped, neither."""
+        if self._stop.is_set():
+            return
+        pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+        self._failures += 1
+        self._tell(f"search index: {why}; tried again in {pause:.0f} s", True)
+        self._stop.wait(pause)
 
     @contextmanager
     def _process(self) -> Iterator[_Child]:
@@ -182,7 +188,10 @@ class _Child:
         line = self._told.readline()
         if not line.endswith(b"\n"):
             raise StorageError("its process ended without a word; standard error may say why")
-        told = msgspec.json.decode(line, type=Told)
+        try:
+            told = msgspec.json.decode(line, type=Told)
+        except msgspec.MsgspecError as error:
+            raise StorageError(f"what its process said can not be read: {error}") from error
         if told.error:
             raise StorageError(told.error)
         return told

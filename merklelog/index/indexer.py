@@ -111,10 +111,8 @@ class Indexer:
     def _put(self, each: Document) -> None:
         try:
             made = as_tantivy(each)
-        except (
-            ValueError,
-            OverflowError,
-        ):  # whatever it holds, it must not keep what follows from being found
+        except (ValueError, OverflowError):
+            # Whatever it holds, it must not keep what follows from being found.
             made = as_tantivy(Document(each.index, each.entries))
         with engine(self._path):
             self._writing.add_document(made)
