@@ -22,6 +22,7 @@ import msgspec
 
 from merklelog.errors import (
     ClosedError,
+    DamagedError,
     FieldError,
     ForbiddenError,
     FormatError,
@@ -67,6 +68,7 @@ from .http_append import MAX_BODY, GoneError, Receive
 from .http_values import JSON, NO_SNIFFING, UNCACHED, Request, Response, unauthenticated
 from .http_wishes import OPTIONS, RefusedError, option, wishes
 from .intakes import Intakes
+from .otlp import granted
 from .otlp_problems import otlp_told
 from .problems import Code, Problem, problem_of
 from .served import ServedLogs
@@ -145,7 +147,7 @@ class AuditDoor:
                 records = await asyncio.to_thread(decode, data)
                 if not records:
                     raise FormatError("request: it has no records")
-                log = log or self._chosen(caller, scope, records)
+                log = self._chosen(caller, scope, records) if log is None else log
                 asked = wishes(options, scope["headers"], name, log)
                 intake = await self._intakes.ready(log.origin)
                 sent = await asyncio.to_thread(_send, intake, log.config.ingest.refuse, records, name)
@@ -190,8 +192,8 @@ class AuditDoor:
         if not served:
             raise ClosedError("no log is served yet")
         header = next((value for name, value in scope["headers"] if name == HEADER.encode()), None)
-        granted = None if caller is None else caller.logs
-        asked = Asked(granted, None if header is None else header.decode("utf-8", "replace"))
+        allowed = None if caller is None else granted(caller)
+        asked = Asked(allowed, None if header is None else header.decode("utf-8", "replace"))
         origin = self._chooser.by_request(asked, served)
         if origin is None:
             origins = list(self._chooser.by_records(asked, served, records))
@@ -236,7 +238,10 @@ def _told(log: Log, placed: Sequence[Placed], reached: Head | None, wanted: str)
     epoch = parse_receipt(head.note)[0].epoch if is_receipt(head.note) else None
     told = []
     for each, proof in zip(placed, proofs, strict=True):
-        entry: Entry = join_entries(read, each.index)
+        try:
+            entry: Entry = join_entries(read, each.index)
+        except FormatError as error:  # what was stored a moment ago; no fault of the sender's
+            raise DamagedError(f"{log.path}: {error}") from error
         proven = Proven(each.index, entry, each.duplicate, level, epoch, head.note, proof)
         told.append(record_told(log.origin, proven))
     return told

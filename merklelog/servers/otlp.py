@@ -58,7 +58,7 @@ class Receiver:
         served = {each.log.origin for each in self._logs}
         if not served:
             raise ClosedError("no log is served yet")
-        asked = Asked(_granted(caller), header)
+        asked = Asked(granted(caller), header)
         origin = self._chooser.by_request(asked, served)
         if origin is not None:
             self._admit(caller, origin)
@@ -121,7 +121,7 @@ class Receiver:
             raise MerklelogError(f"records of {origin} that were parsed: {error}") from error
 
 
-def _granted(caller: Caller) -> Collection[str] | None:
+def granted(caller: Caller) -> Collection[str] | None:
     """The logs that the caller's token is for; of several those that it may append to, where there are any."""
     logs = caller.logs
     if logs is None or len(logs) < 2:
@@ -129,4 +129,4 @@ def _granted(caller: Caller) -> Collection[str] | None:
     return [each for each in logs if caller.may(Scope.APPEND, each)] or logs
 
 
-__all__ = ["Decode", "Receiver"]
+__all__ = ["Decode", "Receiver", "granted"]
