@@ -111,7 +111,9 @@ def init(
         _follow(path, before)
     config = load_config(path, {})
     place = config.keys_path(path.absolute())
-    protection = "targets" if load_config(path).publish.targets else "none"
+    settled = load_config(path)
+    there = (("targets", settled.publish.targets), ("witnesses", settled.witness.policy))
+    protection = " and ".join(name for name, is_there in there if is_there) or "none"
     protect = load_config(path).ingest.protect
     protected = [*protect.drop, *protect.hmac]
     vkeys = [format_vkey(key) for key in verifiers]

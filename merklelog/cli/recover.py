@@ -100,6 +100,11 @@ class RecoverResult:
     is_flag=True,
     help="Bring back the newest checkpoint, and not what a publication had begun beyond it.",
 )
+@click.option(
+    "--witness",
+    metavar="URL",
+    help="For a copy that was set back: take the checkpoint of this witness' monitoring endpoint, if it is newer.",
+)
 @click.pass_obj
 def recover(
     session: Session,
@@ -111,6 +116,7 @@ def recover(
     static_copy: bool,
     epoch: int | None,
     without_staged: bool,
+    witness: str | None,
 ) -> None:
     """Rebuild a log in DIR from its published copy.
 
@@ -119,11 +125,15 @@ def recover(
     and goes on where it was. Without the private keys the log is for reading only. What lies in entries is
     rebuilt, dedupe included; idempotency keys, tokens and settings are not.
     """
+    from merklelog.cosign.monitoring import monitored_checkpoint
+    from merklelog.log.head import Signers
     from merklelog.log.recover import recover_log
     from merklelog.publish.past import VersionedStore
 
     chosen = dict(parse_setting(text, _OWN_OPTION) for text in settings)
     trusted = _keys(keys, vkeys, chosen)
+    origin = trusted.origin if isinstance(trusted, Signers) else trusted[0].name
+    note = None if witness is None else monitored_checkpoint(witness, origin)
     store, parallel = _store(source, chosen)
     held = closing(store) if isinstance(store, VersionedStore) else nullcontext()
     with held, progress_bar("recovering") as advance:
@@ -135,6 +145,7 @@ def recover(
             static_copy=static_copy,
             epoch=epoch,
             without_staged=without_staged,
+            witnessed=note,
             parallel=parallel,
             progress=advance,
         )

@@ -84,6 +84,7 @@ def recover_log(
     static_copy: bool = False,
     epoch: int | None = None,
     without_staged: bool = False,
+    witnessed: bytes | None = None,
     parallel: int = _PARALLEL,
     progress: Progress = _no_progress,
 ) -> RecoveryReport:
@@ -95,25 +96,21 @@ def recover_log(
     that it is one nor that it is none: `static_copy` says the latter, else `publish.targets` has to name it.
     `epoch` is the largest epoch that the log is known to have had, asked for where `head` does not say it; the
     next start takes a larger one. `without_staged` brings back the newest checkpoint, and not what `head` names
-    beyond it. `parallel` objects are read at a time, `progress(done, total)` counts entries. Memory is bounded
-    but for eight bytes a checkpoint. A killed run is gone on with.
+    beyond it. `witnessed` is a signed checkpoint from elsewhere, for a copy that was set back: its tree is brought
+    back, if the copy has all of it. `parallel` objects are read at a time, `progress(done, total)` counts entries.
+    Memory is bounded but for eight bytes a checkpoint. A killed run is gone on with.
 
     Raises UsageError for a place that is taken, ConfigError, NotALogError and NotFoundError where nothing was
     published, SignatureError and DamagedError naming what does not verify, ForkError with two notes,
     UnreachableError, LockedError while another process does the same, StorageFullError, StorageError. Then
     there is nothing at `path`.
     """
-    place = Path(path).absolute()
-    check_path(place)
-    if place.is_symlink() or (place.exists() and (not place.is_dir() or any(place.iterdir()))):
-        raise UsageError(
-            f"{place} is there already and not an empty directory: move it away, it may hold what the copy has not"
-        )
+    place = _free_place(path)
     info, signers = _info(keys), keys if isinstance(keys, Signers) else None
     chosen = {**(settings or {})}
     format_config(chosen)  # a setting that is none is told before anything is read
     with closing(Published(source, info.verifiers(), parallel=parallel)) as published:
-        aim = published.aim(can_sign=signers is not None, without_staged=without_staged)
+        aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
         with _way_out(aim):
@@ -135,6 +132,17 @@ def recover_log(
         left_out=aim.left_out,
         remarks=(*aim.remarks, *build.remarks),
     )
+
+
+def _free_place(path: str | os.PathLike[str]) -> Path:
+    """Where the log is made: nothing is there yet. Raises UsageError."""
+    place = Path(path).absolute()
+    check_path(place)
+    if place.is_symlink() or (place.exists() and (not place.is_dir() or any(place.iterdir()))):
+        raise UsageError(
+            f"{place} is there already and not an empty directory: move it away, it may hold what the copy has not"
+        )
+    return place
 
 
 def _rebuild(

@@ -96,8 +96,10 @@ class Published:
             if ahead is not None:
                 ahead.close()
 
-    def aim(self, *, can_sign: bool, without_staged: bool = False) -> Aim:
+    def aim(self, *, can_sign: bool, without_staged: bool = False, witnessed: bytes | None = None) -> Aim:
         """Find the tree to bring back; what `head` alone names only with `can_sign`, and not `without_staged`.
+
+        `witnessed` is a checkpoint from elsewhere, as of a witness: the tree is its, if it is newer than all here.
 
         Raises NotALogError where no copy is, NotFoundError for one in which nothing was published yet,
         SignatureError and DamagedError when no checkpoint there verifies, ForkError with both when `head` and a
@@ -105,7 +107,7 @@ class Published:
         """
         remarks: list[str] = []
         stored = self._stored_head(remarks)
-        newest = self._newest(stored, remarks)
+        newest = self._with(witnessed, self._newest(stored, remarks), remarks)
         head = stored.head if stored else None
         if head is None or (newest is not None and newest.size >= head.size):
             if newest is None:
@@ -125,6 +127,27 @@ class Published:
             f"{head.size - newest.size} entries behind size {newest.size} {how}"
         )
         return Aim(TreeHead(newest.size, newest.root), newest, head, False, tuple(remarks), left_out=True)
+
+    def _with(self, witnessed: bytes | None, newest: Head | None, remarks: list[str]) -> Head | None:
+        """The newer of the two. Raises ForkError for two roots of one size."""
+        if witnessed is None:
+            return newest
+        found = verify_head(witnessed, self._verifiers, "the witness' checkpoint")
+        if newest is None or found.size > newest.size:
+            there = "none" if newest is None else f"size {newest.size}"
+            remarks.append(
+                f"the witness' checkpoint has size {found.size}, and {self.location} shows {there}: it was set "
+                "back, and what its tiles lack can not be recovered"
+            )
+            return found
+        if found.size == newest.size and found.root != newest.root:
+            raise ForkError(
+                f"{self.location}: two histories of {quote(newest.origin)}: root {newest.root.hex()} for size "
+                f"{newest.size}, and the witness has {found.root.hex()}",
+                newest.note,
+                witnessed,
+            )
+        return newest
 
     def _stored_head(self, remarks: list[str]) -> StoredHead | None:
         try:

@@ -89,6 +89,13 @@ def checkpoint(log: Log, _path: str, _request: Request) -> Response:
     return answer(log.checkpoint(), TEXT, REVALIDATE)
 
 
+def witnessed(log: Log, _path: str, _request: Request) -> Response:
+    """The newest checkpoint that bears the cosignatures which the log's policy asks for."""
+    if (head := log.witnessed) is None:
+        raise NotFoundError("no checkpoint of this log bears the cosignatures that its policy asks for")
+    return answer(head.note, TEXT, REVALIDATE)
+
+
 def stored_checkpoint(log: Log, path: str, _request: Request) -> Response:
     """The checkpoint stored for a size. About one a second is; it never changes, but for lines of cosigners."""
     return answer(log.checkpoint(decimal(path, "size")), TEXT, REVALIDATE)
@@ -203,6 +210,7 @@ def _note(log: Log, size: int) -> str | None:
 # names each, and a test compares.
 FILES: Final[dict[str, Read]] = {
     "checkpoint": checkpoint,
+    "checkpoint.witnessed": witnessed,
     "proof/inclusion": inclusion,
     "proof/by-hash": inclusion_by_hash,
     "proof/range": range_of_entries,

@@ -88,6 +88,15 @@ _SEARCH: Final = (
 OPERATIONS: Final = (
     Operation("checkpoint", "getCheckpoint", "The newest signed checkpoint", _TEXT, "A signed note"),
     Operation(
+        "checkpoint.witnessed",
+        "getWitnessedCheckpoint",
+        "The newest checkpoint with the cosignatures that the log's policy asks for; 404 where there is none",
+        _TEXT,
+        "A signed note",
+        (),
+        (404,),
+    ),
+    Operation(
         "checkpoints/{size}",
         "getStoredCheckpoint",
         "The checkpoint stored for a size; about one a second is",

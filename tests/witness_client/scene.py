@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +20,7 @@ from merklelog.protocol.verdict import evaluate_policy
 from merklelog.witness.create import create_witness
 from tests.witness.support import Process, served
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 LOGS = 14
 
@@ -121,3 +125,12 @@ def scene(folder: Path) -> Iterator[Scene]:
             stack.enter_context(witnesses[-1].stack)
             witnesses[-1].start()
         yield Scene(witnesses, logs)
+
+
+def run(*words: str, status: int = 0) -> dict[str, Any]:
+    """`merklelog WORDS... --json`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "merklelog", *words, "--json"], cwd=ROOT, capture_output=True
+    )
+    assert done.returncode == status, done.stderr.decode()
+    return json.loads(done.stdout) if done.stdout else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,19 +17,9 @@ from merklelog.formats import format_vkey, parse_checkpoint
 from merklelog.tree import leaf_hash, verify_inclusion
 from merklelog.v1 import log_pb2 as pb
 from tests.support.programs import Program
-from tests.witness_client.scene import OneLog, Scene
+from tests.witness_client.scene import ROOT, OneLog, Scene, run
 
-ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
-
-
-def run(*words: str, status: int = 0) -> dict[str, Any]:
-    """`merklelog WORDS... --json`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "merklelog", *words, "--json"], cwd=ROOT, capture_output=True
-    )
-    assert done.returncode == status, done.stderr.decode()
-    return json.loads(done.stdout) if done.stdout else {}
 
 
 @contextmanager
@@ -108,6 +97,9 @@ def test_each_door_waits_for_witnesses_and_says_how_far_they_are(
         words = ("append", f"grpc://{doors['grpc']}", str(tmp_path / "entry"), "--vkey", vkey)
         run(*words, "--wait", "witnessed", "-o", str(tmp_path / "proof"))
         assert one.names((tmp_path / "proof").read_bytes().split(b"\n\n", 1)[1])
+        status, body = ask(doors["http"], "GET", "/checkpoint.witnessed")
+        assert status == 200
+        assert one.names(body)
         for each in witnessed.witnesses[1:]:
             each.kill()
         status, body = ask(doors["http"], "POST", "/add", b"late", prefer="wait=1", **wish)

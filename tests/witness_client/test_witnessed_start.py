@@ -15,7 +15,7 @@ from merklelog.formats.witness import format_add_checkpoint
 from merklelog.log import open_log
 from merklelog.tree import TreeSize, leaf_hash
 from tests.witness.support import signed
-from tests.witness_client.scene import PATIENCE, OneLog, Scene
+from tests.witness_client.scene import PATIENCE, OneLog, Scene, run
 
 
 def grow(one: OneLog, count: int = 1) -> None:
@@ -125,3 +125,37 @@ def test_a_witness_that_has_another_tree_of_that_size_stops_the_start(witnessed:
     assert other.process.add(format_add_checkpoint(0, [], note)).status == 200
     with pytest.raises(ForkError, match=r"w1a, w1b .*another tree"):
         merklelog.open(one.path)
+
+
+def test_a_target_that_was_set_back_is_recovered_from_by_a_witness_checkpoint(
+    witnessed: Scene, tmp_path: Path
+) -> None:
+    """Its pointers and kept checkpoints are old ones, its tiles are whole: a witness says what they lead to."""
+    one = witnessed.log(target=tmp_path / "copy")
+    grow(one, 2)
+    kept = {
+        name: (tmp_path / "copy" / name).read_bytes()
+        for name in ("checkpoint", "checkpoint.unwitnessed", "head")
+    }
+    grow(one, 3)
+    for name, data in kept.items():
+        (tmp_path / "copy" / name).write_bytes(data)
+    for size in ("3", "4", "5"):
+        (tmp_path / "copy" / "checkpoints" / size).unlink(missing_ok=True)
+    rules = (one.path / "witnesses.policy").read_text()
+    (tmp_path / "policy").write_text(rules)
+    settings = ("--set", f"publish.targets=dir:{tmp_path}/copy", "--set", "store.min_free_bytes=0")
+    words = ("recover", "--from", f"dir:{tmp_path}/copy", "--keys", str(one.path / "keys"), *settings)
+    witness = ("--set", f"witness.policy={tmp_path}/policy")
+    assert run(words[0], str(tmp_path / "short"), *words[1:], *witness)["size"] == 2
+    with pytest.raises(BehindError, match="it has cosigned size 5"):
+        merklelog.open(tmp_path / "short")
+    shown = f"http://{witnessed.witnesses[0].address}"
+    made = run(words[0], str(tmp_path / "whole"), *words[1:], *witness, "--witness", shown)
+    assert made["size"] == 5
+    assert any("the witness' checkpoint has size 5" in remark for remark in made["remarks"])
+    with merklelog.open(tmp_path / "whole") as log:
+        assert log.entry(4) == b"entry 2 of 4"
+        log.append(b"on")
+        log.wait_witnessed(6).result(PATIENCE)
+    assert one.names((tmp_path / "copy" / "checkpoint").read_bytes())

@@ -93,6 +93,7 @@ def test_the_described_tile_paths_are_those_there_are() -> None:
 
 CALLS: list[tuple[str, str, dict[str, str], int]] = [
     ("get", "checkpoint", {}, 200),
+    ("get", "checkpoint.witnessed", {}, 404),
     ("get", "checkpoints/{size}", {"size": "0"}, 200),
     ("get", "checkpoints/{size}", {"size": "x"}, 400),
     ("get", "checkpoints/{size}", {"size": "999"}, 404),
@@ -182,6 +183,7 @@ def test_every_described_operation_and_refusal_is_called() -> None:
     called = {(path, str(status)) for _, path, _, status in CALLS}
     elsewhere = {(path, status) for path in http_events.STREAMS for status in ("200", "429")}
     elsewhere |= {("add", "429"), ("add", "503"), ("add", "410"), ("search", "200"), ("search", "429")}
+    elsewhere |= {("checkpoint.witnessed", "200")}  # tests/witness_client
     elsewhere |= {(path[1:], status) for path in paths(["/"]) for status in ("401", "403")}  # with tokens
     for path, item in paths(["/"]).items():
         for operation in item.values():
