@@ -9,6 +9,7 @@ from typing import Final
 from merklelog.errors import ConfigError
 from merklelog.ingest.intake import Intake, open_intake
 from merklelog.log import Log
+from merklelog.log.ingest_config import ProtectConfig
 from merklelog.log.observer import Observer
 
 from . import tracing
@@ -136,7 +137,7 @@ class Assembly:
         """Open what records need, where a door takes them. Raises ConfigError, KeyFileError."""
         if self._settings.otlp_grpc or self._settings.otlp_http:
             for served in self._logs:
-                await self.intakes.ready(served.log.origin)
+                await self.intakes.opened(served.log.origin)
 
     async def close(self) -> None:
         """Let go of what records needed, before the logs are closed."""

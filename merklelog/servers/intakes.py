@@ -67,18 +67,28 @@ class Intakes:
         found = self._opened.get(origin)
         if found is not None and not found.failed:
             return found
-        task = self._opening.get(origin)
-        if task is None:
-            if self._closing:
-                raise ClosedError("the server is shutting down")
-            log = self._logs.find(origin).log
-            task = self._opening[origin] = asyncio.create_task(self._start(log, found))
+        task = self._task(origin, found)
         done, _ = await asyncio.wait({task}, timeout=WAIT_SECONDS)
         if not done:
             raise OverloadedError(
                 "the record IDs of this log are still being looked through: try again", WAIT_SECONDS
             )
         return task.result()
+
+    async def opened(self, origin: str) -> Intake:
+        """`ready`, however long it takes."""
+        found = self._opened.get(origin)
+        return found if found is not None else await asyncio.shield(self._task(origin, None))
+
+    def _task(self, origin: str, before: Intake | None) -> asyncio.Task[Intake]:
+        """What opens it, begun now if it is not yet; `before` is closed first."""
+        task = self._opening.get(origin)
+        if task is None:
+            if self._closing:
+                raise ClosedError("the server is shutting down")
+            log = self._logs.find(origin).log
+            task = self._opening[origin] = asyncio.create_task(self._start(log, before))
+        return task
 
     async def _start(self, log: Log, before: Intake | None) -> Intake:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -249,3 +250,25 @@ def test_bodies_on_their_way_are_bounded_all_together(make_place: MakePlace) -> 
         assert await both.post(bytes(2 << 20)) == 413
 
     run(make_place(), test)
+
+
+def test_an_intake_that_takes_long_to_open(make_place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is told to come again; a start waits."""
+    monkeypatch.setattr("merklelog.servers.intakes.WAIT_SECONDS", 0.01)
+    slow = threading.Event()
+
+    def opening(log: Any) -> Intake:
+        slow.wait(60)
+        return open_intake(log)
+
+    async def test(both: Both) -> None:
+        assert await both.call(request()) == 8
+        assert await both.post(request()) == 429
+        started = asyncio.create_task(both.intakes.opened(ORIGIN))
+        await asyncio.sleep(0.05)
+        assert not started.done()
+        slow.set()
+        assert await started is await both.intakes.opened(ORIGIN) is await both.intakes.ready(ORIGIN)
+        assert await both.call(request()) == 0
+
+    run(make_place(), test, open_with=opening)
