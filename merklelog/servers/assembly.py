@@ -134,9 +134,13 @@ class Assembly:
         return open_intake(log, alert=self.alerts.of(log))
 
     async def begin(self) -> None:
-        """Open what records need, where a door takes them. Raises ConfigError, KeyFileError."""
-        if self._settings.otlp_grpc or self._settings.otlp_http:
-            for served in self._logs:
+        """Open what records need, where they are expected: a door is for them, or a log says what to protect.
+
+        Raises ConfigError, KeyFileError.
+        """
+        doors = bool(self._settings.otlp_grpc or self._settings.otlp_http)
+        for served in self._logs:
+            if doors or served.log.config.ingest.protect != ProtectConfig():
                 await self.intakes.opened(served.log.origin)
 
     async def close(self) -> None:
