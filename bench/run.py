@@ -28,6 +28,7 @@ NAMES = {
     "recover": "recover",
     "pack": "pack",
     "witness": "witness",
+    "witnessing": "witnessing",
     "monitor": "monitor",
     "records": "ingest_records",
     "search": "search",
