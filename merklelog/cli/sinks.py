@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from merklelog.cli.trust import is_server, open_client
-from merklelog.errors import LevelError, UnavailableError
+from merklelog.errors import LevelError, StaleError, UnavailableError
+from merklelog.formats.checkpoint import parse_checkpoint
 from merklelog.formats.receipt import parse_receipt
 from merklelog.tree import TreeSize
 
@@ -156,10 +157,15 @@ class ClientSink:
             receipt = parse_receipt(last.note)[0]  # verified when it came
             origin, root = receipt.origin, receipt.root.hex()
             return Grown(origin, receipt.size, root, last.note, last.epoch, *self._new)
-        head = self._client.checkpoint()
-        checkpoint = head.checkpoint
-        root = checkpoint.root.hex()
-        return Grown(checkpoint.origin, checkpoint.size, root, head.note, None, *self._new)
+        try:
+            head = self._client.checkpoint()
+            checkpoint, note = head.checkpoint, head.note
+        except StaleError:
+            if last is None:
+                raise
+            # What is shown waits for witnesses; the append's own checkpoint was verified when it came.
+            checkpoint, note = parse_checkpoint(last.note).checkpoint, last.note
+        return Grown(checkpoint.origin, checkpoint.size, checkpoint.root.hex(), note, None, *self._new)
 
     def under(self, receipt: Receipt, grown: Grown) -> Receipt:  # noqa: ARG002 - the client waited for it
         """See Sink."""

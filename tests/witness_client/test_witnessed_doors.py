@@ -115,6 +115,23 @@ def test_each_door_waits_for_witnesses_and_says_how_far_they_are(
         assert b"w1a, w1b: " in ask(doors["admin"], "GET", "/readyz")[1]
 
 
+def test_an_append_that_does_not_wait_is_done_before_the_witnesses_are(
+    witnessed: Scene, tmp_path: Path
+) -> None:
+    """Over the network, to a log that shows what is witnessed only: it is told its own commit's checkpoint."""
+    held = witnessed.log(timeout=1.0)
+    (tmp_path / "entry").write_bytes(b"not waited for")
+    vkey = format_vkey(held.keys[0])
+    with serving(held.path) as doors:
+        for each in witnessed.witnesses[1:]:
+            each.kill()
+        words = ("append", f"grpc://{doors['grpc']}", str(tmp_path / "entry"), "--vkey", vkey)
+        told = run(*words, "-o", str(tmp_path / "proof"))
+        assert (told["size"], told["appended"]) == (1, 1)
+        assert ask(doors["http"], "GET", "/checkpoint")[1].split(b"\n")[1] == b"0"
+        run("verify", str(tmp_path / "proof"), "--entry", str(tmp_path / "entry"), "--vkey", vkey)
+
+
 def test_a_log_without_witnesses_has_no_such_level(witnessed: Scene, tmp_path: Path) -> None:
     path, keys = witnessed.logs[0]
     OneLog(path, keys, None).configure(None, policy='""')  # type: ignore[arg-type]
