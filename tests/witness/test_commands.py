@@ -51,7 +51,7 @@ class Serving:
 
     def __init__(self, directory: Path, *words: str) -> None:
         self.said = directory.parent / f"said-{time.monotonic_ns()}"
-        program = [sys.executable, "-m", "merklelog", "witness", "serve", directory, *words]
+        program = [sys.executable, "-m", "merklelog", "witness", "serve", str(directory), *words]
         with self.said.open("wb") as said:
             self.popen = subprocess.Popen(
                 [*program, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"], stderr=said
