@@ -173,3 +173,25 @@ def test_what_a_witness_had_once_is_held_against_what_comes_later(scene: Scene, 
     (finding,) = scene.heard.findings
     assert finding["kind"] == "split"
     assert note in {Path(each).read_bytes() for each in finding["evidence"]}
+
+
+def test_over_http_they_are_found_too(scene: Scene, pages: Pages) -> None:
+    """A copy on a plain web server, with and without a checkpoint beside."""
+    hold(scene)
+    copy = scene.path / "copy"
+
+    def put() -> None:
+        files = [path for path in copy.rglob("*") if path.is_file()]
+        pages.pages = {f"/{path.relative_to(copy)}": path.read_bytes() for path in files}
+
+    put()
+    with scene.monitor(f"{pages.url}/", policy=scene.policy(quorum=2)) as watch:
+        assert watch.round().entries == 300
+        (copy / UNWITNESSED).unlink()
+        put()
+        assert watch.round().entries == 0
+        assert scene.heard.kinds() == []
+        move(scene, UNWITNESSED, shown(scene).replace(b"\n200\n", b"\n201\n"))
+        put()
+        watch.round()
+    assert scene.heard.kinds() == ["signature"]
