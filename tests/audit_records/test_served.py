@@ -156,6 +156,15 @@ def test_every_real_event_once_though_the_server_dies(receiver: Receiver) -> Non
     assert receiver.size() == before + len(rows)
 
 
+def test_a_log_without_the_key_of_what_it_protects_is_not_served(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"store.min_free_bytes": 0, "ingest.protect.hmac": ("user.email",)}
+    merklelog.create_log(tmp_path / "log", ORIGIN, settings={**settings, "ingest.protect.key": "protect.key"})
+    words = [sys.executable, "-m", "merklelog", "serve", str(tmp_path / "log"), "--http", "127.0.0.1:0"]
+    done = subprocess.run([*words, "--grpc", "", "--admin", ""], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{tmp_path / 'log' / 'protect.key'}: the key of [ingest.protect] can not be read" in done.stderr
+
+
 def add_token(log: Path) -> str:
     kept, shown = make_token("sdk", (Scope.APPEND,), 1_700_000_000)
     change_tokens(log, lambda tokens: (*tokens, kept), lambda tokens: None)

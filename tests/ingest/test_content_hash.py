@@ -132,9 +132,7 @@ def test_it_is_said_which_convention_it_was() -> None:
             {"stringValue": '{"a":0.12345678901234567890123}'},
             "more digits than a double: 0.12345678901234567890123",
         ),
-        ({"stringValue": '{"a":1e999}'}, "a NaN or an infinity"),
-        ({"stringValue": '{"a":NaN}'}, "a NaN or an infinity"),
-        ({"stringValue": '"\\ud800"'}, "half a surrogate pair"),
+        ({"stringValue": '{"a":1e999}'}, "more digits than a double: 1e999"),
         ({"bytesValue": "AA=="}, "bytes have no form"),
         ({"arrayValue": {"values": [{"bytesValue": "AA=="}]}}, "bytes have no form"),
         (
@@ -158,6 +156,7 @@ def test_a_claim_that_is_no_sha_256_is_not_checkable(claimed: str) -> None:
 def test_a_hash_over_what_python_carries_though_rfc_8785_does_not() -> None:
     for event in ({"a": float("nan")}, {"a": float("inf")}, {"a": "\ud800"}, {"a": 10**400}):
         assert check({"stringValue": json.dumps(event)}, python_hash(event)) is OK
+        assert check({"stringValue": json.dumps(event)}, python_hash("another")) is MISMATCH
     body = as_typed({"a": float("inf"), "b": float("nan")})
     assert check(body, python_hash({"a": float("inf"), "b": float("nan")})) is OK
 
