@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from merklelog.errors import DamagedError, RangeError, UsageError
+from merklelog.errors import DamagedError, RangeError, StoppedError, UsageError
 from merklelog.formats.bundle import format_bundle, parse_bundle
 from merklelog.store import RocksStore
 from merklelog.store.layout import nodes_key, number, tile_key
@@ -28,13 +28,15 @@ def mend(log: Log, tile: Tile, data: bytes) -> bool:
     """Write a full tile, or the entries of a full bundle (framed), as `data` has them; False: they were right.
 
     The caller has verified `data` against a checkpoint of this log. Durable when it returns; what was read before
-    may stay in memory for a while. Raises UsageError for a log whose store can not do it, RangeError for what is
-    not full or not under the checkpoint that the log shows, DamagedError for rows that can not be read, or read as
-    something else afterwards; StorageError and kin.
+    may stay in memory for a while. Raises UsageError for a log whose store can not do it, StoppedError, RangeError
+    for what is not full or not under the checkpoint that the log shows, DamagedError for rows that can not be
+    read, or read as something else afterwards; StorageError and kin.
     """
     store = log._store
     if not isinstance(store, RocksStore):
         raise UsageError(f"{log.path}: this log's store is not mended")
+    if log.stopped:
+        raise StoppedError(f"{log.path}: the log has stopped, so nothing is written into it")
     level = max(tile.level, 0)
     if tile.width != TILE_WIDTH or (tile.index + 1) << TILE_HEIGHT * (level + 1) > log.size:
         raise RangeError(f"{tile.path}: it is not full under the checkpoint of size {log.size}")

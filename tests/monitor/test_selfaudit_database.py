@@ -14,7 +14,7 @@ import pytest
 import merklelog
 from merklelog.audit.selfaudit import SelfAudit, SelfAuditReport
 from merklelog.client import Access
-from merklelog.errors import DamagedError, RangeError
+from merklelog.errors import DamagedError, RangeError, StoppedError
 from merklelog.log.mending import mend
 from merklelog.store import RocksStore
 from merklelog.store.layout import nodes_key, number, tile_key
@@ -158,6 +158,17 @@ def test_only_what_never_changes_is_written(opened: merklelog.Log) -> None:
     ):
         with pytest.raises(RangeError, match="not full under the checkpoint"):
             mend(opened, tile, bytes(8_192))
+
+
+def test_nothing_is_written_into_a_log_that_has_stopped(
+    opened: merklelog.Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tile, other = Tile(0, 3, TILE_WIDTH), opened.tile(0, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(merklelog.Log, "stopped", True)
+        with pytest.raises(StoppedError, match="has stopped"):
+            mend(opened, tile, other)
+    assert opened.tile(0, 3) != other
 
 
 def test_what_is_right_is_not_written(opened: merklelog.Log) -> None:
