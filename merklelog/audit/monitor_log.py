@@ -180,7 +180,8 @@ class WatchedLog:
                 return  # no target can prove it now, which is told where its entries are read
             if not agrees:
                 split = self._split(source, trusted.note, note, trusted.size, size)
-                yield replace(split, mark=f"{self.origin} {split.mark}")  # as what witnesses show now is marked
+                # Marked as what witnesses show now is: it is one finding.
+                yield replace(split, mark=f"{self.origin} {split.mark}")
             del self._ahead[size]
 
     def _is_late(self, now: int) -> bool:
