@@ -162,32 +162,61 @@ class Protect:
 
     def _in_text(self, text: str, told: set[str]) -> Typed:
         try:
-            value = json.loads(text)
             inner: set[str] = set()
+            value = json.loads(text, object_pairs_hook=_Pairs, parse_float=_Number)
             changed = self._in_plain(value, self._body, inner)
+            if not inner:
+                return {"stringValue": text}
+            made = _dumped(changed, ascii_only=False)
+            if not _is_text(made):  # half a surrogate pair, which only an escape can say
+                made = _dumped(changed, ascii_only=True)
         except (ValueError, RecursionError):
             return {"stringValue": text}  # no JSON: no field has a place in it
-        if not inner:
-            return {"stringValue": text}
         told |= inner
-        return {"stringValue": json.dumps(changed, ensure_ascii=False)}
+        return {"stringValue": made}
 
     def _in_plain(self, value: Any, rules: Rules, told: set[str]) -> Any:
-        if isinstance(value, list):
-            return [self._in_plain(each, rules, told) for each in value]
-        if not isinstance(value, dict):
-            return value
-        made = {}
-        for key, inner in value.items():
-            rule = rules.get(key)
-            if rule is None:
-                deeper = _below(rules, key)
-                made[key] = self._in_plain(inner, deeper, told) if deeper else inner
-                continue
-            told.add(rule)
-            if not rule.startswith("drop:"):
-                made[key] = self._hmac(_scalar(inner).encode("utf-8", "surrogatepass"))
-        return made
+        if isinstance(value, _Pairs):
+            made = _Pairs()
+            for key, inner in value:
+                rule = rules.get(key)
+                if rule is None:
+                    deeper = _below(rules, key)
+                    made.append((key, self._in_plain(inner, deeper, told) if deeper else inner))
+                    continue
+                told.add(rule)
+                if not rule.startswith("drop:"):
+                    made.append((key, self._hmac(_scalar(inner).encode("utf-8", "surrogatepass"))))
+            return made
+        return [self._in_plain(each, rules, told) for each in value] if isinstance(value, list) else value
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it was written: a key that stands twice must not hide what stands under the first."""
+
+
+class _Number(str):
+    """A number with a fraction or an exponent, in the digits that it was written with."""
+
+    __slots__ = ()
+
+
+def _dumped(value: Any, *, ascii_only: bool) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, _Pairs):
+        rows = (
+            f"{_dumped(key, ascii_only=ascii_only)}: {_dumped(each, ascii_only=ascii_only)}"
+            for key, each in value
+        )
+        return f"{{{', '.join(rows)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_dumped(each, ascii_only=ascii_only) for each in value)}]"
+    return json.dumps(value, ensure_ascii=ascii_only)
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def _below(rules: Rules, key: str) -> Rules:
@@ -197,9 +226,18 @@ def _below(rules: Rules, key: str) -> Rules:
 
 
 def _scalar(value: Any) -> str:
+    """What the HMAC of a value of JSON is over: a string itself, else its canonical text."""
     if isinstance(value, str):
         return value
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Number):
+        return float(value)
+    if isinstance(value, _Pairs):
+        return {key: _plain(each) for key, each in value}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 __all__ = ["MIN_KEY_BYTES", "Protect"]

@@ -81,6 +81,9 @@ def test_a_name_reaches_into_values() -> None:
 
 
 def test_a_body_of_json_text() -> None:
+    numbers = {"body": {"stringValue": '{"n":1,"x":[0.12345678901234567890,1E2,-0.0]}'}}
+    kept = made(drop=("body.n",)).apply(numbers)[0]["body"]["stringValue"]
+    assert kept == '{"x": [0.12345678901234567890, 1E2, -0.0]}'
     event = {"ssn": "078-05-1120", "items": [{"card": 4111, "ok": "ü"}, {"card": {"b": 1, "a": 2}}], "n": 1}
     text = {"body": {"stringValue": json.dumps(event)}}
     got, told = made(drop=("body.n", "body.none"), hmac=("body.ssn", "body.items.card")).apply(text)
@@ -89,6 +92,25 @@ def test_a_body_of_json_text() -> None:
         "ssn": hidden("078-05-1120"),
         "items": [{"card": hidden("4111"), "ok": "ü"}, {"card": hidden('{"a":2,"b":1}')}],
     }
+
+
+def test_a_key_that_stands_twice_hides_nothing() -> None:
+    text = '{"a": {"ssn": 1}, "b": "é", "a": {"ssn": 2, "c": [1.10, null]}, "b": {}}'
+    got, told = made(drop=("body.a.ssn",)).apply({"body": {"stringValue": text}})
+    assert told == ("drop:body.a.ssn",)
+    assert got["body"]["stringValue"] == '{"a": {}, "b": "é", "a": {"c": [1.10, null]}, "b": {}}'
+
+
+def test_half_of_a_surrogate_pair_stays_an_escape() -> None:
+    text = r'{"ssn": 1, "x": "é\ud800"}'
+    got, told = made(drop=("body.ssn",)).apply({"body": {"stringValue": text}})
+    assert told == ("drop:body.ssn",)
+    assert got["body"]["stringValue"] == r'{"x": "\u00e9\ud800"}'
+    encode_record(got)
+    hashed, _ = made(hmac=("body.x",)).apply({"body": {"stringValue": text}})
+    assert json.loads(hashed["body"]["stringValue"])["x"] == hidden(
+        "é\ud800".encode("utf-8", "surrogatepass")
+    )
 
 
 @pytest.mark.parametrize("text", ["", "alice did it", "{", "[" * 100_000, '{"other":1.10}', "3"])
