@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import blake3
+import msgspec
 
 from merklelog.errors import ClosedError, FormatError, MerklelogError, UnavailableError
 from merklelog.formats.bundle import parse_bundle
 from merklelog.log import Log
 from merklelog.store.fingerprints import FingerprintIndex
 
-from .canonical import decode_record, record_identity
+from .canonical import record_identity
 from .entry import Entry, parse_entry
-from .model import record_id_of
 from .split import join_entries
+from .values import text_of
 from .verdict import conflict_of
 
 DIRECTORY: Final = "ids"
@@ -31,6 +32,8 @@ ID_CONTEXT: Final = "merklelog 2026-11 ingest record ID key v1"
 CONFLICT_CONTEXT: Final = "merklelog 2026-11 ingest conflicting record ID key v1"
 # The key of an entry that nobody asks for: a raw one, a later part of a split record, a record without an ID.
 NO_KEY: Final = bytes(32)
+RECORD_ID: Final = "audit.record.id"
+_QUOTED_ID: Final = b'"audit.record.id"'
 _WIDTH: Final = 256
 _RECENT: Final = 1 << 16
 _RETRY_AFTER: Final = 1.0
@@ -221,10 +224,13 @@ class RecordIds:
         return self._key_at(index) == key or (key == NO_KEY and self._key_at(index, by_hash=False) == NO_KEY)
 
     def _confirmed(self, index: int, key: bytes) -> Known | None:
-        if self._key_at(index, by_hash=True) != key:
-            return None
-        entry = self._record_at(index)
-        return None if entry is None else (index, record_identity(entry.record_bytes))
+        try:
+            entry = self._record_at(index)
+            if entry is None or _key_of(entry, by_hash=True) != key:
+                return None
+        except FormatError:
+            return None  # see `_key_at`
+        return index, record_identity(entry.record_bytes)
 
     def _key_at(self, index: int, *, by_hash: bool | None = None) -> bytes:
         try:
@@ -256,10 +262,31 @@ class RecordIds:
             return entries[at]
 
 
+class _Attribute(msgspec.Struct):
+    key: str = ""
+    value: dict[str, Any] = {}
+
+
+class _Attributes(msgspec.Struct):
+    attributes: list[_Attribute] = []
+
+
+_ATTRIBUTES: Final = msgspec.json.Decoder(_Attributes)
+
+
+def _record_id(record_bytes: bytes) -> str | None:
+    """`model.record_id_of` by a record's bytes, of which nothing else is read. Raises FormatError."""
+    try:
+        found = [each.value for each in _ATTRIBUTES.decode(record_bytes).attributes if each.key == RECORD_ID]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"record: {error}") from None
+    return (text_of(found[-1]) or None) if found else None
+
+
 def _key_of(entry: Entry, *, by_hash: bool) -> bytes:
     """The key of an entry with a whole record. Raises FormatError."""
-    if b'"audit.record.id"' in entry.record_bytes:
-        record_id = record_id_of(decode_record(entry.record_bytes))
+    if _QUOTED_ID in entry.record_bytes:
+        record_id = _record_id(entry.record_bytes)
         if record_id is not None:
             if entry.part is None or conflict_of(entry.part.verdicts) is None:
                 return id_key(record_id)

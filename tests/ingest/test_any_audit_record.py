@@ -12,6 +12,7 @@ from merklelog.errors import FormatError
 from merklelog.ingest.audit_signal import missing, receipt_in, refusals
 from merklelog.ingest.canonical import encode_record
 from merklelog.ingest.content_hash import check_content, judge_content
+from merklelog.ingest.ids import _record_id
 from merklelog.ingest.model import audit_fields, record_id_of
 from merklelog.ingest.otlp_protobuf import records_from_protobuf
 from merklelog.ingest.protect import Protect
@@ -32,6 +33,9 @@ def test_any_record(data: bytes) -> None:
         fields = audit_fields(claiming)
         assert check_content(claiming, fields) in {Verdict.MISMATCH, Verdict.NOT_CHECKABLE}
         assert record_id_of(claiming) == fields.record_id or fields.mapper
+        for key in ("audit.record.id", "other"):
+            named = {**record, "attributes": [{**each, "key": key} for each in claiming["attributes"][:-1]]}
+            assert _record_id(encode_record(named)) == record_id_of(named)
         assert refusals([claiming], "both") is not None or not missing(claiming)
         kept, told = protect.apply(claiming)
         assert (encode_record(kept) == encode_record(claiming)) == (not told)
