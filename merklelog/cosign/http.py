@@ -97,7 +97,8 @@ class Connection:
     def __init__(self, url: SplitResult, tls: ssl.SSLContext | None) -> None:
         self.location = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
         self._prefix = url.path.rstrip("/")
-        self._host, self._port = url.hostname or "", url.port
+        # Said with its port, or http.client would look for one in an IPv6 address.
+        self._host, self._port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
         self._tls = tls if url.scheme == "https" else None
         self._kept: http.client.HTTPConnection | None = None
 

@@ -179,11 +179,11 @@ def _open(
 
 
 def _check_unwitnessed(head: Head, targets: Targets | None) -> None:
-    """A log whose targets were taken away signs a checkpoint at once: not before its witnesses were asked."""
+    """A log whose targets were taken away would sign a checkpoint at once, before its witnesses were asked."""
     if head.epoch is not None and targets is not None:
         raise ConfigError(
-            "publish.targets was emptied while witness.policy is set: open the log once without witness.policy, "
-            "and it signs a checkpoint of what was not published; then set witness.policy again"
+            "publish.targets was emptied while witness.policy is set: the log would sign a checkpoint of what was "
+            "not published, before it was compared with its witnesses. Give it a publish target again"
         )
 
 

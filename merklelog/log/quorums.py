@@ -47,7 +47,7 @@ class Publishes(Protocol):
     def publish(self) -> PublicationReport | None:
         """See Publisher."""
 
-    def confirm(self, tree: TreeHead, note: bytes) -> None:
+    def confirm(self, tree: TreeHead, note: bytes) -> bool:
         """See Publisher."""
 
 
@@ -72,6 +72,8 @@ class Quorums:
             wake=wake,
             stop=sequencer.stop,
         )
+        if rows.witnessed is not None and not self._witnessing.meets(rows.witnessed.note):
+            rows.witnessed = None  # the policy was another one then
         self._waiters = Waiters()
         self._lag = Lag(self.size, sequencer.head.size, monotonic)
         self._quorum = witnesses.policy.quorum.decode("utf-8", "backslashreplace")
@@ -131,8 +133,8 @@ class Quorums:
         if (note := self._rows.signed(newest)) is not None:
             asked.prime(note)
 
-    def beat(self) -> float:
-        """Offer an unchanged head again when it is due; seconds until then."""
+    def beat(self) -> float | None:
+        """Offer an unchanged head again when it is due; seconds until then, None for never."""
         return self._witnessing.beat()
 
     @property
@@ -151,11 +153,14 @@ class Quorums:
         if taken is None:
             return
         checkpoint = taken.offer.signed.checkpoint
+        is_done = False
         try:
-            self._publisher.confirm(TreeHead(checkpoint.size, checkpoint.root), taken.note)
-        except BaseException:
-            self._witnessing.give_back(taken)
-            raise
+            is_done = self._publisher.confirm(TreeHead(checkpoint.size, checkpoint.root), taken.note)
+        finally:
+            if not is_done:
+                self._witnessing.give_back(taken)
+        if not is_done:
+            return  # a target is being brought up to it: after that
         self._witnessing.settle(checkpoint.size)
         self._lag.seconds(self.size)  # what is witnessed is no longer remembered
         if self.head is not None:

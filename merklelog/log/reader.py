@@ -40,7 +40,7 @@ from .config import LogConfig, load_config
 from .create import LogInfo, read_info
 from .directory import DATABASE, check_directory, check_stored_format
 from .freeze import read_chain
-from .head import Head, check_size, read_epoch, read_head, read_published, read_tile, read_witnessed
+from .head import Head, check_size, read_epoch, read_head, read_published, read_tile
 
 
 class LogReader:
@@ -112,11 +112,13 @@ class LogReader:
 
     @property
     def witnessed(self) -> Head | None:
-        """The newest checkpoint with the cosignatures that the log's policy asks for; None before the first.
+        """The newest checkpoint with the cosignatures that the log's policy asks for; None where there is none.
 
-        Of a log whose readers see no more than that (`witness.mode = hold`) it is the one that is shown.
+        Of a log whose readers see no more (`witness.mode = hold`) it is shown. Raises ConfigError, PolicyError.
         """
-        return read_witnessed(self._reads, self._where)
+        from .witnessing import read_witnessed_by  # brings the client of witnesses
+
+        return read_witnessed_by(self._reads, self.config.witness, self.path, self.vkeys)
 
     @property
     def epoch(self) -> int | None:

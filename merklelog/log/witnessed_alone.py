@@ -49,10 +49,11 @@ class Alone:
         backlog = self._rows.integrated().size - newest.size
         return PublicationReport(0, newest, True, 0, 0, 0, backlog)
 
-    def confirm(self, tree: TreeHead, note: bytes) -> None:
+    def confirm(self, tree: TreeHead, note: bytes) -> bool:
         """See Publisher."""
         self._rows.record_witnessed(tree, note)
         self._emit(StepName.WITNESSED, tree)
+        return True
 
     def _emit(self, name: StepName, tree: TreeHead) -> None:
         self._step(PublicationStep(name, "", 0, *tree))

@@ -24,7 +24,8 @@ from merklelog.errors import (
     FencedError,
     ForkError,
     FormatError,
-    MerklelogError,
+    PolicyUnmetError,
+    SignatureError,
     UnavailableError,
 )
 from merklelog.formats import Policy, VerifierKey, parse_checkpoint
@@ -34,6 +35,7 @@ from merklelog.protocol.verdict import evaluate_policy, is_quorum
 from merklelog.publish.publishing import Witnessed
 from merklelog.tree import Hash
 
+from .head import Head, read_witnessed
 from .witness_config import LogWitnessConfig, load_own_policy
 
 if TYPE_CHECKING:
@@ -97,6 +99,29 @@ def open_witnesses(
     made = Witnesses(config, policy, tls)
     made.clients()  # refuses URLs that can not be used
     return made
+
+
+def does_meet(policy: Policy, note: bytes) -> bool:
+    """Whether a stored note meets a policy."""
+    try:
+        evaluate_policy(policy, parse_checkpoint(note))
+    except (FormatError, SignatureError, PolicyUnmetError):
+        return False
+    return True
+
+
+def read_witnessed_by(
+    store: StoreReader, config: LogWitnessConfig, directory: Path, verifiers: Sequence[VerifierKey]
+) -> Head | None:
+    """The newest cosigned checkpoint of the log in `directory`, if it meets the policy as it is now.
+
+    Raises ConfigError, PolicyError, DamagedError.
+    """
+    found = read_witnessed(store, str(directory))
+    if found is None or not config.policy:
+        return None
+    policy = load_own_policy(directory / config.policy, verifiers)
+    return found if does_meet(policy, found.note) else None
 
 
 class Witnessing:
@@ -191,16 +216,17 @@ class Witnessing:
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
+    def meets(self, note: bytes) -> bool:
+        """Whether a stored note meets the policy as it is now."""
+        return does_meet(self.policy, note)
+
     def resume(self, size: int, note: bytes | None) -> None:
         """What was witnessed in an earlier life of the log: `size` entries under `note`, None for nothing."""
         self._settled = size
         age = self._config.heartbeat
-        try:
-            if note is not None:
-                cosigners = evaluate_policy(self.policy, parse_checkpoint(note)).cosigners
-                age = max(0.0, time.time() - min(each.timestamp for each in cosigners))
-        except (FormatError, MerklelogError):
-            age = self._config.heartbeat  # it does not meet the policy as it is now: cosigned again at once
+        if note is not None:  # it meets the policy as it is now, or it would not be here
+            cosigners = evaluate_policy(self.policy, parse_checkpoint(note)).cosigners
+            age = max(0.0, time.time() - min(each.timestamp for each in cosigners))
         self._renew_at = time.monotonic() + max(0.0, self._config.heartbeat - age)
 
     def offer(self, head: TreeHead, note: bytes) -> None:
@@ -223,11 +249,13 @@ class Witnessing:
         elif not self.offered:
             self._offer, self.offered = Offer(signed, self._prove), size
 
-    def beat(self) -> float:
-        """Offer an unchanged checkpoint again when that is due; seconds until it is the next time."""
+    def beat(self) -> float | None:
+        """Offer an unchanged checkpoint again when that is due; seconds until the next time, None for never."""
+        if self._offer is None:
+            return None
         left = self._renew_at - time.monotonic()
-        if left > 0 or self._offer is None:
-            return max(left, 0.05)
+        if left > 0:
+            return left
         self._renew_at = time.monotonic() + self._config.heartbeat
         self._collector.offer(self._offer)
         return self._config.heartbeat
@@ -284,4 +312,4 @@ class Witnessing:
             )
 
 
-__all__ = ["Witnesses", "Witnessing", "WitnessingStatus", "open_witnesses"]
+__all__ = ["Witnesses", "Witnessing", "WitnessingStatus", "open_witnesses", "read_witnessed_by"]

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 from merklelog.errors import NotFoundError, UnreachableError
-from merklelog.publish.layout import CHECKPOINTS, TILES
+from merklelog.publish.layout import CHECKPOINTS, COSIGNED, TILES
 from merklelog.publish.objects import MAX_OBJECT_BYTES, StoredObject
 from merklelog.publish.partitions_layout import PARTITIONS
 from merklelog.publish.s3_options import ObjectVersion
 
-_NEVER_CHANGE: Final = (TILES, CHECKPOINTS, PARTITIONS)
+_NEVER_CHANGE: Final = (TILES, CHECKPOINTS, COSIGNED, PARTITIONS)
 _REMEMBERED: Final = 10_000
 
 

@@ -150,7 +150,7 @@ class Publisher:
     # --- a start ------------------------------------------------------------------------------------------------
 
     def compare(self) -> None:
-        """The first part of `start`: hold the log against every target; writes and signs nothing."""
+        """The first part of `start`: hold the log against every target, and write nothing."""
         with self._final_errors():
             if self._plan is None:
                 self._plan = self._compare()
@@ -223,10 +223,7 @@ class Publisher:
     # --- publications -------------------------------------------------------------------------------------------
 
     def publish(self) -> PublicationReport | None:
-        """Publish what is integrated, or a bounded part of it; None: there is nothing to do.
-
-        Costs no request when there is nothing to do. Raises what the targets and the log raise: see the top.
-        """
+        """Publish what is integrated, or a bounded part of it; None, without a request: there is nothing to do."""
         with self._final_errors():
             if not self._started:
                 raise UsageError("publisher: start() has to come first")
@@ -315,13 +312,14 @@ class Publisher:
         except (UnknownError, LocalError, ImmutableError) as error:  # it stays, and harms nobody
             pub.uncollected = f"{target.location}: {error}"
 
-    def confirm(self, tree: TreeHead, note: bytes) -> None:
-        """Witnesses cosigned a tree that was published: file the note, and show it where that waits for them.
+    def confirm(self, tree: TreeHead, note: bytes) -> bool:
+        """Witnesses cosigned what was published: file the note, and show it where that waits. Raises as `publish`.
 
-        Done on all targets before the log's own row; called again after an error, it goes on where it was. Raises
-        as `publish` does.
+        To be called again after an error; also when it is False: `publish` brings a target up to the tree first.
         """
         with self._final_errors():
+            if min(target.floor for target in self._targets) < tree.size:
+                return False
             for target in self._targets:
                 target.file_cosigned(tree.size, note)
                 self._emit(StepName.COSIGNED, target.location, tree)
@@ -329,6 +327,7 @@ class Publisher:
                 target.point_cosigned(tree, note, partial(check_pointer, self._log, self._roots))
                 self._emit(StepName.WITNESSED, target.location, tree)
             self._log.record_witnessed(tree, note)
+            return True
 
     # --- a target that lags, and nothing to publish -------------------------------------------------------------
 

@@ -18,13 +18,13 @@ from typing import Any, Final, Protocol
 
 from merklelog.errors import FormatError, MerklelogError, NotFoundError, UnknownError, UsageError
 from merklelog.formats.wire import parse_decimal
-from merklelog.publish.layout import CHECKPOINTS, TILES
+from merklelog.publish.layout import CHECKPOINTS, COSIGNED, TILES
 from merklelog.publish.partitions_layout import PARTITIONS
 from merklelog.publish.s3_client import Requests
 from merklelog.publish.s3_options import MAX_RETENTION_DAYS, Lock, ObjectVersion
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, parse_path
 
-KEPT: Final = (CHECKPOINTS, PARTITIONS, TILES)  # in the order of their keys
+KEPT: Final = (CHECKPOINTS, COSIGNED, PARTITIONS, TILES)  # in the order of their keys
 NO_END: Final = 2**63  # the end of a range of entries that has none
 LISTED: Final = 100  # of what failed and what is covered, so many are told one by one
 _GIVE_UP: Final = 32  # failures in a row: then it is the store or the permissions, not the object

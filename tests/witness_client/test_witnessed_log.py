@@ -11,8 +11,10 @@ import pytest
 import merklelog
 from merklelog import Log
 from merklelog.errors import ConfigError, PolicyError, PolicyUnmetError, UsageError
-from merklelog.formats import parse_checkpoint
+from merklelog.formats import parse_checkpoint, parse_policy
 from merklelog.formats.note import parse_note
+from merklelog.log import open_log
+from merklelog.protocol.publication import PublicationStep, StepName
 from tests.witness_client.scene import PATIENCE, OneLog, Scene
 
 PLACES = pytest.mark.parametrize("has_target", [False, True], ids=["no target", "target"])
@@ -197,3 +199,50 @@ def test_a_policy_that_is_not_there_is_refused(witnessed: Scene) -> None:
     one.configure(None, policy='"nowhere"')
     with pytest.raises(ConfigError, match=r"witness\.policy: .*nowhere: No such file"):
         merklelog.open(path)
+
+
+def test_what_met_an_earlier_policy_alone_is_not_witnessed_any_more(witnessed: Scene) -> None:
+    """Three are wanted where two were enough: the stored note is no answer, until the third has cosigned too."""
+    one = witnessed.log(timeout=1.0)
+    witnessed.witnesses[2].kill()
+    with merklelog.open(one.path) as log:
+        log.append(b"first")
+        log.wait_witnessed(1).result(PATIENCE)
+    rules = witnessed.rules(one.keys, "all")
+    one.configure(rules, timeout=1.0)
+    one.policy = parse_policy(rules.encode())
+    with merklelog.open_reader(one.path) as reader:
+        assert reader.witnessed is None
+    witnessed.witnesses[2].start()  # and it has not heard of this log
+    with merklelog.open(one.path) as log:
+        assert one.names(log.wait_witnessed(1).result(PATIENCE).note)
+
+
+def test_a_new_target_is_filled_before_it_shows_what_witnesses_cosigned(
+    witnessed: Scene, tmp_path: Path
+) -> None:
+    """The shown head had no quorum when the target was added, and gets one while that is brought up to it."""
+    one = witnessed.log(target=tmp_path / "copy", mode='"continue"', timeout=0.5)
+    with merklelog.open(one.path) as log:
+        log.append(b"first")
+        log.wait_witnessed(1).result(PATIENCE)
+        for each in witnessed.witnesses[1:]:
+            each.kill()
+        log.append_batch([b"%d" % number for number in range(600)])
+        log.wait_published(601).result(PATIENCE)
+    for each in witnessed.witnesses[1:]:
+        each.start()
+    text = (one.path / "merklelog.toml").read_text()
+    more = text.replace(f'"dir:{tmp_path}/copy"', f'"dir:{tmp_path}/copy", "dir:{tmp_path}/second"')
+    (one.path / "merklelog.toml").write_text(more)
+    seen = []
+
+    def step(done: PublicationStep) -> None:
+        if done.name is StepName.WITNESSED and done.target.endswith("second"):
+            tiles = tmp_path / "second" / "tile" / "0"
+            seen.append((tiles / "000").exists() and (tiles / "002.p" / f"{done.size - 512}").exists())
+
+    with open_log(one.path, publication_step=step) as log:
+        assert log.wait_witnessed(601).result(PATIENCE).size == 601
+    assert seen
+    assert all(seen)
