@@ -212,7 +212,7 @@ class Collector:
                 _log.info("witness %s cosigns again", counted.name)
             return None
         alarm = reply.means in {Means.AHEAD, Means.FORKED}
-        failed = replace(counted, failed=counted.failed + 1, error=reply.message, alarm=alarm)
+        failed = replace(counted, failed=counted.failed + 1, error=reply.message, alarm=alarm or before.alarm)
         is_over = reply.means is not Means.LATER
         self._end(n, current, failed, is_over=is_over)
         if before.error != reply.message:

@@ -334,8 +334,7 @@ class Publishing:
             except (StoppedError, ClosedError):
                 raise
             except (UnknownError, LocalError) as error:
-                self._fail(error)  # tried again, with pauses, when the interval is over
-                sleep(min(max(0.0, until - monotonic()), self._interval))
+                self._fail(error)  # tried again, with pauses
                 return
 
     def _confirm(self) -> None:

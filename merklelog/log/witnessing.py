@@ -11,7 +11,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,6 +23,7 @@ from merklelog.errors import (
     FencedError,
     ForkError,
     FormatError,
+    MerklelogError,
     PolicyUnmetError,
     SignatureError,
     UnavailableError,
@@ -158,6 +158,7 @@ class Witnessing:
         self._taken: Cosigned | None = None
         self._offer: Offer | None = None
         self.offered = 0
+        self._least = 0  # what witnesses were brought to at the start: they are never offered less
         self._settled = 0  # the size of the newest that was taken
         self._renew_at = 0.0
 
@@ -180,8 +181,7 @@ class Witnessing:
             return  # nothing was ever signed to be kept, so nothing was shown to a witness
         offer = Offer(parse_checkpoint(note), self._prove)
         asked = [n for n in range(len(self._clients)) if n not in self._reached]
-        with ThreadPoolExecutor(max_workers=len(asked) or 1, thread_name_prefix="merklelog-compare") as pool:
-            replies = dict(zip(asked, pool.map(lambda n: self._compare(n, offer), asked), strict=True))
+        replies = self._ask_all(asked, offer)
         for n, reply in replies.items():
             self._judge(n, reply, offer)
         away = [n for n in range(len(self._clients)) if n not in self._reached]
@@ -195,6 +195,26 @@ class Witnessing:
             _log.warning(
                 "witness %s was not compared with: %s", self._clients[n].peer.name, replies[n].message
             )
+
+    def _ask_all(self, asked: Sequence[int], offer: Offer) -> dict[int, Reply]:
+        """All at once, in threads that keep no program from ending."""
+        replies: dict[int, Reply] = {}
+        failed: list[MerklelogError] = []
+
+        def ask(n: int) -> None:
+            try:
+                replies[n] = self._compare(n, offer)
+            except MerklelogError as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=ask, args=(n,), daemon=True) for n in asked]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return replies
 
     def _compare(self, n: int, offer: Offer) -> Reply:
         try:
@@ -213,6 +233,7 @@ class Witnessing:
             )
         if reply.means is Means.COSIGNED:
             self._reached.add(n)
+            self._least = offer.size
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -231,7 +252,7 @@ class Witnessing:
 
     def offer(self, head: TreeHead, note: bytes) -> None:
         """A checkpoint that readers can fetch everything under; the newest is what witnesses are asked for."""
-        if head.size < self.offered:
+        if head.size < max(self.offered, self._least):
             return
         self._offer = Offer(parse_checkpoint(note), self._prove)
         self.offered = head.size
@@ -242,8 +263,8 @@ class Witnessing:
         """The newest checkpoint that is there already: offered now, or at its time if a quorum has it."""
         signed = parse_checkpoint(note)
         size, root = signed.checkpoint.size, signed.checkpoint.root
-        if size == 0:
-            return  # an empty tree says nothing
+        if size == 0 or size < self._least:
+            return  # an empty tree says nothing, and what is larger comes when it is published
         if size > max(self._settled, self.offered):
             self.offer(TreeHead(size, root), note)
         elif not self.offered:
