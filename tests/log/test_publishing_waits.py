@@ -131,7 +131,7 @@ def test_an_upgrade_that_takes_too_long_waits_no_more(
 ) -> None:
     monkeypatch.setattr(late, "UPGRADE_SECONDS", 0.01)
     with merklelog.open(targets.make(tmp_path / "log")) as log:
-        sink = LogSink(log, 0.01)
+        sink = LogSink(log, "published", 0.01)
         gate.down()
         receipt = log.append(b"one")
         with pytest.raises(UnavailableError):
