@@ -152,7 +152,7 @@ class Connection:
             return UnavailableError(f"{self.location}: the answer ends early")
         if isinstance(error, OSError):
             return UnavailableError(f"{self.location}: {_reason(error)}")
-        if isinstance(error, http.client.HTTPException | UnicodeError):
+        if isinstance(error, http.client.HTTPException | ValueError):  # a chunk of -5 bytes is the latter
             return DamagedError(f"{self.location}: no HTTP answer: {type(error).__name__}")
         return error
 

@@ -22,7 +22,6 @@ from merklelog.formats.witness import SIZE_TYPE, parse_cosignatures, parse_size
 from merklelog.protocol.verdict import evaluate_policy, is_quorum
 
 _OK: Final = 200
-_BAD_REQUEST: Final = 400
 _CONFLICT: Final = 409
 _INCONSISTENT: Final = 422
 _LINES: Final = 16
@@ -98,7 +97,8 @@ def understand(
 ) -> Reply:
     """What a witness' answer means to an add-checkpoint from `old` to `signed`; cosignatures are verified.
 
-    Source: tlog-witness, "add-checkpoint".
+    No other status than 200, 409 and 422 says what the witness has of the log, as it may be that of a proxy in
+    between; a witness cosigns an empty tree as any other. Source: tlog-witness, "add-checkpoint".
     """
     size = signed.checkpoint.size
     if status == _OK:
@@ -108,10 +108,7 @@ def understand(
     said = f"{status}: {_shown(body)}"
     if status in _RETRIED:
         return Reply(Means.LATER, f"it answered {said}", later=later)
-    if size == 0 and status in {_BAD_REQUEST, _INCONSISTENT}:
-        # Not every witness cosigns an empty tree. That it did not answer 409 says that it knows no larger one.
-        return Reply(Means.COSIGNED)
-    if status == _INCONSISTENT:
+    if status == _INCONSISTENT and size > 0:
         return Reply(Means.FORKED, f"it has another tree than this log's of size {old}: it answered {said}")
     return Reply(Means.REFUSED, f"it answered {said}")
 
@@ -122,12 +119,15 @@ def _cosigned(peer: Peer, signed: SignedCheckpoint, body: bytes) -> Reply:
         lines = tuple(line for line in parse_cosignatures(body) if (line.name, line.key_id) in keys)
         if not lines:
             return Reply(Means.REFUSED, "it answered with cosignatures of other keys than the policy's")
-        verified = verify_note(Note(signed.note.text, lines), peer.keys)
+        counted = {}  # one a key, and none without a time: it would stand where one that counts has to
+        for line in lines:
+            if any(each.timestamp for each in verify_note(Note(signed.note.text, (line,)), peer.keys)):
+                counted[line.name, line.key_id] = line
     except (FormatError, SignatureError) as error:
         return Reply(Means.REFUSED, f"its cosignature is none: {error}")
-    if not any(each.timestamp for each in verified):
+    if not counted:
         return Reply(Means.REFUSED, "its cosignature has no time, so it does not count")
-    return Reply(Means.COSIGNED, lines=lines)
+    return Reply(Means.COSIGNED, lines=tuple(counted.values()))
 
 
 def _conflict(size: int, old: int, content_type: str, body: bytes) -> Reply:

@@ -90,8 +90,17 @@ def test_a_wrong_signature_of_its_own_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_witness_that_takes_no_empty_tree_has_none_larger(status: int) -> None:
-    assert understand(PEER, parse_checkpoint(LOG.note(0)), 0, status, TEXT, b"").means is Means.COSIGNED
+def test_a_refusal_of_an_empty_tree_is_not_evidence_of_a_witness_that_has_no_more(status: int) -> None:
+    """A proxy that is in front of it says 400 as well."""
+    assert understand(PEER, parse_checkpoint(LOG.note(0)), 0, status, TEXT, b"").means is Means.REFUSED
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_lines_of_one_key_the_one_with_a_time_counts(order: int) -> None:
+    """Both verify; the other one would make a note that meets no policy."""
+    lines = [sign_checkpoint(LOG.checkpoint(8), KEYS[0], time) for time in (NOW, 0)][::order]
+    reply = understand(PEER, SIGNED, 5, 200, TEXT, format_cosignatures(lines))
+    assert reply.lines == (lines[0 if order == 1 else 1],)
 
 
 def test_lines_of_one_url_are_one_witness() -> None:
