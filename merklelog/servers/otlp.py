@@ -72,9 +72,15 @@ class Receiver:
             self._thread, self._submit, data, decode, caller, asked, served, origin
         )
         parsing.add_done_callback(partial(self._parsed, len(data)))
-        # A caller who goes away does not take its place in the queue along: its bytes are held until their turn.
-        for future in await asyncio.shield(parsing):
-            await asyncio.wrap_future(future)
+        try:
+            # A caller who goes away does not take its place in the queue along: its bytes are held until then.
+            sent = await asyncio.shield(parsing)
+        finally:
+            del (
+                parsing
+            )  # an error in it has this frame in its traceback: together they would never be let go of
+        while sent:
+            await asyncio.wrap_future(sent.pop(0))  # for the same reason nothing here keeps it
 
     def _parsed(self, size: int, parsing: asyncio.Future[list[Future[Placements]]]) -> None:
         self._waiting -= size
