@@ -76,9 +76,8 @@ class Receiver:
             # A caller who goes away does not take its place in the queue along: its bytes are held until then.
             sent = await asyncio.shield(parsing)
         finally:
-            del (
-                parsing
-            )  # an error in it has this frame in its traceback: together they would never be let go of
+            # An error in it has this frame in its traceback: together they would never be let go of.
+            del parsing
         while sent:
             await asyncio.wrap_future(sent.pop(0))  # for the same reason nothing here keeps it
 
