@@ -16,7 +16,12 @@ from merklelog.servers.families import FAMILIES
 from tests.servers.watch.conftest import ROOMY, ROOT, Server
 
 ANY = "127.0.0.1:0"
-TLS_ONLY = {"merklelog_certificate_expiry_timestamp_seconds"}
+# What only a server with TLS has, and what only a log that asks witnesses (`test_metrics` has one).
+ELSEWHERE = {"merklelog_certificate_expiry_timestamp_seconds"} | {
+    family.name.removesuffix("_total")
+    for family in FAMILIES
+    if family.name.startswith("merklelog_log_witness")
+}
 
 
 @pytest.fixture(scope="module", params=["grpcio", "native"])
@@ -24,18 +29,23 @@ def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("serve")
     settings = {**ROOMY, "publish.targets": (f"dir:{folder}/copy",)}
     merklelog.create_log(folder / "log", "watch.example/served", settings=settings)
-    words = ("serve", folder / "log", "--grpc", ANY, "--http", ANY, "--admin", ANY)
+    words = ("serve", folder / "log", "--grpc", ANY, "--http", ANY, "--admin", ANY, "--otlp-http", ANY)
     process = subprocess.Popen(
         [sys.executable, "-m", "merklelog", *words],
         stderr=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "MERKLELOG_SERVER__GRPC_FRONT": request.param},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PATH": "",
+            "MERKLELOG_SERVER__GRPC_FRONT": request.param,
+            "MERKLELOG_INDEX__ENABLED": "true",
+        },
     )
     assert process.stderr is not None
     ports: dict[str, str] = {}
     for line in process.stderr:
         if " serves" in line:
-            ports = dict(re.findall(r"(grpc|http|admin)=(\S+)", line))
+            ports = dict(re.findall(r"\b(grpc|http|admin)=(\S+)", line))
             break
     server = Server(process, folder=folder, **ports)
     while server.get("admin", "/readyz")[0] != 200:  # it compares itself with its target first
@@ -51,7 +61,7 @@ def test_every_metric_is_there(serve: Server, prometheus_bin: Path) -> None:
     assert serve.append(b"over grpc").name == "OK"
     text = serve.scrape()
     found = {family.name for family in text_string_to_metric_families(text)}
-    assert {family.name.removesuffix("_total") for family in FAMILIES} - TLS_ONLY <= found
+    assert {family.name.removesuffix("_total") for family in FAMILIES} - ELSEWHERE <= found
     values = serve.values()
     log = "watch.example/served"
     assert values["merklelog_log_entries_total", log] == 2

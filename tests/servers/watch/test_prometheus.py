@@ -61,7 +61,7 @@ def load(server: Server, stop: threading.Event) -> None:
 
 @pytest.fixture(scope="module")
 def well(start: Start) -> Server:
-    return start("a", published="a")
+    return start("a", published="a", options=("--records",))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 `python watched_server.py [--native] [--records] [--spans FILE] [--stop-after N] DIR...` prints {"grpc": ...,
 "http": ..., "admin": ...}; SIGTERM ends it. `--native`: gRPC is on HTTP's port, on the native front. `--records`:
-the logs are ready for records. `--spans`: OpenTelemetry's SDK is configured, and each span becomes a
+the logs are ready for records and indexed. `--spans`: OpenTelemetry's SDK is configured, and each span becomes a
 line of JSON there. `--stop-after N`: the first log fails at its Nth commit.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from merklelog.servers.admin import AdminApp, Phase, Readiness
 from merklelog.servers.asgi_grpc import GrpcApplication
 from merklelog.servers.grpcio_front import GrpcioFront
 from merklelog.servers.http_api import HttpApi
+from merklelog.servers.indexing import Indexes
 from merklelog.servers.metrics import Certificate, Metrics
 from merklelog.servers.native import serve
 from merklelog.servers.served import ServedLogs
@@ -48,6 +50,9 @@ def failing_at(stop_after: int) -> Callable[[str], None]:
 async def run(logs: ServedLogs, readiness: Readiness, metrics: Metrics, *, native: bool) -> None:
     """Serve until SIGTERM."""
     stop = asyncio.Event()
+    indexes = Indexes()
+    metrics.indexed = indexes.indexed
+    indexing = asyncio.create_task(indexes.run(lambda: [served.log for served in logs]))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     watch = Watch(metrics, logs, spans=spans())
     services = Services(logs)
@@ -87,6 +92,8 @@ async def run(logs: ServedLogs, readiness: Readiness, metrics: Metrics, *, nativ
     api.close_streams()
     await front.drain(10)
     await asyncio.gather(*doors)
+    indexing.cancel()
+    await asyncio.to_thread(indexes.close)
 
 
 def main() -> None:
@@ -100,6 +107,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.spans:
         record_spans(options.spans)
+    if options.records:
+        os.environ["MERKLELOG_INDEX__ENABLED"] = "true"
     logs = ServedLogs()
     readiness = Readiness(logs)
     metrics = Metrics(
