@@ -4,6 +4,10 @@ What enters a log stays in it, so this is the last moment. A field is named by i
 its resource or its scope; by `body`, the whole body; or by `body.a.b`, a path through a body of key-values or of
 JSON text. A name reaches into values that are key-values, by dots, and into every item of a list.
 
+Text that is no JSON stays as it came. What may be JSON and is more than can be read (some hundred values within
+each other, a number of thousands of digits) is protected as a whole: dropped if one field of the body is to be, else
+replaced.
+
 A value that is replaced becomes the string `hmac-sha256:KEY:HEX`: HMAC-SHA-256 under the key that is named KEY, of
 the text of a scalar (a string's own UTF-8, true or false, digits, base64 of bytes), of anything else its canonical
 JSON. So equal values stay equal, and who has the key can tell which value it was; without the key nobody can, and
@@ -122,7 +126,11 @@ class Protect:
         elif self._body:
             body = made[_BODY]
             text = body.get("stringValue")
-            made[_BODY] = self._value(body, self._body, told) if text is None else self._in_text(text, told)
+            left = self._value(body, self._body, told) if text is None else self._in_text(text, told)
+            if left is None:
+                del made[_BODY]
+            else:
+                made[_BODY] = left
 
     # --- typed values --------------------------------------------------------------------------------------------
 
@@ -160,20 +168,30 @@ class Protect:
 
     # --- a body of JSON text -------------------------------------------------------------------------------------
 
-    def _in_text(self, text: str, told: set[str]) -> Typed:
+    def _in_text(self, text: str, told: set[str]) -> Typed | None:
         try:
             inner: set[str] = set()
-            value = json.loads(text, object_pairs_hook=_Pairs, parse_float=_Number)
+            # A byte order mark before it is no part of JSON, and there all the same.
+            value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_Pairs, parse_float=_Number)
             changed = self._in_plain(value, self._body, inner)
             if not inner:
                 return {"stringValue": text}
             made = _dumped(changed, ascii_only=False)
             if not _is_text(made):  # half a surrogate pair, which only an escape can say
                 made = _dumped(changed, ascii_only=True)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError:
             return {"stringValue": text}  # no JSON: no field has a place in it
+        except (ValueError, RecursionError):
+            return self._unread(text, told)  # JSON maybe, nested too deep or with too many digits for Python
         told |= inner
         return {"stringValue": made}
+
+    def _unread(self, text: str, told: set[str]) -> Typed | None:
+        """What is left of a text of which nobody can say what a field of it is: nothing."""
+        told |= set(self._body.values())
+        if any(rule.startswith("drop:") for rule in self._body.values()):
+            return None
+        return {"stringValue": self._hmac(text.encode("utf-8", "surrogatepass"))}
 
     def _in_plain(self, value: Any, rules: Rules, told: set[str]) -> Any:
         if isinstance(value, _Pairs):

@@ -113,10 +113,30 @@ def test_half_of_a_surrogate_pair_stays_an_escape() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "alice did it", "{", "[" * 100_000, '{"other":1.10}', "3"])
+@pytest.mark.parametrize("text", ["", "alice did it", "{", "[17] a", '{"other":1.10}', "3"])
 def test_a_text_without_the_field_stays_as_it_came(text: str) -> None:
     record = {"body": {"stringValue": text}}
     assert made(drop=("body.ssn",)).apply(record) == (record, ())
+
+
+@pytest.mark.parametrize(
+    "more", ["[" * depth + "]" * depth for depth in (500, 900, 992, 3_000, 100_000)] + ["1" * 5_000]
+)
+def test_a_text_that_can_not_be_read_is_protected_whole(more: str) -> None:
+    """A field must not get by because something else in its text is too much for the reader."""
+    text = f'{{"ssn": "SECRET", "more": {more}}}'
+    record = {"body": {"stringValue": text}, "flags": 1}
+    got, told = made(drop=("body.ssn",)).apply(record)
+    assert told == ("drop:body.ssn",)
+    assert b"SECRET" not in encode_record(got)
+    got, told = made(hmac=("body.ssn",)).apply(record)
+    assert told == ("hmac:2026:body.ssn",)
+    assert b"SECRET" not in encode_record(got)
+
+
+def test_a_byte_order_mark_hides_nothing() -> None:
+    got, told = made(drop=("body.ssn",)).apply({"body": {"stringValue": '\ufeff{"ssn": "SECRET", "a": 1}'}})
+    assert (got, told) == ({"body": {"stringValue": '{"a": 1}'}}, ("drop:body.ssn",))
 
 
 def test_the_whole_body() -> None:
