@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from merklelog.ingest.canonical import format_double
 from merklelog.ingest.content_hash import canonical_json, check_content, judge_content
 from merklelog.ingest.model import audit_fields
 from merklelog.ingest.values import NotPlainError, as_typed, plain
@@ -165,3 +166,13 @@ def test_a_hash_over_what_python_carries_though_rfc_8785_does_not() -> None:
 def test_values_that_rfc_8785_has_no_form_for(value: Any) -> None:
     with pytest.raises(NotPlainError):
         canonical_json(value)
+
+
+@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**54), 2**54)))
+@example(2**53)
+@example(2**53 + 1)
+@example(1e16)
+@example(1e-4)
+@example(-0.0)
+def test_a_number_that_is_written_quickly_is_written_alike(number: float) -> None:
+    assert canonical_json([number]) == b"[%s]" % (format_double(float(number)) if number else b"0")
