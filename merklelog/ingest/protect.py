@@ -5,8 +5,8 @@ its resource or its scope; by `body`, the whole body; or by `body.a.b`, a path t
 JSON text. A name reaches into values that are key-values, by dots, and into every item of a list.
 
 Text that is no JSON stays as it came. What may be JSON and is more than can be read (some hundred values within
-each other, a number of thousands of digits) is protected as a whole: dropped if one field of the body is to be, else
-replaced.
+each other, a number of thousands of digits) is protected as a whole: dropped if one field of the body is to be,
+else replaced.
 
 A value that is replaced becomes the string `hmac-sha256:KEY:HEX`: HMAC-SHA-256 under the key that is named KEY, of
 the text of a scalar (a string's own UTF-8, true or false, digits, base64 of bytes), of anything else its canonical
