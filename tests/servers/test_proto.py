@@ -97,7 +97,7 @@ def test_another_text_is_noticed(proto: ModuleType) -> None:
 
 def test_the_definition_keeps_the_rules(proto: ModuleType, tmp_path: Path) -> None:
     file = described(proto, ROOT / "proto", "merklelog/v1/log.proto", tmp_path)
-    assert len(file.service[0].method) == 11
+    assert len(file.service[0].method) == 12
     assert list(lint(file)) == []
 
 
