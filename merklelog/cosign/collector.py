@@ -198,11 +198,10 @@ class Collector:
         before = self._status[n]
         try:
             reply = client.add(current.offer, self._seconds)
-        except (
-            MerklelogError
-        ) as error:  # the log could not make a proof: what is wrong there, its own reads say
+        except Exception as error:  # noqa: BLE001 - a thread that ended would be a witness nobody asks again
             self._end(n, current, replace(before, error=str(error)))
-            _log.error("witness %s: no proof could be made for it: %s", before.name, error)
+            is_ours = isinstance(error, MerklelogError)  # no proof could be made; the log's own reads say why
+            _log.error("witness %s: it was not asked: %s", before.name, error, exc_info=not is_ours)
             return RETRY_TO
         counted = replace(before, asked=before.asked + 1, size=client.size)
         if reply.means is Means.COSIGNED:

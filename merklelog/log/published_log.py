@@ -173,9 +173,10 @@ class PublishedRows:
             return
         shown = note if self._mode is Witnessed.HOLD and head.size >= self.head.size else None
         self._sequencer.write(lambda: Commit(witnessed=note, published=shown)).result()
-        self.witnessed = Head(TreeSize(head.size), head.root, note, ())
+        witnessed = Head(TreeSize(head.size), head.root, note, ())
         if shown is not None:
-            self._show(self.witnessed)
+            self._show(witnessed)
+        self.witnessed = witnessed  # never ahead of what is shown: proofs are asked for up to here
 
     def hold(self, held: bool) -> None:
         """Have what readers are shown of a log without targets wait for witnesses from now on, or not any more."""

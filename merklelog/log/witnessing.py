@@ -23,7 +23,6 @@ from merklelog.errors import (
     FencedError,
     ForkError,
     FormatError,
-    MerklelogError,
     PolicyUnmetError,
     SignatureError,
     UnavailableError,
@@ -199,12 +198,12 @@ class Witnessing:
     def _ask_all(self, asked: Sequence[int], offer: Offer) -> dict[int, Reply]:
         """All at once, in threads that keep no program from ending."""
         replies: dict[int, Reply] = {}
-        failed: list[MerklelogError] = []
+        failed: list[BaseException] = []
 
         def ask(n: int) -> None:
             try:
                 replies[n] = self._compare(n, offer)
-            except MerklelogError as error:
+            except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
                 failed.append(error)
 
         threads = [threading.Thread(target=ask, args=(n,), daemon=True) for n in asked]
