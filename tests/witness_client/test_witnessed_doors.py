@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +25,17 @@ SECONDS = 60
 
 @contextmanager
 def serving(path: Path) -> Iterator[dict[str, str]]:
-    """`merklelog serve`: the addresses of its doors."""
+    """`merklelog serve` once it takes appends: the addresses of its doors."""
     ports = {f"MERKLELOG_SERVER__{door}": "127.0.0.1:0" for door in ("GRPC", "HTTP", "ADMIN")}
     environment = {"PYTHONPATH": str(ROOT), "MERKLELOG_SERVER__LOG_FORMAT": "json", **ports}
     program = Program([sys.executable, "-m", "merklelog", "serve", str(path)], environment)
     try:
-        yield program.wait_for(" serves")
+        doors = program.wait_for(" serves")
+        end = time.monotonic() + SECONDS
+        while ask(doors["admin"], "GET", "/readyz")[0] != 200:  # it asks its witnesses first
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield doors
     finally:
         program.process.terminate()
         program.process.wait(SECONDS)
