@@ -10,7 +10,7 @@ from typing import Final
 
 import tantivy
 
-from merklelog.errors import DamagedError, MerklelogError, StorageError
+from merklelog.errors import DamagedError, FieldError, MerklelogError, StorageError
 from merklelog.store.problems import os_problem
 
 from .schema import make_schema
@@ -23,7 +23,8 @@ _NO_SUCH_BYTES: Final = ("InvalidData", "UnexpectedEof", "NotFound")
 def engine(place: Path) -> Iterator[None]:
     """Calls of tantivy on the index at `place`.
 
-    Raises StorageFullError and StorageError for the disk, DamagedError for files that are not what was written.
+    Raises StorageFullError and StorageError for the disk, DamagedError for files that are not what was written,
+    FieldError for words of which too many begin so (16,384 in one file of the index).
     """
     try:
         yield
@@ -33,6 +34,10 @@ def engine(place: Path) -> Iterator[None]:
         raise os_problem(error, place) from error
     except ValueError as error:
         text = str(error)
+        if "max expansions" in text:
+            raise FieldError(
+                "query", "too many words begin so behind another word: write more of it"
+            ) from error
         if "No space left" in text or "os error 28" in text:
             raise os_problem(OSError(28, os.strerror(28)), place) from error
         if "IoError" in text and not any(word in text for word in _NO_SUCH_BYTES):

@@ -133,7 +133,8 @@ class Feeder:
 
     def _catch_up(self, child: _Child, told: Told) -> Told:
         self.indexed = told.size
-        note, size = self._log.checkpoint(), self._log.size
+        head = self._log.published  # both of one head: the log grows meanwhile
+        note, size = head.note, head.size
         uncommitted = 0
         while told.next < size and not self._stop.is_set():
             self._check_room()

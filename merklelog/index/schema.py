@@ -127,8 +127,10 @@ def _words(schema: tantivy.Schema, condition: Words) -> tantivy.Query:
         if condition.open_ended:
             return query.regex_query(schema, "text", _literal(condition.words[0]) + _ANY)
         return query.term_query(schema, "text", condition.words[0], "position")
-    if condition.open_ended:
-        return query.phrase_prefix_query(schema, "text", words)
+    if condition.open_ended:  # its own query for that looks at the first 50 words that begin so, and no more
+        patterns: list[str | tuple[int, str]] = [_literal(word) for word in condition.words]
+        patterns[-1] = f"{patterns[-1]}{_ANY}"
+        return query.regex_phrase_query(schema, "text", patterns)
     return query.phrase_query(schema, "text", words)
 
 

@@ -48,7 +48,8 @@ def update(indexer: Indexer, log: LogReader, *, progress: Progress = _no_progres
     why = strangeness(log, indexer.state)
     if why:
         indexer.renew(why, at_once=True)
-    note, size = log.checkpoint(), log.size
+    head = log.published  # both of one head: the log may grow meanwhile
+    note, size = head.note, head.size
     uncommitted = 0
     while indexer.size < size:
         end = min(size, indexer.size + _CHUNK)
