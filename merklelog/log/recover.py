@@ -111,6 +111,8 @@ def recover_log(
     format_config(chosen)  # a setting that is none is told before anything is read
     with closing(Published(source, info.verifiers(), parallel=parallel)) as published:
         aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
+        if witnessed is not None:
+            published.check_witnessed(aim, witnessed)
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
         with _way_out(aim):

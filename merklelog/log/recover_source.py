@@ -37,6 +37,8 @@ from merklelog.publish.past import PastReads, VersionedStore
 from merklelog.publish.pointer import StoredHead, read_head
 from merklelog.publish.staging import MAX_STAGING_BYTES, parse_staging
 from merklelog.publish.stored import StoredTiles, read_manifest
+from merklelog.publish.verified import VerifiedTiles
+from merklelog.tree import root_hash
 
 # How many of the newest kept checkpoints are looked at for one that verifies, when the one shown does not.
 _HEADS_TRIED: Final = 64
@@ -148,6 +150,21 @@ class Published:
                 witnessed,
             )
         return newest
+
+    def check_witnessed(self, aim: Aim, witnessed: bytes) -> None:
+        """Check that the tree to bring back began with that of the witness' checkpoint.
+
+        Raises ForkError with both notes, or as reading the tiles that tell does.
+        """
+        found = verify_head(witnessed, self._verifiers, "the witness' checkpoint")
+        root = root_hash(found.size, VerifiedTiles(self.tiles, *aim.tree).read)
+        if root != found.root:
+            raise ForkError(
+                f"{self.location}: two histories of {quote(found.origin)}: the witness has root "
+                f"{found.root.hex()} for size {found.size}, and under size {aim.tree.size} it is {root.hex()}",
+                b"" if aim.newest is None else aim.newest.note,
+                witnessed,
+            )
 
     def _stored_head(self, remarks: list[str]) -> StoredHead | None:
         try:

@@ -13,6 +13,8 @@ from merklelog.errors import BehindError, ForkError, UnavailableError
 from merklelog.formats import Checkpoint, load_signing_key
 from merklelog.formats.witness import format_add_checkpoint
 from merklelog.log import open_log
+from merklelog.log.recover import recover_log
+from merklelog.publish import DirectoryStore
 from merklelog.tree import TreeSize, leaf_hash
 from tests.witness.support import signed
 from tests.witness_client.scene import PATIENCE, OneLog, Scene, run
@@ -159,3 +161,28 @@ def test_a_target_that_was_set_back_is_recovered_from_by_a_witness_checkpoint(
         log.append(b"on")
         log.wait_witnessed(6).result(PATIENCE)
     assert one.names((tmp_path / "copy" / "checkpoint").read_bytes())
+
+
+def test_a_recovery_is_held_against_a_smaller_checkpoint_of_a_witness(
+    witnessed: Scene, tmp_path: Path
+) -> None:
+    """It has seen another tree than the copy's at its size: both notes say so, and nothing is recovered."""
+    one = witnessed.log(target=tmp_path / "copy")
+    grow(one, 3)
+    keys = [load_signing_key(path) for path in sorted((one.path / "keys").iterdir())]
+    key = next(each for each in keys if each.verifier == one.keys[0])
+    source = DirectoryStore(tmp_path / "copy")
+    settings: dict[str, int | tuple[str, ...]] = {
+        "publish.targets": (source.location,),
+        "store.min_free_bytes": 0,
+    }
+    notes = [
+        signed(Checkpoint(key.name, TreeSize(1), leaf_hash(leaf)), [key])
+        for leaf in (b"other", b"entry 0 of 0")
+    ]
+    place = tmp_path / "new"
+    with pytest.raises(ForkError, match=r"the witness has root .* for size 1, and under size 3") as found:
+        recover_log(place, source, one.keys, settings=settings, witnessed=notes[0])
+    assert found.value.second == notes[0]
+    assert not place.exists()
+    assert recover_log(place, source, one.keys, settings=settings, witnessed=notes[1]).size == 3
