@@ -36,8 +36,10 @@ def engine(place: Path) -> Iterator[None]:
         text = str(error)
         if "max expansions" in text:
             raise FieldError(
-                "query", "too many words begin so behind another word: write more of it"
+                "query", "too many words begin so behind another one: write more of it"
             ) from error
+        if "RegexQueryError" in text:  # whatever was asked: no file is damaged by a question
+            raise FieldError("query", "what stands before a '*' is too much to look for") from error
         if "No space left" in text or "os error 28" in text:
             raise os_problem(OSError(28, os.strerror(28)), place) from error
         if "IoError" in text and not any(word in text for word in _NO_SUCH_BYTES):

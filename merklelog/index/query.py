@@ -122,6 +122,9 @@ def parse_query(text: str) -> Condition:
     """
     if len(text) > MAX_QUERY_CHARS:
         raise FieldError(QUERY, f"{len(text):,} characters: want at most {MAX_QUERY_CHARS:,}")
+    half = re.search("[\ud800-\udfff]", text)
+    if half is not None:
+        _refuse(half.start() + 1, "got half of a surrogate pair", "text")
     tokens = _tokens(text)
     if tokens[0].kind == "end":
         return Everything()
@@ -243,6 +246,8 @@ def _condition(name: str | None, value: str, at: int, *, open_ended: bool) -> Co
             return Everything()
         if not words:
             _refuse(at, f"got {value!r}", "a letter or a digit to look for")
+        if open_ended and max(map(len, words)) > PREFIX_CHARS:
+            _refuse(at, f"{max(map(len, words))} characters in a word before '*'", f"at most {PREFIX_CHARS}")
         return Words(words, open_ended)
     lower = name.lower()
     if lower in {"after", "before"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,24 @@ def test_all_words_that_begin_so_are_found(searcher: tuple[Searcher, list[bytes]
 def test_too_many_words_that_begin_so_are_no_damage(searcher: tuple[Searcher, list[bytes]]) -> None:
     with pytest.raises(FieldError, match="query: too many words begin so"):
         searcher[0].find(parse_query("user_b*"))
+
+
+@pytest.mark.parametrize(
+    ("query", "want"),
+    [
+        ("a" * 4_000 + "*", "4000 characters in a word before '\\*', want at most 128"),
+        ("x-" + "é" * 3_000 + "-b*", "want at most 128"),
+        ("x:\ud800", "character 3: got half of a surrogate pair"),
+        (f"{'😀' * 256}:{'😀' * 128}*", ""),
+        (" OR ".join(f"{'é' * 8}:{'é' * 3}{n}*" for n in range(180)), ""),
+    ],
+)
+def test_what_is_asked_is_no_damage(searcher: tuple[Searcher, list[bytes]], query: str, want: str) -> None:
+    try:
+        assert searcher[0].find(parse_query(query)).total == 0
+        assert not want
+    except FieldError as error:
+        assert re.search(want or "too much to look for", str(error))  # noqa: PT017 - either is an answer
 
 
 def test_the_checkpoint_of_an_index_is_of_all_that_is_in_it(tmp_path: Path) -> None:
