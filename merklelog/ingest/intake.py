@@ -6,6 +6,9 @@ bears an ID that the log has is not stored again, or stored with its conflict.
 
 An ID that is on its way counts too: a record with the same one waits until the first is durable, and is then
 looked at again. So what happens to it never depends on what a crash left of the first.
+
+Two locks: who has the turn plans a batch, looks its IDs up and hands it to the log; the other one is held for a
+moment only, and alone is taken by the log's own thread, which must not wait for a look-up.
 """
 
 from __future__ import annotations
@@ -29,27 +32,22 @@ from merklelog.errors import (
 from merklelog.log import BatchReceipt, Log
 from merklelog.log.ingest_config import IngestConfig
 
-from .canonical import record_identity
-from .entry import MAX_ENTRY_BYTES, LogPart, encode_log_part
 from .ids import RecordIds
+from .later import Later
 from .placed import Alert, Finding, Placed, Placements
+from .planning import OVERHEAD, Planner
 from .protect import Protect
 from .ready import Maker, Special
 from .record import Record
 from .repeats import Found, Repeats, Stored, Window, read_end
-from .split import part_identity, split_entry
 from .submission import Batch, Submission
 from .tallies import Tallies
 from .verdict import Verdict
 
 # So much of one request goes to the log at a time; the rest follows once that is durable.
 CHUNK_BYTES: Final = 8 << 20
-# How long the rest of a submission waits before it is tried again.
-ROOM_SECONDS: Final = 0.05
 # What an entry may tell of the names of fields that were protected.
 MAX_NAMES_BYTES: Final = 4_096
-# What an entry counts for beside its bytes, as the log's queue counts it.
-_OVERHEAD: Final = 160
 
 
 class Intake:
@@ -75,11 +73,16 @@ class Intake:
         self._alert = alert
         self._clock = clock
         self._dedupes = log.config.dedupe
-        self._most = min(CHUNK_BYTES, log.config.max_pending_bytes // 4)
+        self._planner = Planner(min(CHUNK_BYTES, log.config.max_pending_bytes // 4), dedupes=self._dedupes)
+        self._making = threading.Lock()
+        self._turn = threading.Lock()
+        self._time = newest_ns  # of who has the turn
+        self._noting = threading.Lock()
         self._lock = threading.Lock()
-        self._time = newest_ns
         self._flight: dict[bytes, Batch] = {}
         self._failure: MerklelogError | None = None
+        self._held = 0
+        self._later = Later(self._go_on)
         self.tallies = Tallies()
 
     @property
@@ -97,6 +100,11 @@ class Intake:
         """Entries whose record IDs are not known yet; until they are, records with an ID are refused for now."""
         return self._repeats.behind
 
+    @property
+    def held(self) -> int:
+        """Bytes of all records whose futures are not done yet, counted as the log's queue counts entries."""
+        return self._held
+
     def submit(
         self, records: Sequence[Record], submitter: str, *, incomplete: Sequence[str] = ()
     ) -> Future[Placements]:
@@ -106,11 +114,35 @@ class Intake:
         verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageFullError, StoppedError,
         ClosedError, FrozenError, and EntryError for a record longer than all that may wait
         (log.max_pending_bytes), when all others of the call are stored. After another error some may be: to send
-        all again stores those with an ID once.
+        all again stores those with an ID once. OverloadedError is also for records that would be more than
+        log.max_pending_bytes with all that are not stored yet; where there are none such, any number is taken.
         """
-        submission = Submission(self._maker.make(records, incomplete), submitter)
-        self._advance(submission)
+        with self._making:  # one call's records at a time are spread out beside those that are held
+            self._check_room(0)
+            ready = self._maker.make(records, incomplete)
+        submission = Submission(ready, submitter)
+        size = submission.size + OVERHEAD * len(ready.data)
+        with self._lock:
+            self._check_room(size)
+            self._held += size
+        submission.future.add_done_callback(lambda _: self._give_back(size))
+        try:
+            self._advance(submission)
+        except BaseException as error:
+            submission.future.set_exception(error)
+            raise
         return submission.future
+
+    def _check_room(self, size: int) -> None:
+        most = self._log.config.max_pending_bytes
+        if self._held and self._held + size > most:
+            raise OverloadedError(
+                f"{self._held:,} bytes of records wait to be stored, log.max_pending_bytes is {most:,}: try again"
+            )
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self._held -= size
 
     def close(self) -> None:
         """Take no more. What was submitted is settled by the log."""
@@ -122,30 +154,40 @@ class Intake:
 
     def _advance(self, submission: Submission) -> None:
         """Send on what can be; settle the submission when nothing is left."""
-        with self._lock:
-            # Where nothing is left to do all of it is stored, and its sender hears so.
-            if self._failure is not None and submission.todo:
-                raise self._failure
-            plain = self._plain(submission)
-            batch, waits_for = self._plan(submission) if plain is None else (plain, None)
-            first, stored = 0, None
-            if batch.entries:
-                first = int(self._log.integrated.size)
-                stored = self._send(submission, batch)
-            # Only now: what was refused is still to be done.
-            submission.todo = batch.rest
-            self.tallies.duplicates += batch.repeats
-            if not batch.entries and waits_for is not None:
-                waits_for.waiting.append(submission)
+        while True:
+            with self._turn:
+                batch, first, stored = self._next(submission)
+            if stored is not None:
+                stored.add_done_callback(partial(self._settled, submission, batch, first))
                 return
-        if stored is not None:
-            stored.add_done_callback(partial(self._settled, submission, batch, first))
-        elif submission.todo:
-            self._advance(submission)
-        elif submission.refused is not None:
-            submission.future.set_exception(submission.refused)
-        else:
-            submission.future.set_result(submission.placed)
+            if batch.waits_for is not None and not batch.entries:
+                with self._lock:
+                    if not batch.waits_for.over:
+                        batch.waits_for.waiting.append(submission)
+                        return
+            elif not submission.todo:
+                submission.finish()
+                return
+
+    def _next(self, submission: Submission) -> tuple[Batch, int, Future[BatchReceipt] | None]:
+        """Send the next batch; gives the log's size before, and None where nothing was sent. Who has the turn."""
+        # Where nothing is left to do all of it is stored, and its sender hears so.
+        if self._failure is not None and submission.todo:
+            raise self._failure
+        time_ns = max(self._clock(), self._time)
+        batch = self._planner.plain(submission, time_ns)
+        if batch is None:
+            some = self._planner.some(submission)
+            flight, found = self._look_up(some, submission.records.specials, time_ns)
+            batch = self._planner.plan(submission, some, time_ns, flight, found)
+        first, stored = 0, None
+        if batch.entries:
+            first = int(self._log.integrated.size)
+            stored = self._send(submission, batch)
+        # Only now: what was refused is still to be done.
+        submission.todo = batch.rest
+        self.tallies.known += batch.repeats
+        return batch, first, stored
 
     def _send(self, submission: Submission, batch: Batch) -> Future[BatchReceipt] | None:
         """Hand a batch to the log. None for a record that could never fit: the others are stored all the same."""
@@ -158,145 +200,70 @@ class Intake:
             submission.refused = error
             return None
         self._time = batch.time_ns
-        for key in batch.keys:
-            self._flight[key] = batch
+        with self._lock:
+            self._flight.update(dict.fromkeys(batch.keys, batch))
         return stored
 
-    def _plain(self, submission: Submission) -> Batch | None:
-        """All of a submission as one batch, where nothing of it is special and it is not too much."""
-        todo, data = submission.todo, submission.records.data
-        if submission.records.specials or self._dedupes or not data or len(todo) != len(data):
-            return None
-        batch = Batch(max(self._clock(), self._time), positions=todo)
-        before, after = _around(LogPart(batch.time_ns, submission.submitter))
-        batch.entries = [before + each + after for each in data]
-        sizes = list(map(len, batch.entries))
-        batch.size = sum(sizes) + _OVERHEAD * len(sizes)
-        return batch if max(sizes) <= MAX_ENTRY_BYTES and batch.size <= self._most else None
+    def _look_up(
+        self, todo: Sequence[int], specials: dict[int, Special], now_ns: int
+    ) -> tuple[dict[bytes, Batch], dict[int, Found]]:
+        """Who is on the way, by key, and, of what was not when that was looked at, what the log has.
 
-    def _plan(self, submission: Submission) -> tuple[Batch, Batch | None]:
-        """The next batch of a submission; where there is none, the batch on its way that it has to wait for."""
-        batch = Batch(max(self._clock(), self._time))
-        todo, specials = submission.todo, submission.records.specials
-        positions: list[int] = []
-        batch.positions = positions
-        plain = LogPart(batch.time_ns, submission.submitter)
-        around = _around(plain)
-        found = self._found(todo, specials, batch.time_ns) if specials else {}
-        forms: dict[object, tuple[LogPart, tuple[bytes, bytes]]] = {}  # what many entries say alike, by what
-        waits_for: Batch | None = None
-        later: list[int] = []
-        mine: set[bytes] = set()
-        done = 0
-        for position in todo:
-            data, special = submission.records.data[position], specials.get(position)
-            if batch.entries and batch.size + len(data) > self._most:
-                break  # a very long record goes alone
-            done += 1
-            if special is None:
-                positions.append(position)
-                self._put(batch, position, data, plain, around)
-                continue
-            key, known = special.key, found.get(position)
-            if key is not None and (key in self._flight or key in mine):
-                waits_for = self._flight.get(key, waits_for)
-                later.append(position)
-                continue
-            if known is not None and known.same:
-                repeat = Placed(known.index, duplicate=True, verdict=special.content)
-                submission.placed.put(position, repeat)
-                batch.repeats += 1
-                continue
-            if known is not None:
-                batch.conflicts[position] = known.index
-            if key is not None:
-                mine.add(key)
-            positions.append(position)
-            if known is not None:
-                part = _part(plain, special, known.index)
-                self._put(batch, position, data, part, _around(part))
-                continue
-            says = (special.content, special.protected, special.incomplete)
-            form = forms.get(says)
-            if form is None:
-                part = _part(plain, special)
-                form = forms[says] = part, _around(part)
-            self._put(batch, position, data, *form)
-        batch.keys = list(mine)
-        batch.rest = [*later, *todo[done:]] if later else todo[done:]
-        return batch, waits_for
-
-    def _found(self, todo: Sequence[int], specials: dict[int, Special], now_ns: int) -> dict[int, Found]:
-        flight = self._flight
+        What settles meanwhile still counts as on the way: it was not looked up.
+        """
+        if not specials:
+            return {}, {}
+        with self._lock:
+            flight = self._flight.copy()
         asked: dict[int, Special] = {}
         for position in todo:
             special = specials.get(position)
             if special is not None and special.key is not None and special.key not in flight:
                 asked[position] = special
         try:
-            return self._repeats.find(asked, now_ns) if asked else {}
+            return flight, self._repeats.find(asked, now_ns) if asked else {}
         except UnavailableError as error:
             raise OverloadedError(str(error), error.retry_after or 1.0) from error
-
-    def _put(
-        self,
-        batch: Batch,
-        position: int,
-        data: bytes,
-        part: LogPart,
-        around: tuple[bytes, bytes],
-    ) -> None:
-        before, after = around
-        size = len(before) + len(data) + len(after)
-        if size <= MAX_ENTRY_BYTES:
-            batch.entries.append(before + data + after)
-            batch.size += size + _OVERHEAD
-            count = 1
-        else:
-            entries = split_entry(part, data)
-            count = batch.counts[position] = len(entries)
-            batch.entries += entries
-            batch.size += sum(map(len, entries)) + _OVERHEAD * count
-        if self._dedupes:
-            identity = record_identity(data)
-            batch.identities += [part_identity(identity, number) for number in range(count)]
 
     # --- once it is durable ------------------------------------------------------------------------------------
 
     def _settled(
         self, submission: Submission, batch: Batch, first: int, stored: Future[BatchReceipt]
     ) -> None:
-        """Note what became of a batch, tell who waited for it, and go on; in the log's thread."""
+        """Note what became of a batch, and tell who waited for it. In the log's thread: it waits for nothing."""
         error = stored.exception()
         if error is None:
             try:
-                self._note(submission, batch, first, stored.result().indexes)
+                with self._noting:
+                    self._note(submission, batch, first, stored.result().indexes)
             except Exception as failed:  # noqa: BLE001 - whoever waits must hear, or would for ever
                 error = failed
         with self._lock:
+            batch.over = True
             for key in batch.keys:
                 self._flight.pop(key, None)
         if error is not None:
             submission.future.set_exception(error)
-        for each in (*([submission] if error is None else ()), *batch.waiting):
-            self._go_on(each)
+        elif not submission.todo:
+            submission.finish()
+        else:
+            batch.waiting.insert(0, submission)
+        self._later.put(batch.waiting)
 
-    def _go_on(self, submission: Submission) -> None:
-        """`_advance` where nobody is there to be raised at.
+    def _go_on(self, submission: Submission) -> bool:
+        """`_advance` where nobody is there to be raised at; False for what is to be tried again.
 
         Of a submission that is stored in part the rest waits for room: were it refused, all would come again.
         """
         try:
             self._advance(submission)
         except OverloadedError as error:
-            if not submission.begun:
-                submission.future.set_exception(error)
-                return
-            timer = threading.Timer(ROOM_SECONDS, self._go_on, (submission,))
-            timer.daemon = True
-            timer.start()
+            if submission.begun:
+                return False
+            submission.future.set_exception(error)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
             submission.future.set_exception(error)
+        return True
 
     def _note(self, submission: Submission, batch: Batch, first: int, indexes: Sequence[int]) -> None:
         submission.begun = True
@@ -366,16 +333,6 @@ def open_intake(
     newest = read_end(log, window)
     maker = Maker(config, protect or None)
     return Intake(log, maker, Repeats(RecordIds(log), window), newest, alert=alert, clock=clock)
-
-
-def _part(plain: LogPart, special: Special, conflict_with: int | None = None) -> LogPart:
-    """The log part of a record of which something is special."""
-    return LogPart(plain.time, plain.submitter, special.verdicts(conflict_with), special.protected)
-
-
-def _around(part: LogPart) -> tuple[bytes, bytes]:
-    """What stands before and after a record in its entry, as `entry.encode_entry` has it."""
-    return b'{"log":%s,"record":' % encode_log_part(part), b"}"
 
 
 __all__ = ["Alert", "Finding", "Intake", "Placed", "open_intake"]

@@ -16,7 +16,8 @@ from .ready import Ready
 class Batch:
     """What goes to the log together: entries, of which records (by position), with one intake time.
 
-    `rest` is what is to be done of the submission afterwards, `waiting` who waits for one of its `keys`.
+    `rest` is what is to be done of the submission afterwards, `waits_for` a batch on its way that has a key of
+    these. `waiting` is who waits for one of its own `keys`; once it is `over` nobody may any more.
     """
 
     time_ns: int
@@ -27,6 +28,8 @@ class Batch:
     conflicts: dict[int, int] = field(default_factory=dict)
     keys: list[bytes] = field(default_factory=list)
     waiting: list[Submission] = field(default_factory=list)
+    waits_for: Batch | None = None
+    over: bool = False
     size: int = 0
     rest: list[int] | range = range(0)
     repeats: int = 0
@@ -35,17 +38,25 @@ class Batch:
 class Submission:
     """The records of one call: which are still to be sent, and where the others stand."""
 
-    __slots__ = ("begun", "future", "placed", "records", "refused", "submitter", "todo")
+    __slots__ = ("begun", "future", "placed", "records", "refused", "size", "submitter", "todo")
 
     def __init__(self, records: Ready, submitter: str) -> None:
         self.begun = False  # whether something of it is stored
         self.refused: EntryError | None = None  # why one of its records could never be stored
         self.records = records
+        self.size = sum(map(len, records.data))  # bytes
         self.submitter = submitter
         self.placed = Placements(len(records.data))
         self.todo: list[int] | range = range(len(records.data))
         self.future: Future[Placements] = Future()
         self.future.set_running_or_notify_cancel()  # what is queued can not be called back
+
+    def finish(self) -> None:
+        """Nothing is left to do: tell whoever waits for it."""
+        if self.refused is not None:
+            self.future.set_exception(self.refused)
+        else:
+            self.future.set_result(self.placed)
 
 
 __all__ = ["Batch", "Submission"]
