@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from .recover_build import Rebuild
 from .recover_draft import Draft
 from .recover_source import Aim, Published, way_out
 from .table import Value
+from .witness_config import HOLD
 
 LISTED: Final = 20
 _PARALLEL: Final = 16
@@ -113,6 +114,8 @@ def recover_log(
         aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
         if witnessed is not None:
             published.check_witnessed(aim, witnessed)
+        if chosen.get("witness.policy") and chosen.get("witness.mode", HOLD) == HOLD:
+            aim = replace(aim, shown=published.held())
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
         with _way_out(aim):
@@ -269,7 +272,9 @@ def _sign(store: Store, aim: Aim, signers: Signers | None, epoch: bytes | None) 
         note = signers.sign(aim.tree.size, aim.tree.root, both=True)
     else:
         raise StorageError("a tree without a checkpoint, and no key to sign one")
-    store.write(Commit(checkpoint=Checkpointed(aim.tree.size, note, keep=True), epoch=epoch))
+    held = None if aim.shown is None else b"1"
+    newest = Checkpointed(aim.tree.size, note, keep=True)
+    store.write(Commit(checkpoint=newest, epoch=epoch, published=aim.shown, held=held))
     store.sync()
 
 
@@ -308,8 +313,11 @@ class _LeafTiles:
 def _put_in_place(draft: Draft, place: Path, aim: Aim) -> None:
     """Open the draft as a log is opened, and give it its name."""
     with open_reader(draft.path) as made:
-        if (made.size, made.root) != aim.tree:
-            raise DamagedError(f"{draft.path}: it has size {made.size}, want {aim.tree.size}: the disk lies")
+        newest = made.integrated
+        if (newest.size, newest.root) != aim.tree:
+            raise DamagedError(
+                f"{draft.path}: it has size {newest.size}, want {aim.tree.size}: the disk lies"
+            )
     try:
         for folder, _, _ in os.walk(draft.path):
             sync_path(Path(folder))

@@ -51,7 +51,8 @@ class Aim:
     `newest` is the newest checkpoint there that the log's keys signed, None when nothing was published yet.
     `staged` says that the tree is the one that `head` names and no checkpoint does, `left_out` that `head` names
     more than the tree. `lost_head` says that a `head` is there and can not be read (`head` is None then).
-    `remarks` are sentences about what was set back, damaged or left out.
+    `remarks` are sentences about what was set back, damaged or left out. `shown` is the copy's `checkpoint` for a
+    log that holds what readers see for witnesses; None where they see the tree.
     """
 
     tree: TreeHead
@@ -60,6 +61,7 @@ class Aim:
     staged: bool
     remarks: tuple[str, ...]
     left_out: bool = False
+    shown: bytes | None = None
     lost_head: bool = False
 
 
@@ -150,6 +152,11 @@ class Published:
                 witnessed,
             )
         return newest
+
+    def held(self) -> bytes | None:
+        """What the copy's readers are shown, where that waits for witnesses; None for nothing that verifies."""
+        found, _ = self._verified(CHECKPOINT_KEY, self._now)
+        return None if found is None else found.note
 
     def check_witnessed(self, aim: Aim, witnessed: bytes) -> None:
         """Check that the tree to bring back began with that of the witness' checkpoint.

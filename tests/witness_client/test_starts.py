@@ -17,7 +17,11 @@ from merklelog import Log
 from merklelog.errors import StoppedError, UnavailableError
 from merklelog.formats import format_vkey
 from merklelog.log import open_log
+from merklelog.log.config import load_config
+from merklelog.log.create import load_signers
+from merklelog.log.recover import recover_log
 from merklelog.log.witnessing import WitnessingStatus
+from merklelog.publish import DirectoryStore
 from tests.witness_client.faulty import TEXT, Scripted, key, serve
 from tests.witness_client.scene import PATIENCE
 
@@ -142,3 +146,38 @@ def test_a_new_target_is_filled_though_witnesses_are_further_than_what_is_shown(
         assert not any(each.alarm for each in asked(log).witnesses)
     for name in ("a", "b"):
         assert (tmp_path / name / "checkpoint.witnessed").exists()
+
+
+def test_a_recovered_log_shows_no_more_than_its_target_until_witnesses_have(
+    asking: Asking, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    asking.configure(2, target)
+    with merklelog.open(asking.path) as log:
+        log.append(b"first")
+        log.wait_witnessed(1).result(PATIENCE)
+        asking.answer(AWAY, 1, 2)
+        log.append(b"second")
+        until((target / "checkpoints" / "2").exists, log)
+    kept = (target / "checkpoint").read_bytes()
+    config = load_config(asking.path)
+    recover_log(
+        tmp_path / "new",
+        DirectoryStore(target),
+        load_signers(config.keys_path(asking.path), config.origin),
+        settings={
+            "publish.targets": (f"dir:{target}",),
+            "store.min_free_bytes": 0,
+            "log.keys": f"{asking.path}/keys",
+            "witness.policy": f"{asking.path}/policy",
+        },
+    )
+    with open_log(tmp_path / "new", wait=None) as log:
+        assert log.integrated.size == 2
+        assert log.checkpoint() == kept
+        until(lambda: "it answered 500" in str(log.publishing and log.publishing.starting), log)
+        assert log.checkpoint() == kept
+        asking.answer(None, 1, 2)
+        assert log.wait_witnessed(2).result(PATIENCE).size == 2
+        assert log.size == 2
+    assert b"\n2\n" in (target / "checkpoint").read_bytes()
