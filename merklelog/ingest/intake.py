@@ -128,8 +128,8 @@ class Intake:
         submission.future.add_done_callback(lambda _: self._give_back(size))
         try:
             self._advance(submission)
-        except BaseException as error:
-            submission.future.set_exception(error)
+        except BaseException:
+            self._give_back(size)  # nobody has its future
             raise
         return submission.future
 
@@ -243,7 +243,7 @@ class Intake:
             for key in batch.keys:
                 self._flight.pop(key, None)
         if error is not None:
-            submission.future.set_exception(error)
+            submission.fail(error)
         elif not submission.todo:
             submission.finish()
         else:
@@ -260,9 +260,9 @@ class Intake:
         except OverloadedError as error:
             if submission.begun:
                 return False
-            submission.future.set_exception(error)
+            submission.fail(error)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
-            submission.future.set_exception(error)
+            submission.fail(error)
         return True
 
     def _note(self, submission: Submission, batch: Batch, first: int, indexes: Sequence[int]) -> None:

@@ -44,7 +44,7 @@ class Later:
             with self._lock:
                 lost, self._todo, self._running = self._todo, [], False
             for each in lost:
-                each.future.set_exception(OverloadedError(f"no thread to go on with: {error}"))
+                each.fail(OverloadedError(f"no thread to go on with: {error}"))
 
     def _run(self) -> None:
         stuck: list[Submission] = []

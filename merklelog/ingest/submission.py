@@ -51,10 +51,15 @@ class Submission:
         self.future: Future[Placements] = Future()
         self.future.set_running_or_notify_cancel()  # what is queued can not be called back
 
+    def fail(self, error: BaseException) -> None:
+        """Tell whoever waits for it, and let go of the records, which the error's traceback would keep."""
+        self.records = Ready([], {})
+        self.future.set_exception(error)
+
     def finish(self) -> None:
         """Nothing is left to do: tell whoever waits for it."""
         if self.refused is not None:
-            self.future.set_exception(self.refused)
+            self.fail(self.refused)
         else:
             self.future.set_result(self.placed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 from merklelog.errors import OverloadedError
 from merklelog.ingest.intake import Intake
+from merklelog.ingest.ready import Ready
 from tests.otlp.conftest import Place
 from tests.otlp.events import record
 from tests.otlp.test_intake import held, put
@@ -154,3 +156,35 @@ def test_the_ids_of_a_long_request_are_looked_up_once(
     records = [record("x" * 20_000, f"id-{i}") for i in range(100)]
     assert [each.index for each in put(intake, *records)] == list(range(100))
     assert len(asked) <= 110, "2 MB are eight batches"
+
+
+def test_nothing_stays_of_what_was_refused(make_place: MakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the submitter is told, or who waits for its future."""
+    disk = threading.Event()
+    place = make_place(**{"log.max_pending_bytes": 1 << 20})
+    intake = place.open(step=held(disk))
+    gc.collect()
+    gc.disable()
+    try:
+        first, again = (intake.submit([record("x", "id")], "") for _ in range(2))
+        full = OverloadedError("full")
+        assert place.log is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(place.log, "submit_batch", refusing(full))
+            with pytest.raises(OverloadedError):
+                intake.submit([record("y")], "")
+        monkeypatch.setattr(intake._repeats, "find", refusing(full))
+        disk.set()
+        first.result(60)
+        assert again.exception(60) is full
+        kept = [each for each in gc.get_objects() if isinstance(each, Ready) and b"x" in b"".join(each.data)]
+        assert len(kept) <= 1, "the first one's, until its thread has let go of it"
+    finally:
+        gc.enable()
+
+
+def refusing(error: Exception) -> Callable[..., object]:
+    def refuse(*_: object, **__: object) -> object:
+        raise error
+
+    return refuse
