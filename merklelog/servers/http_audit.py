@@ -155,7 +155,9 @@ class AuditDoor:
             self._waiting -= len(data)
         if isinstance(sent, RefusalTold):
             return sent, 400
-        placed = [each for future in sent for each in await asyncio.wrap_future(future)]
+        placed: list[Placed] = []
+        while sent:  # none is kept here: one that failed has this frame in its traceback
+            placed += await asyncio.wrap_future(sent.pop(0))
         head = await self._reached(log, placed, options.get(_WAIT, _INTEGRATED), asked.seconds)
         late = head is None and options.get(_WAIT, _INTEGRATED) != _INTEGRATED
         answers = await asyncio.to_thread(_told, log, placed, head, options.get(_WAIT, b"").decode())
