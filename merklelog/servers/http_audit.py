@@ -157,7 +157,8 @@ class AuditDoor:
             return sent, 400
         placed: list[Placed] = []
         while sent:  # none is kept here: one that failed has this frame in its traceback
-            placed += await asyncio.wrap_future(sent.pop(0))
+            some = await asyncio.wrap_future(sent.pop(0))
+            placed += some
         head = await self._reached(log, placed, options.get(_WAIT, _INTEGRATED), asked.seconds)
         late = head is None and options.get(_WAIT, _INTEGRATED) != _INTEGRATED
         answers = await asyncio.to_thread(_told, log, placed, head, options.get(_WAIT, b"").decode())
