@@ -19,6 +19,7 @@ from .logging import event
 from .served import ServedLogs
 
 WAIT_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 0.02
 _log: Final = logging.getLogger("merklelog.ingest")
 Open = Callable[[Log], Intake]
 
@@ -94,6 +95,9 @@ class Intakes:
         try:
             if before is not None:
                 await asyncio.to_thread(before.close)
+                # What it has on its way another one would not know of, and store again.
+                while before.held and not self._closing:
+                    await asyncio.sleep(_SETTLE_SECONDS)
             intake = await asyncio.to_thread(self._open, log)
             if self._closing:
                 await asyncio.to_thread(intake.close)
