@@ -112,8 +112,7 @@ def recover_log(
     format_config(chosen)  # a setting that is none is told before anything is read
     with closing(Published(source, info.verifiers(), parallel=parallel)) as published:
         aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
-        if witnessed is not None:
-            published.check_witnessed(aim, witnessed)
+        published.check_witnessed(aim, witnessed)
         if chosen.get("witness.policy") and chosen.get("witness.mode", HOLD) == HOLD:
             aim = replace(aim, shown=published.held())
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)

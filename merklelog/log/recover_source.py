@@ -158,11 +158,13 @@ class Published:
         found, _ = self._verified(CHECKPOINT_KEY, self._now)
         return None if found is None else found.note
 
-    def check_witnessed(self, aim: Aim, witnessed: bytes) -> None:
-        """Check that the tree to bring back began with that of the witness' checkpoint.
+    def check_witnessed(self, aim: Aim, witnessed: bytes | None) -> None:
+        """Check that the tree to bring back began with that of the witness' checkpoint, if one was given.
 
         Raises ForkError with both notes, or as reading the tiles that tell does.
         """
+        if witnessed is None:
+            return
         found = verify_head(witnessed, self._verifiers, "the witness' checkpoint")
         root = root_hash(found.size, VerifiedTiles(self.tiles, *aim.tree).read)
         if root != found.root:
