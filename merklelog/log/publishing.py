@@ -264,11 +264,11 @@ class Publishing:
                 self._fail(error, starting=True)
                 pause = self._pause(pause, error)
                 continue
-            behind = self._publisher.behind
-            self._status = replace(self._status, starting=None, last_error=None, behind=behind)
             if self.quorums is not None:
                 self.quorums.begin()
-            self._sequencer.admit()
+            self._sequencer.admit()  # before it is said: who saw that it has started may append
+            behind = self._publisher.behind
+            self._status = replace(self._status, starting=None, last_error=None, behind=behind)
             self.started.set()
             return True
         return False
