@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from merklelog.client.access import Access, split_url
-from merklelog.client.http_wire import Answer, Connections
+from merklelog.client.http_wire import Connections
 from merklelog.client.retry import Attempts
 from merklelog.client.shown import ShownCheckpoints
 from merklelog.client.statuses import HTTP, REASONS, error_for
+from merklelog.cosign.exchange import Exchange
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotFoundError, UnreachableError
 from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.formats.wire import parse_decimal
@@ -74,7 +75,7 @@ class HttpObjects:
         body: bytes | None = None,
         limit: int,
         seconds: float | None = None,
-    ) -> Answer:
+    ) -> Exchange:
         """One request, of which only a 200 comes back; `seconds` is for one try."""
         attempts = Attempts(self._access.retry)
         while True:
@@ -91,7 +92,7 @@ class HttpObjects:
                     raise
                 time.sleep(attempts.pause(error))
 
-    def _refusal(self, key: str, answer: Answer) -> MerklelogError:
+    def _refusal(self, key: str, answer: Exchange) -> MerklelogError:
         where = f"{self.location}/{key}"
         if 300 <= answer.status < 400:
             place = answer.headers.get("location", "nowhere")
@@ -105,7 +106,7 @@ class HttpObjects:
         )
 
 
-def _problem(answer: Answer) -> tuple[str | None, str]:
+def _problem(answer: Exchange) -> tuple[str | None, str]:
     """The reason that one of this project's servers gives, and its words (RFC 9457); None and "" from others."""
     if answer.headers.get("content-type", "").partition(";")[0].strip() != "application/problem+json":
         return None, ""

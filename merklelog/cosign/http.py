@@ -7,20 +7,17 @@ then: here every read of the socket waits no longer than what is left.
 from __future__ import annotations
 
 import http.client
-import io
-import socket
 import ssl
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from merklelog.cosign.exchange import AGENT, TooLongError, exchange, open_connection, reason
 from merklelog.errors import CertificateError, ConfigError, DamagedError, UnavailableError
 from merklelog.formats.wire import quote
-from merklelog.version import __version__
 
-_AGENT: Final = f"merklelog/{__version__}"
 _SCHEMES: Final = ("http", "https")
 _LATER: Final = 3600.0  # seconds: no Retry-After is taken for longer
 
@@ -33,38 +30,6 @@ class Answer:
     content_type: str
     retry_after: float | None
     body: bytes
-
-
-class _Reader(io.RawIOBase):
-    """A socket that is read until a moment, however the bytes trickle."""
-
-    def __init__(self, sock: socket.socket, ends: float) -> None:
-        self._file = sock.makefile("rb", 0)
-        self._socket = sock
-        self._ends = ends
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(left)
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """A response that is read through `_Reader`."""
-
-    def __init__(self, sock: socket.socket, ends: float, method: str | None) -> None:
-        super().__init__(sock, method=method)
-        self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock, ends), 64 << 10)
 
 
 def parse_url(url: str, what: str) -> SplitResult:
@@ -97,8 +62,7 @@ class Connection:
     def __init__(self, url: SplitResult, tls: ssl.SSLContext | None) -> None:
         self.location = f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}"
         self._prefix = url.path.rstrip("/")
-        # Said with its port, or http.client would look for one in an IPv6 address.
-        self._host, self._port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        self._host, self._port = url.hostname or "", url.port
         self._tls = tls if url.scheme == "https" else None
         self._kept: http.client.HTTPConnection | None = None
 
@@ -117,7 +81,7 @@ class Connection:
         """
         ends = time.monotonic() + seconds
         while True:
-            connection, self._kept = self._kept or self._new(), None
+            connection, self._kept = self._kept or open_connection(self._host, self._port, self._tls), None
             is_kept = connection.sock is not None
             try:
                 answer, more = self._exchange(connection, method, path, body, limit, ends)
@@ -125,22 +89,17 @@ class Connection:
                 connection.close()
                 if is_kept:
                     continue  # a kept connection may have been closed meanwhile; a fresh one tells
-                raise UnavailableError(f"{self.location}: {_reason(error)}") from error
+                raise UnavailableError(f"{self.location}: {reason(error, 'witness')}") from error
             except BaseException as error:
                 connection.close()
-                raise self._told(error, seconds) from error
+                raise self._told(error, seconds, limit) from error
             if more:
                 self._kept = connection
             else:
                 connection.close()
             return answer
 
-    def _new(self) -> http.client.HTTPConnection:
-        if self._tls is not None:
-            return http.client.HTTPSConnection(self._host, self._port, context=self._tls)
-        return http.client.HTTPConnection(self._host, self._port)
-
-    def _told(self, error: BaseException, seconds: float) -> BaseException:
+    def _told(self, error: BaseException, seconds: float, limit: int) -> BaseException:
         """The error of this project that says what went wrong; others as they are."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return CertificateError(f"{self.location}: certificate: {error.verify_message}")
@@ -151,8 +110,10 @@ class Connection:
         if isinstance(error, http.client.IncompleteRead):
             return UnavailableError(f"{self.location}: the answer ends early")
         if isinstance(error, OSError):
-            return UnavailableError(f"{self.location}: {_reason(error)}")
-        if isinstance(error, http.client.HTTPException | ValueError):  # a chunk of -5 bytes is the latter
+            return UnavailableError(f"{self.location}: {reason(error, 'witness')}")
+        if isinstance(error, TooLongError):
+            return DamagedError(f"{self.location}: the answer is longer than {limit:,} bytes")
+        if isinstance(error, http.client.HTTPException | ValueError):
             return DamagedError(f"{self.location}: no HTTP answer: {type(error).__name__}")
         return error
 
@@ -166,25 +127,10 @@ class Connection:
         ends: float,
     ) -> tuple[Answer, bool]:
         """The answer, and whether the connection may carry another request."""
-        left = max(0.001, ends - time.monotonic())
-        connection.timeout = left
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
-
-        def respond(sock: socket.socket, method: str | None = None, **_: Any) -> _Response:
-            return _Response(sock, ends, method)
-
-        connection.response_class = respond  # type: ignore[assignment]  # any factory will do
-        connection.request(method, f"{self._prefix}{path}", body, {"User-Agent": _AGENT})
-        with connection.getresponse() as response:
-            data = response.read(limit + 1)
-            if len(data) > limit or (response.length or 0) > limit:
-                raise DamagedError(f"{self.location}: the answer is longer than {limit:,} bytes")
-            if response.length:
-                raise http.client.IncompleteRead(data, response.length)
-            kind = response.headers.get("content-type", "")
-            later = _seconds(response.headers.get("retry-after"))
-            return Answer(response.status, kind, later, data), not response.will_close
+        headers = {"User-Agent": AGENT}
+        got = exchange(connection, method, f"{self._prefix}{path}", body, headers, limit=limit, ends=ends)
+        kind, later = got.headers.get("content-type", ""), _seconds(got.headers.get("retry-after"))
+        return Answer(got.status, kind, later, got.body), got.may_go_on
 
 
 def _seconds(value: str | None) -> float | None:
@@ -192,13 +138,6 @@ def _seconds(value: str | None) -> float | None:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 9:
         return None
     return min(float(value), _LATER)
-
-
-def _reason(error: OSError) -> str:
-    """In words: http.client's own say little."""
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "the witness closed the connection without an answer"
-    return error.strerror or str(error) or type(error).__name__
 
 
 __all__ = ["Answer", "Connection", "parse_url", "trust"]

@@ -1,4 +1,4 @@
-"""Answers that are no HTTP, byte by byte: each ends in this project's own errors, in time."""
+"""Answers that are no HTTP, byte by byte: each is an error of this project, in time, for logs and for clients."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 
 import pytest
 
+from merklelog.client import Access
+from merklelog.client.http_wire import Connections
 from merklelog.cosign.http import Answer, Connection, parse_url
 from merklelog.errors import DamagedError, UnavailableError
 
@@ -17,25 +20,38 @@ CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 
 
 @contextmanager
-def answering(once: bytes, forever: bytes) -> Iterator[Connection]:
-    """A connection to somebody who answers so: `once`, and then `forever` until nobody listens."""
+def answering(once: bytes, forever: bytes) -> Iterator[str]:
+    """The URL of somebody who answers so: `once`, and then `forever` until nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             with suppress(OSError), listener.accept()[0] as peer:
-                peer.recv(65_536)
+                asked = b""
+                while not asked.endswith(b"\r\n\r\nx"):  # what is left unread would reset the connection
+                    asked += peer.recv(65_536)
                 peer.sendall(once)
                 while forever:
                     peer.sendall(forever)
+                peer.shutdown(socket.SHUT_WR)
+                peer.recv(1)
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        connection = Connection(parse_url(f"http://127.0.0.1:{listener.getsockname()[1]}", "witness"), None)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            thread.join(60)
+
+
+@contextmanager
+def asking(once: bytes, forever: bytes = b"") -> Iterator[Connection]:
+    """A log's connection to such a witness."""
+    with answering(once, forever) as url:
+        connection = Connection(parse_url(url, "witness"), None)
         try:
             yield connection
         finally:
             connection.close()
-            thread.join(60)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +75,25 @@ def test_what_is_no_answer_is_an_error_of_the_project(
     once: bytes, forever: bytes, error: type[Exception]
 ) -> None:
     seconds = 0.5 if error is UnavailableError else 60
-    with answering(once, forever) as connection, pytest.raises(error, match=r"http://127\.0\.0\.1:"):
+    with asking(once, forever) as connection, pytest.raises(error, match=r"http://127\.0\.0\.1:"):
         connection.ask("POST", "/add-checkpoint", b"x", seconds=seconds, limit=10_000)
 
 
 @pytest.mark.parametrize("length", [b"-1", b"9" * 5_000, b"x"])
 def test_a_length_that_is_none_is_passed_over(length: bytes) -> None:
-    with answering(OK + b"content-length: " + length + b"\r\n\r\nabc", b"") as connection:
+    with asking(OK + b"content-length: " + length + b"\r\n\r\nabc") as connection:
         answer = connection.ask("POST", "/add-checkpoint", b"x", seconds=60, limit=10_000)
     assert answer == Answer(200, "", None, b"abc")
+
+
+@pytest.mark.parametrize(
+    "answer", [CHUNKED + b"-5\r\nabc", OK + b"content-length: " + b"9" * 30 + b"\r\n\r\nabc"]
+)
+def test_a_client_is_told_in_the_project_s_errors_too(answer: bytes) -> None:
+    with answering(answer, b"") as url:
+        connections = Connections(urlsplit(url), Access())
+        try:
+            with pytest.raises(DamagedError, match=r"http://127\.0\.0\.1:"):
+                connections.ask("POST", "/", seconds=60, limit=10_000, body=b"x")
+        finally:
+            connections.close()
