@@ -33,6 +33,9 @@ _FORKED: Final = (
     "fork first, then log"
 )
 
+# grpc.aio's event loops take one another's events; asyncio then tells of it in the thread of any of them.
+_POLLER: Final = "PollerCompletionQueue"
+
 
 class MerklelogHandler(logging.Handler):
     """Sends records to the log at grpc(s)://host:port; every one that is stored is verified to be.
@@ -160,6 +163,8 @@ class MerklelogHandler(logging.Handler):
         """
         producer = self._producer
         if record.name == LOGGER.name or record.name.startswith("grpc."):
+            return True
+        if record.name == "asyncio" and _POLLER in str(record.msg):
             return True
         return producer is not None and producer.owns(record.thread)
 

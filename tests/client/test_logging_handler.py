@@ -168,6 +168,10 @@ def test_nothing_about_itself_is_logged_and_nothing_raises(
     try:
         for each in (Loud(), Broken()):
             handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "%s", (each,), None))
+        # As asyncio says it, in the thread of any event loop, when two of them use gRPC.
+        asyncio_debug.error(
+            "Exception in callback PollerCompletionQueue._handle_events(...)()\nhandle: <Handle>"
+        )
         server.end()
         root.info("to nobody")
         until(lambda: handler.lost)

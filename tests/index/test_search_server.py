@@ -270,7 +270,7 @@ def test_a_log_asks_who_searches_and_one_without_an_index_says_so(tmp_path: Path
 
 def test_an_answer_that_is_none_is_refused(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     from merklelog.client import http_source
-    from merklelog.client.http_wire import Answer
+    from merklelog.cosign.exchange import Exchange
 
     indexed(server, 1)
     good = json.loads(server.ask("GET", "/search?limit=1")[1])
@@ -281,7 +281,7 @@ def test_an_answer_that_is_none_is_refused(server: Serving, monkeypatch: pytest.
     ]
     bad += [{**good, "hits": [{**good["hits"][0], "data": ["x"]}]}]
     for told in bad:
-        answer = Answer(200, {}, json.dumps(told).encode())
+        answer = Exchange(200, {}, json.dumps(told).encode(), True)
         monkeypatch.setattr(http_source.HttpObjects, "ask", lambda *_, answer=answer, **__: answer)
         with pytest.raises(DamagedError, match="can not be read"):
             search_server(targets(server)[1], Search(""), Access())

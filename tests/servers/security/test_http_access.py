@@ -21,7 +21,14 @@ from merklelog.servers.served import ServedLogs
 from merklelog.servers.tokens import change_tokens, make_token
 
 READS = [
-    *("checkpoint", "checkpoints/0", "tile/0/000.p/1", "tile/entries/000.p/1", "entry/0"),
+    *(
+        "checkpoint",
+        "checkpoint.witnessed",
+        "checkpoints/0",
+        "tile/0/000.p/1",
+        "tile/entries/000.p/1",
+        "entry/0",
+    ),
     *(
         "proof/inclusion?index=0",
         "proof/by-hash?leaf_hash=" + "0" * 64,
