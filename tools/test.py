@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     """The exit status of pytest; 5 (no test ran) included, which is a failure too."""
     python = environment.ensure("test") / "bin" / "python"
     # More workers than cores, as many tests wait; 8 at most: each may hold several logs with their caches.
-    workers = min(8, 3 * (os.cpu_count() or 1))
+    workers = min(8, (os.cpu_count() or 1) + 2)
     parallel = [] if arguments else ["-n", str(workers), "--dist", "worksteal"]
     command = [str(python), "-m", "pytest", *parallel, *arguments]
     os.chdir(environment.ROOT)

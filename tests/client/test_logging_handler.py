@@ -24,6 +24,13 @@ from merklelog.formats import MAX_ENTRY
 from tests.client.producer_server import ROOT, SECONDS, Server
 
 
+@pytest.fixture(autouse=True)
+def logging_says_its_own_troubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program; a server in this process may have turned it off."""
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+
+
+
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
     """A logger of the test's own."""
