@@ -30,7 +30,6 @@ def logging_says_its_own_troubles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", True)
 
 
-
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
     """A logger of the test's own."""
