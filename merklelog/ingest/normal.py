@@ -107,17 +107,22 @@ def _attributes(items: Any, depth: int = 1) -> list[Object] | None:
     if type(items) is not list:
         raise FormatError(f": got {shown(items)}, want an array")
     for at, item in enumerate(items):
+        # Nearly every attribute of nearly every sender is plain, and stays as it is.
         try:
-            # Nearly every attribute of nearly every sender is this, and stays as it is.
-            if len(item) == 2 and type(item["key"]) is str:
-                value = item["value"]
-                if len(value) == 1:
-                    if type(value.get("stringValue")) is str:
-                        continue
-                    if type(number := value.get("intValue")) is str and _PLAIN.fullmatch(number):
-                        continue
+            value = item["value"]
+            is_plain = (
+                len(item) == 2
+                and len(value) == 1
+                and type(item["key"]) is str
+                and (
+                    type(value.get("stringValue")) is str
+                    or (type(number := value.get("intValue")) is str and bool(_PLAIN.fullmatch(number)))
+                )
+            )
         except (TypeError, KeyError, AttributeError):
-            pass  # it is no such attribute, which `_pair` looks at
+            is_plain = False  # `_pair` says what is wrong with it, or makes it what it should be
+        if is_plain:
+            continue
         try:
             items[at] = _pair(item, depth)
         except FormatError as error:
@@ -305,13 +310,17 @@ def _severity(name: str) -> int | None:
 
 def _base64(content: Any) -> bytes:
     """The bytes of base64 in either alphabet, with its padding or without, as ProtoJSON takes it."""
-    if type(content) is str and content.isascii():
-        text = content.rstrip("=").replace("-", "+").replace("_", "/")
-        try:
-            return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
-        except binascii.Error:
-            pass  # said below
-    raise FormatError(f": got {shown(content)}, want base64")
+    if type(content) is not str or not content.isascii():
+        raise _no_base64(content)
+    text = content.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except binascii.Error:
+        raise _no_base64(content) from None
+
+
+def _no_base64(content: Any) -> FormatError:
+    return FormatError(f": got {shown(content)}, want base64")
 
 
 def _encoded(data: bytes) -> str:

@@ -131,13 +131,18 @@ def problem_answer(problem: Problem, *extra: tuple[bytes, bytes]) -> Response:
         "message": problem.message,
         **({"field": problem.field} if problem.field is not None else {}),
     }
-    body = msgspec.json.encode(told)
+    return framed_problem(problem, PROBLEM, msgspec.json.encode(told), *CORS, *extra)
+
+
+def framed_problem(
+    problem: Problem, content_type: bytes, body: bytes, *extra: tuple[bytes, bytes]
+) -> Response:
+    """The answer with this body that tells a problem: its status, when to come again, and never from a cache."""
     headers = [
-        (b"content-type", PROBLEM),
+        (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
         UNCACHED,
         NO_SNIFFING,
-        *CORS,
     ]
     if problem.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(problem.retry_after))))

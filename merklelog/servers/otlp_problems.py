@@ -10,7 +10,6 @@ Source: OTLP specification, "Failures" of OTLP/gRPC and OTLP/HTTP; the exporters
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from merklelog import errors
 
 from .calls import LOGGER, told
 from .grpc_wire import CallError
-from .http_values import NO_SNIFFING, UNCACHED, Response
+from .http_values import Response, framed_problem
 from .problems import Code, Problem, problem_of
 from .rich import DOMAIN, rich_status
 
@@ -64,15 +63,7 @@ def otlp_told(path: str, error: Exception) -> Problem:
 def status_answer(problem: Problem, content_type: bytes, *extra: tuple[bytes, bytes]) -> Response:
     """The answer that tells a problem over HTTP: a google.rpc.Status in the request's own encoding."""
     body = rich_status(problem) if content_type == PROTOBUF else _status_json(problem)
-    headers = [
-        (b"content-type", content_type),
-        (b"content-length", b"%d" % len(body)),
-        UNCACHED,
-        NO_SNIFFING,
-    ]
-    if problem.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(problem.retry_after))))
-    return Response(problem.http, (*headers, *extra), body)
+    return framed_problem(problem, content_type, body, *extra)
 
 
 def _status_json(problem: Problem) -> bytes:

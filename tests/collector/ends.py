@@ -105,13 +105,7 @@ def run(
         return sender.processor.taken
 
     def wait_until(what: str, reached: Callable[[], bool]) -> None:
-        last, since = -1, time.monotonic()
-        while not reached():
-            if taken() != last:
-                last, since = taken(), time.monotonic()
-            assert ends.collector.metric(DROPPED) == 0, f"waiting until {what}: events were thrown away"
-            assert time.monotonic() < since + SECONDS, f"waiting until {what}: {last} events were taken"
-            time.sleep(0.02)
+        _wait_until(ends, taken, what, reached)
 
     def killed(what: str, stored: int) -> None:
         story.kills.append((what, taken(), stored))
@@ -149,6 +143,17 @@ def run(
         sender.close()
     story.repeats, story.seconds = sender.processor.repeats, time.monotonic() - began
     return story
+
+
+def _wait_until(ends: Ends, taken: Callable[[], int], what: str, reached: Callable[[], bool]) -> None:
+    """Wait as long as the Collector takes more, or SECONDS; and nothing is thrown away meanwhile."""
+    last, since = -1, time.monotonic()
+    while not reached():
+        if taken() != last:
+            last, since = taken(), time.monotonic()
+        assert ends.collector.metric(DROPPED) == 0, f"waiting until {what}: events were thrown away"
+        assert time.monotonic() < since + SECONDS, f"waiting until {what}: {last} events were taken"
+        time.sleep(0.02)
 
 
 def _send(sender: Sender, count: int, gate: Event) -> None:
