@@ -30,13 +30,16 @@ REQUIREMENTS = {
     "test": ("requirements-dev.txt",),
 }
 OLDEST = (3, 11)
-# Where pip would put things is decided here, not by what the caller's shell says about other environments.
+# Where pip would put things is decided here, not by what the caller's shell says about other environments. And what
+# Python compiled is kept: the tests start hundreds of programs, and each would compile the package again, which
+# takes it longer than all else that it does.
 MISLEADING = (
     "PIP_PREFIX",
     "PIP_REQUIRE_VIRTUALENV",
     "PIP_ROOT",
     "PIP_TARGET",
     "PIP_USER",
+    "PYTHONDONTWRITEBYTECODE",
     "PYTHONHOME",
     "PYTHONPATH",
     "VIRTUAL_ENV",
