@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import multiprocessing
 import os
 import platform
 import shutil
@@ -19,9 +20,11 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,6 +156,32 @@ def floor(entries: Sequence[bytes]) -> float:
             for left, right in zip(nodes[::2], nodes[1::2], strict=False)
         ]
     return len(entries) / (time.perf_counter() - begun)
+
+
+_together: Barrier  # of the processes of `floor_of_every_core`, in each of them
+
+
+def floor_of_every_core(entries: Sequence[bytes]) -> float:
+    """The sum of the floors of one process a core, all at once: cores that share power or caches are not so quick
+    together as one is alone, and a program on all of them can reach no more than this.
+    """
+    count = os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(count)
+    size = len(entries[0])
+    with ProcessPoolExecutor(count, context, _meet, (together,)) as pool:
+        return sum(pool.map(_floor_of_one, [len(entries)] * count, [size] * count))
+
+
+def _meet(together: Barrier) -> None:
+    global _together
+    _together = together
+
+
+def _floor_of_one(count: int, size: int) -> float:
+    entries = random_entries(count, size)
+    _together.wait()
+    return statistics.median(floor(entries) for _ in range(5))
 
 
 def interleave(
