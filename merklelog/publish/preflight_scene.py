@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from merklelog.formats.wire import encode_base64, parse_decimal
 from merklelog.publish.preflight_report import DefaultRetention
-from merklelog.publish.s3_client import Requests
+from merklelog.publish.s3_client import Requests, new_session
 from merklelog.publish.s3_locks import SHORTEST
 from merklelog.publish.s3_options import S3Options
 from merklelog.publish.s3_problems import Kind, Problem, error_of
@@ -153,12 +153,11 @@ class Scene:
 
     def without_credentials(self) -> Scene:
         """The same scene for somebody who has none; what it writes is removed with this one's."""
-        from boto3.session import Session
         from botocore import UNSIGNED
         from botocore.config import Config
 
         meta = self.client.meta
-        client = Session().client(
+        client = new_session().create_client(
             "s3",
             endpoint_url=meta.endpoint_url,
             region_name=meta.region_name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 import threading
@@ -38,16 +39,13 @@ def make_client(options: S3Options) -> Any:
     Raises ConfigError without boto3, for a profile that is not there and for settings boto3 does not take.
     """
     try:
-        import boto3  # takes a while to load, and only S3 targets need it
-        from botocore.config import Config
+        from botocore.config import Config  # takes a while to load, and only S3 targets need it
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise ConfigError(f"s3:// targets need boto3 ({error}): pip install 'merklelog[s3]'") from error
     try:
-        session = boto3.session.Session(
-            profile_name=options.profile or None, region_name=options.region or None
-        )
-        region = session.region_name or "us-east-1"
+        session = new_session(options.profile)
+        region = options.region or session.get_config_variable("region") or "us-east-1"
         client = _client(session, options, region, options.addressing, Config)
         if options.addressing == "auto" and not _AMAZON.search(client.meta.endpoint_url):
             # A service of one's own seldom has a name for each bucket.
@@ -57,11 +55,31 @@ def make_client(options: S3Options) -> Any:
     return client
 
 
+def new_session(profile: str = "") -> Any:
+    """A session of botocore, boto3's core, which makes the clients; with the profile, "" for the usual one.
+
+    Its descriptions of services are read once a process: a session of its own would read them again for each
+    client, which takes most of a client's time and 13 MB. Raises what botocore raises.
+    """
+    from botocore.session import Session
+
+    session = Session(profile=profile or None)
+    session.register_component("data_loader", _models(session.get_config_variable("data_path")))
+    return session
+
+
+@functools.cache
+def _models(data_path: str | None) -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
+
+
 def _client(
     session: Any, options: S3Options, region: str, addressing: str, config: Callable[..., Any]
 ) -> Any:
     settings = _settings(options, addressing)
-    return session.client(
+    return session.create_client(
         "s3", endpoint_url=options.endpoint_url or None, region_name=region, config=config(**settings)
     )
 

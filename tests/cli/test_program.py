@@ -188,7 +188,7 @@ print(" ".join(sorted({{name.split(".")[0] for name in sys.modules}})))
 sys.exit(status)
 """
 DATABASE = {"rocksdict", "numpy", "blake3"}
-HEAVY = {*DATABASE, "rich", "isal", "msgspec", "asyncio", "multiprocessing", "boto3"}
+HEAVY = {*DATABASE, "rich", "isal", "msgspec", "asyncio", "multiprocessing", "botocore"}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ HEAVY = {*DATABASE, "rich", "isal", "msgspec", "asyncio", "multiprocessing", "bo
         (["append", "--help"], {*HEAVY, "cryptography"}),
         (["verify", "proof", "--entry", "entry", "--vkey", "KEY"], HEAVY),
         (["verify", "proof", "--entry", "entry", "--vkey", "KEY", "--json"], HEAVY),
-        (["get", "log", "0"], {"numpy", "rich", "multiprocessing", "boto3"}),
+        (["get", "log", "0"], {"numpy", "rich", "multiprocessing", "botocore"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -15,6 +15,7 @@ from merklelog.errors import ConfigError, UsageError
 from merklelog.publish.directory import DirectoryStore
 from merklelog.publish.objects import is_key
 from merklelog.publish.s3 import Retention, S3Location, S3Options, S3Store, open_s3, parse_s3_url
+from merklelog.publish.s3_client import new_session
 from merklelog.publish.targets import is_store_target, open_store
 
 WRONG_URLS = [
@@ -163,3 +164,9 @@ def test_an_endpoint_of_the_environment_is_addressed_by_path(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store.example:9000")
     assert asked_of(open_s3("s3://bucket/x")) == "http://store.example:9000/bucket/x/k"
+
+
+def test_what_s3_is_made_of_is_read_once_a_process(s3_credentials: None) -> None:
+    """Or each store would read it for itself, and hold 13 MB."""
+    first, second = (new_session().get_component("data_loader") for _ in range(2))
+    assert first.load_service_model("s3", "service-2") is second.load_service_model("s3", "service-2")
