@@ -25,41 +25,85 @@ from merklelog.formats import (
 )
 from merklelog.tree import leaf_hash, verify_consistency, verify_inclusion, verify_range
 from merklelog.v1 import log_pb2 as pb
+from tests.servers.serve.conftest import ANY_PORT, Serving
 
 Serve = Callable[..., Any]
 MakeLog = Callable[..., Path]
 FRONTS = ["grpcio", "native"]
+INTERVALS = {"quick": 0.05, "slow": 3600.0}  # seconds from one publication to the next
+USES = {"quick": 4, "slow": 7}  # how many tests want one
+over_http = pytest.mark.parametrize("stock", FRONTS[:1], indirect=True)  # HTTP is not what differs
 ADMIN = ("--admin", "127.0.0.1:0")
 STREAM = "/merklelog.v1.LogService/AppendStream"
 
 
-@pytest.fixture(params=FRONTS)
-def quick(serve: Serve, make_published: MakeLog, request: pytest.FixtureRequest) -> Any:
-    """A server whose log publishes 20 times a second."""
-    log = make_published("quick", publish__interval=0.05)
-    return serve(log, *ADMIN, MERKLELOG_SERVER__GRPC_FRONT=request.param).started()
+class OneLog:
+    """One log of a server that serves many, asked as if it was its only one."""
+
+    def __init__(self, server: Any, name: str) -> None:
+        self.server, self.name, self.origin = server, name, f"example.com/{name}"
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        answer: tuple[int, bytes] = self.server.ask(method, f"/{self.name}{path}", body, **headers)
+        return answer
+
+    def call(self, name: str, request: Any) -> Any:
+        request.origin = self.origin
+        return self.server.call(name, request)
+
+    def append(self, data: bytes) -> int:
+        return int(self.server.append(data, origin=self.origin))
 
 
-@pytest.fixture(params=FRONTS)
-def slow(serve: Serve, make_published: MakeLog, request: pytest.FixtureRequest) -> Any:
-    """A server whose log has published its one entry, and publishes again in an hour."""
-    log = make_published("slow", publish__interval=3600.0)
-    server = serve(log, *ADMIN, MERKLELOG_SERVER__GRPC_FRONT=request.param).started()
-    assert server.ask("POST", "/add", b"first", merklelog_wait="published") == (200, b"0\n")
-    return server
+@pytest.fixture(scope="module", params=FRONTS)
+def stock(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], OneLog]]:
+    """`stock("slow")`: a log that nobody asked yet, of the one server that serves these tests."""
+    folder = tmp_path_factory.mktemp("levels")
+    logs = [folder / f"{kind}{i}" for kind in INTERVALS for i in range(USES[kind])]
+    for log in logs:
+        settings: dict[str, Any] = {
+            "store.min_free_bytes": 0,
+            "publish.targets": (f"dir:{folder}/mount/{log.name}",),
+            "publish.interval": INTERVALS[log.name.rstrip("0123456789")],
+        }
+        merklelog.create_log(log, f"example.com/{log.name}", settings=settings)
+    words = (*ANY_PORT, "--log-format", "json", *logs, *ADMIN)
+    server = Serving(*words, environment={"MERKLELOG_SERVER__GRPC_FRONT": request.param})
+    try:
+        names = [log.name for log in logs]
+        server.started()
+        yield lambda kind: OneLog(server, names.pop(next(i for i, n in enumerate(names) if kind in n)))
+    finally:
+        server.close()
 
 
-def keys_of(server: Any) -> tuple[tuple[VerifierKey, ...], VerifierKey]:
+@pytest.fixture
+def quick(stock: Callable[[str], OneLog]) -> OneLog:
+    """A log that is published 20 times a second."""
+    return stock("quick")
+
+
+@pytest.fixture
+def slow(stock: Callable[[str], OneLog]) -> OneLog:
+    """A log that has published its one entry, and publishes again in an hour."""
+    log = stock("slow")
+    assert log.ask("POST", "/add", b"first", merklelog_wait="published") == (200, b"0\n")
+    return log
+
+
+def keys_of(server: OneLog | Serving) -> tuple[tuple[VerifierKey, ...], VerifierKey]:
     """The log's keys, and its receipt key."""
     told = server.call("GetLog", pb.GetLogRequest())
     return tuple(map(parse_vkey, told.verifier_keys)), parse_vkey(told.receipt_key)
 
 
-def receipt_of(server: Any, note: bytes) -> ReceiptNote:
+def receipt_of(server: OneLog | Serving, note: bytes) -> ReceiptNote:
     return verify_receipt(note, keys_of(server)[1])
 
 
-def tree_of(server: Any, note: bytes) -> tuple[int, bytes]:
+def tree_of(server: OneLog | Serving, note: bytes) -> tuple[int, bytes]:
     """Size and root of a checkpoint that the log's own keys signed."""
     assert not is_receipt(note)
     parsed = parse_checkpoint(note)
@@ -78,11 +122,11 @@ def batch(*data: bytes, **more: Any) -> pb.AppendBatchRequest:
 # --- gRPC --------------------------------------------------------------------------------------------------------
 
 
-def test_an_integrated_append_has_a_receipt(slow: Any) -> None:
+def test_an_integrated_append_has_a_receipt(slow: OneLog) -> None:
     answer = slow.call("Append", request(b"second", detail=pb.DETAIL_PROOF))
     note = receipt_of(slow, answer.signed_note)
     assert (answer.level, answer.epoch, answer.tree_size) == (pb.LEVEL_INTEGRATED, 1, 2)
-    assert (note.origin, note.epoch, note.size) == ("example.com/slow", 1, 2)
+    assert (note.origin, note.epoch, note.size) == (slow.origin, 1, 2)
     verify_inclusion(leaf_hash(b"second"), 1, 2, list(answer.entry.proof), note.root)
     plain = slow.call("Append", request(b"third"))
     assert (plain.signed_note, plain.epoch, plain.tree_size) == (b"", 1, 3)
@@ -94,7 +138,7 @@ def test_an_integrated_append_has_a_receipt(slow: Any) -> None:
         verify_inclusion(leaf_hash(data), index, 5, proof, note.root)
 
 
-def test_a_published_append_has_a_checkpoint(quick: Any) -> None:
+def test_a_published_append_has_a_checkpoint(quick: OneLog) -> None:
     wait = {"wait": pb.LEVEL_PUBLISHED, "detail": pb.DETAIL_PROOF}
     answer = quick.call("Append", request(b"one", **wait))
     size, root = tree_of(quick, answer.signed_note)
@@ -109,17 +153,19 @@ def test_a_published_append_has_a_checkpoint(quick: Any) -> None:
     assert tree_of(quick, shown)[0] >= size
 
 
-def test_a_stream_answers_in_order_whatever_each_waits_for(quick: Any) -> None:
+def test_a_stream_answers_in_order_whatever_each_waits_for(quick: OneLog) -> None:
     levels = [pb.LEVEL_PUBLISHED if i % 7 == 0 else pb.LEVEL_INTEGRATED for i in range(50)]
 
     def requests() -> Iterator[bytes]:
         for i, level in enumerate(levels):
             entries = [pb.NewEntry(data=b"%d" % i)]
-            asked = pb.AppendStreamRequest(entries=entries, wait=level, detail=pb.DETAIL_CHECKPOINT)
+            asked = pb.AppendStreamRequest(
+                origin=quick.origin, entries=entries, wait=level, detail=pb.DETAIL_CHECKPOINT
+            )
             yield asked.SerializeToString()
 
     answered: list[int] = []
-    with closing(quick.channel()) as channel:
+    with closing(quick.server.channel()) as channel:
         for raw in channel.stream_stream(STREAM)(requests(), timeout=60):
             answer = pb.AppendStreamResponse.FromString(raw)
             for each in answer.appended:
@@ -135,21 +181,22 @@ def test_a_stream_answers_in_order_whatever_each_waits_for(quick: Any) -> None:
     assert answered == levels
 
 
-def test_a_wait_that_takes_too_long_is_answered_as_integrated(slow: Any) -> None:
+def test_a_wait_that_takes_too_long_is_answered_as_integrated(slow: OneLog) -> None:
     """Shortly before the call's deadline, so that its caller still learns the index."""
     path = "/merklelog.v1.LogService/Append"
-    asked = request(b"second", wait=pb.LEVEL_PUBLISHED, detail=pb.DETAIL_CHECKPOINT).SerializeToString()
-    with closing(slow.channel()) as channel:
+    whose: dict[str, Any] = {"origin": slow.origin, "wait": pb.LEVEL_PUBLISHED}
+    asked = request(b"second", **whose, detail=pb.DETAIL_CHECKPOINT).SerializeToString()
+    with closing(slow.server.channel()) as channel:
         answer = pb.AppendResponse.FromString(channel.unary_unary(path)(asked, timeout=5))
         assert (answer.entry.index, answer.level) == (1, pb.LEVEL_INTEGRATED)
         assert receipt_of(slow, answer.signed_note).size == answer.tree_size == 2
         entries = [pb.NewEntry(data=b"third")]
-        stream = pb.AppendStreamRequest(entries=entries, wait=pb.LEVEL_PUBLISHED).SerializeToString()
+        stream = pb.AppendStreamRequest(entries=entries, **whose).SerializeToString()
         (raw,) = channel.stream_stream(STREAM)(iter([stream]), timeout=5)
     assert pb.AppendStreamResponse.FromString(raw).level == pb.LEVEL_INTEGRATED
 
 
-def test_what_is_shown_is_what_is_published(slow: Any) -> None:
+def test_what_is_shown_is_what_is_published(slow: OneLog) -> None:
     for i in range(3):
         assert slow.append(b"%d" % i) == i + 1
     told = slow.call("GetLog", pb.GetLogRequest())
@@ -163,15 +210,15 @@ def test_what_is_shown_is_what_is_published(slow: Any) -> None:
     assert slow.ask("GET", "/entry/0") == (200, b"first")
     assert slow.ask("GET", "/entry/1")[0] == 404
     assert slow.ask("GET", "/tile/0/000.p/2")[0] == 404
-    end = pb.GetEntriesRequest(end=2).SerializeToString()
-    with closing(slow.channel()) as channel:
+    end = pb.GetEntriesRequest(origin=slow.origin, end=2).SerializeToString()
+    with closing(slow.server.channel()) as channel:
         entries = channel.unary_stream("/merklelog.v1.LogService/GetEntries")(end, timeout=60)
         with pytest.raises(grpc.RpcError) as caught:
             next(entries)
     assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
 
 
-def test_proofs_reach_to_what_receipts_are_of(slow: Any) -> None:
+def test_proofs_reach_to_what_receipts_are_of(slow: OneLog) -> None:
     answer = slow.call("AppendBatch", batch(b"1", b"2", b"3", detail=pb.DETAIL_CHECKPOINT))
     root = receipt_of(slow, answer.signed_note).root
     _, first = tree_of(slow, slow.call("GetCheckpoint", pb.GetCheckpointRequest()).checkpoint)
@@ -190,13 +237,16 @@ def test_proofs_reach_to_what_receipts_are_of(slow: Any) -> None:
     assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
 
 
-def test_watches_wake_when_something_is_published(quick: Any) -> None:
+def test_watches_wake_when_something_is_published(quick: OneLog) -> None:
     service = "/merklelog.v1.LogService/"
-    with closing(quick.channel()) as channel, closing(quick.connect()) as events:
-        checkpoints = channel.unary_stream(service + "WatchCheckpoints")(b"", timeout=60)
-        entries = channel.unary_stream(service + "WatchEntries")(b"", timeout=60)
+    server, origin = quick.server, quick.origin
+    heads = pb.WatchCheckpointsRequest(origin=origin).SerializeToString()
+    added = pb.WatchEntriesRequest(origin=origin).SerializeToString()
+    with closing(server.channel()) as channel, closing(server.connect()) as events:
+        checkpoints = channel.unary_stream(service + "WatchCheckpoints")(heads, timeout=60)
+        entries = channel.unary_stream(service + "WatchEntries")(added, timeout=60)
         next(checkpoints)
-        events.request("GET", "/events/entries?start=0")
+        events.request("GET", f"/{quick.name}/events/entries?start=0")
         answer = events.getresponse()
         index = quick.append(b"watched")
         found: list[bytes] = []
@@ -216,7 +266,8 @@ def test_watches_wake_when_something_is_published(quick: Any) -> None:
 # --- HTTP --------------------------------------------------------------------------------------------------------
 
 
-def test_http_says_by_its_status_how_far_it_has_come(slow: Any) -> None:
+@over_http
+def test_http_says_by_its_status_how_far_it_has_come(slow: OneLog) -> None:
     assert slow.ask("POST", "/add", b"1") == (200, b"1\n")
     assert slow.ask("POST", "/add", b"2", merklelog_wait="integrated") == (200, b"2\n")
     now = {"merklelog_wait": "published", "prefer": "respond-async, wait=0"}
@@ -227,7 +278,8 @@ def test_http_says_by_its_status_how_far_it_has_come(slow: Any) -> None:
     assert slow.ask("POST", "/add", b"first", merklelog_wait="witnessed")[0] == 400
 
 
-def test_http_gives_the_receipt_as_json(slow: Any, quick: Any) -> None:
+@over_http
+def test_http_gives_the_receipt_as_json(slow: OneLog, quick: OneLog) -> None:
     for server, wait, level in ((slow, "integrated", "integrated"), (quick, "published", "published")):
         status, body = server.ask("POST", "/add", b"j", merklelog_wait=wait, accept="application/json")
         told = json.loads(body)
@@ -257,9 +309,10 @@ def test_a_servers_patience_is_configured(serve: Serve, make_published: MakeLog)
     assert server.call("GetLog", pb.GetLogRequest()).limits.max_wait_seconds == 1
 
 
-def test_the_description_tells_of_levels(slow: Any) -> None:
-    document = json.loads(slow.ask("GET", "/openapi.json")[1])
-    add = document["paths"]["/add"]["post"]
+@over_http
+def test_the_description_tells_of_levels(slow: OneLog) -> None:
+    document = json.loads(slow.server.ask("GET", "/openapi.json")[1])
+    add = next(each for path, each in document["paths"].items() if path.endswith("/add"))["post"]
     wait = next(each for each in add["parameters"] if each["name"] == "merklelog-wait")
     assert wait["schema"]["enum"] == ["integrated", "published"]
     assert set(add["responses"]) >= {"200", "202", "503"}
