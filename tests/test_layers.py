@@ -52,7 +52,6 @@ ALWAYS_THERE = {"errors", "tree", "formats", "protocol", "store", "log", "merkle
 # Where a package from outside may be imported: a room, or one module of it.
 THIRD_PARTY = {
     "blake3": {"store", "publish", "log", "ingest"},
-    "boto3": {"publish"},
     "botocore": {"publish"},
     "click": {"cli"},
     "cryptography": {"formats.algorithms", "servers.peer", "servers.tls"},
