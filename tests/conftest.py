@@ -41,7 +41,6 @@ def pytest_configure() -> None:
 
 def pytest_collection_finish() -> None:
     """What was collected is not looked through any more; garbage of the tests is collected as ever."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 

@@ -11,8 +11,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -132,9 +133,23 @@ def read(path: Path) -> Module:
     return Module(path, ".".join(dotted), room, text.splitlines(), ast.parse(text))
 
 
-MODULES = [read(path) for path in sorted(PRODUCT.rglob("*.py"))]
-NAMES = [module.name or "merklelog" for module in MODULES]
-each_module = pytest.mark.parametrize("module", MODULES, ids=NAMES)
+@cache
+def modules() -> list[Module]:
+    """All of the product, read when the first test asks and not by each process that collects the tests."""
+    return [read(path) for path in sorted(PRODUCT.rglob("*.py"))]
+
+
+def each_module(rule: Callable[[Module], None]) -> Callable[[str], None]:
+    """A rule for one module as a test a room, of every module in it; what is found is said with its place."""
+
+    def test(room: str) -> None:
+        for module in modules():
+            if module.room == room:
+                rule(module)
+
+    test.__name__ = test.__qualname__ = rule.__name__
+    marked: Callable[[str], None] = pytest.mark.parametrize("room", dict.fromkeys(ROOMS))(test)
+    return marked
 
 
 def imports(module: Module) -> Iterator[tuple[ast.stmt, str]]:
@@ -158,10 +173,10 @@ def room_of(dotted: str) -> str:
 
 
 def test_the_walk_sees_the_product() -> None:
-    rooms = {module.room for module in MODULES}
+    rooms = {module.room for module in modules()}
     assert rooms >= ALWAYS_THERE
     assert rooms <= set(ROOMS), "a new room: give it a place in ROOMS and in ARCHITECTURE.md"
-    assert len(MODULES) > 30
+    assert len(modules()) > 30
 
 
 def test_the_walk_sees_imports_of_every_spelling() -> None:
@@ -206,7 +221,7 @@ def test_packages_from_outside_stay_in_their_rooms(module: Module) -> None:
 
 def test_packages_from_outside_are_used_where_the_table_says() -> None:
     used: dict[str, set[str]] = {package: set() for package in THIRD_PARTY}
-    for module in MODULES:
+    for module in modules():
         for _, dotted in imports(module):
             if (package := dotted.split(".")[0]) in used:
                 used[package] |= {module.room, module.name} & THIRD_PARTY[package]
@@ -216,7 +231,7 @@ def test_packages_from_outside_are_used_where_the_table_says() -> None:
 def test_the_map_for_readers_is_this_one() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     rows = re.findall(r"(?m)^\| `(\w+)` \|.*\| ([^|]*) \|$", page)
-    there = {module.room for module in MODULES} - {"version", "merklelog", "__main__"}
+    there = {module.room for module in modules()} - {"version", "merklelog", "__main__"}
     assert [room for room, _ in rows] == [room for room in ROOMS if room in there]
     for room, packages in rows:
         places = {
