@@ -55,7 +55,7 @@ THIRD_PARTY = {
     "blake3": {"store", "publish", "log", "ingest"},
     "botocore": {"publish"},
     "click": {"cli"},
-    "cryptography": {"formats.algorithms", "servers.peer", "servers.tls"},
+    "cryptography": {"formats.algorithms", "servers.certificates"},
     "google": {"v1", "client", "ingest", "servers"},
     "grpc": {"client", "servers"},
     "grpc_health": {"servers"},

@@ -21,7 +21,7 @@ from .hosts import Hosts
 from .logging import event
 from .metrics import Certificate
 from .settings import OPEN_ADMIN, ServerSettings
-from .tls import TlsFiles, TlsMaterial, authorities
+from .tls import TlsFiles, TlsMaterial
 from .tokens import read_tokens
 
 _log: Final = logging.getLogger("merklelog.server")
@@ -120,8 +120,10 @@ class Guard:
         """When the certificates in use end: the server's own, and those that clients' must come from."""
         if self._material is None:
             return []
+        from .certificates import authorities
+
         found = [Certificate("server", self._material.not_after.timestamp())]
-        for number, each in enumerate(authorities(self._material), 1):
+        for number, each in enumerate(authorities(self._material.client_ca), 1):
             found.append(Certificate(f"client CA {number}", each.not_valid_after_utc.timestamp()))
         return found
 
