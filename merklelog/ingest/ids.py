@@ -4,11 +4,13 @@ Derived and never the truth: an index of keys (`store.fingerprints`) in `DIR/ids
 log, which decides. An entry of a record with an ID has the key of that ID; one that conflicts with an earlier
 entry of the same ID has a key of its own, made of the ID and the record's hash, by which its own retry is found.
 An entry of a record without has its hash as its key, where asked for (`by_hash`). What the index does not cover
-after an opening, or after it lost a file, is read from the log, by a thread in the background.
+after an opening, or after it lost a file, is read from the log, by a thread in the background; what it can not
+read it tries to read again, for as long as it takes.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,10 +18,9 @@ from typing import Any, Final
 import blake3
 import msgspec
 
-from merklelog.errors import ClosedError, FormatError, MerklelogError, UnavailableError
+from merklelog.errors import ClosedError, FormatError, MerklelogError, StorageError, UnavailableError
 from merklelog.formats.bundle import parse_bundle
 from merklelog.log import Log
-from merklelog.store.fingerprints import FingerprintIndex
 
 from .canonical import record_identity
 from .entry import Entry, parse_entry
@@ -27,9 +28,12 @@ from .split import join_entries
 from .values import text_of
 from .verdict import conflict_of
 
+_log: Final = logging.getLogger("merklelog.ingest")
 DIRECTORY: Final = "ids"
 ID_CONTEXT: Final = "merklelog 2026-11 ingest record ID key v1"
 CONFLICT_CONTEXT: Final = "merklelog 2026-11 ingest conflicting record ID key v1"
+_ID_KEY: Final = blake3.blake3(derive_key_context=ID_CONTEXT)
+_CONFLICT_KEY: Final = blake3.blake3(derive_key_context=CONFLICT_CONTEXT)
 # The key of an entry that nobody asks for: a raw one, a later part of a split record, a record without an ID.
 NO_KEY: Final = bytes(32)
 RECORD_ID: Final = "audit.record.id"
@@ -40,6 +44,8 @@ _RETRY_AFTER: Final = 1.0
 # So many entries are read while a look-up waits, and it waits so many seconds at most.
 _LITTLE: Final = 4096
 _MOMENT: Final = 0.5
+# How long what failed in the background waits before it is tried again.
+_AGAIN: Final = 5.0
 
 Known = tuple[int, bytes]  # the first entry that has a key, and the hash (`record_identity`) of its record
 Added = tuple[bytes, int, bytes]  # a key of an entry that was stored, its index, and the hash of its record
@@ -47,13 +53,12 @@ Added = tuple[bytes, int, bytes]  # a key of an entry that was stored, its index
 
 def id_key(record_id: str) -> bytes:
     """The key of a record ID, 32 bytes."""
-    data = record_id.encode("utf-8", "surrogatepass")
-    return blake3.blake3(data, derive_key_context=ID_CONTEXT).digest()
+    return _ID_KEY.copy().update(record_id.encode("utf-8", "surrogatepass")).digest()
 
 
 def conflict_key(record_id: str, record_hash: bytes) -> bytes:
     """The key of an entry whose ID an earlier entry with other content has already, 32 bytes."""
-    return blake3.blake3(record_hash + id_key(record_id), derive_key_context=CONFLICT_CONTEXT).digest()
+    return _CONFLICT_KEY.copy().update(record_hash + id_key(record_id)).digest()
 
 
 class RecordIds:
@@ -61,10 +66,15 @@ class RecordIds:
 
     Until all of the log is covered `look_up` raises UnavailableError: a duplicate must not be missed. `by_hash`
     says that records without an ID are found by their hash. Making it waits for so many seconds of reading at
-    most; raises what reading the log raises.
+    most; raises what reading the log raises. What fails later is tried again every `again` seconds.
     """
 
-    def __init__(self, log: Log, *, by_hash: bool = False, patience: float = 2.0) -> None:
+    def __init__(
+        self, log: Log, *, by_hash: bool = False, patience: float = 2.0, again: float = _AGAIN
+    ) -> None:
+        # Here, not above: numpy is for logs that records come to.
+        from merklelog.store.fingerprints import FingerprintIndex
+
         self._log = log
         self._by_hash = by_hash
         self._bundle: tuple[int, int, list[bytes]] = (-1, 0, [])
@@ -75,7 +85,8 @@ class RecordIds:
         self._older_end = 0  # what is in the older half stands below this index
         self._waiting: list[tuple[int, int, dict[int, bytes]]] = []  # added and not in the index yet
         self._size: int = log.integrated.size
-        self._failure: MerklelogError | None = None
+        self._again = again
+        self._failure: MerklelogError | None = None  # of the last attempt to feed the index
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="merklelog-record-ids", daemon=True)
         self._thread.start()
@@ -92,11 +103,17 @@ class RecordIds:
         """Entries that are not covered yet."""
         return max(self._size - self._index.end, 0)
 
+    @property
+    def trouble(self) -> str:
+        """Why entries can not be covered at present, "" for nothing; it is tried again."""
+        failure = self._failure
+        return "" if failure is None else str(failure)
+
     def look_up(self, keys: Sequence[bytes]) -> dict[int, Known]:
         """For positions in `keys`, the first entry of the log that has that key; absent where there is none.
 
         Entries that were `added` are found from then on. Raises UnavailableError while the log is being read,
-        ClosedError, and what reading the log raises.
+        StorageError while that fails, ClosedError, and what reading the log raises.
         """
         with self._changed:
             if self._closed:
@@ -168,7 +185,7 @@ class RecordIds:
 
     def _not_ready(self, end: int) -> MerklelogError:
         if self._failure is not None:
-            return self._failure
+            return StorageError(f"record IDs can not be read, and it is tried again: {self._failure}")
         with self._changed:
             self._changed.notify_all()  # a file was lost: the thread reads again
         why = f"record IDs are being read from the log: {end:,} of {self._size:,} entries"
@@ -179,21 +196,41 @@ class RecordIds:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or (self.behind and self._failure is None))
+                if self._failure is not None:
+                    self._changed.wait_for(lambda: self._closed, self._again)
+                else:
+                    self._changed.wait_for(lambda: self._closed or self.behind)
                 if self._closed:
                     return
-                told, size = self._next(), self._size
-            try:
-                if told is not None:
-                    start, end, keys = told
-                    self._index.add([keys.get(at, NO_KEY) for at in range(start, end)], start)
-                else:
-                    self._read_some(min(size, self._first_told()))
-            except MerklelogError as error:
-                self._failure = error
+            failure = self._feed()
             with self._changed:
+                self._say(failure)
+                self._failure = failure
                 self._forget()
                 self._changed.notify_all()
+
+    def _feed(self) -> MerklelogError | None:
+        """Feed the index with what comes next; gives what kept it from that."""
+        with self._changed:
+            told, size = self._next(), self._size
+        try:
+            if told is not None:
+                start, end, keys = told
+                self._index.add([keys.get(at, NO_KEY) for at in range(start, end)], start)
+            else:
+                self._read_some(min(size, self._first_told()))
+        except MerklelogError as error:
+            return error.with_traceback(None)  # it is kept, and what was read is not
+        except Exception as error:  # noqa: BLE001 - whatever it is, without this thread no ID would be known again
+            return StorageError(f"unexpected {type(error).__name__}: {error}")
+        return None
+
+    def _say(self, failure: MerklelogError | None) -> None:
+        """Tell the server's log when it begins to fail, and when that is over."""
+        if failure is not None and self._failure is None:
+            _log.error("record IDs of %s: %s; tried again every %g s", self._log.origin, failure, self._again)
+        elif failure is None and self._failure is not None:
+            _log.info("record IDs of %s are read again", self._log.origin)
 
     def _next(self) -> tuple[int, int, dict[int, bytes]] | None:
         """What was told and continues the index."""

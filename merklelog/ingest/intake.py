@@ -101,6 +101,11 @@ class Intake:
         return self._repeats.behind
 
     @property
+    def trouble(self) -> str:
+        """Why record IDs can not be read at present, "" for nothing; until then records with one are refused."""
+        return self._repeats.trouble
+
+    @property
     def held(self) -> int:
         """Bytes of all records whose futures are not done yet, counted as the log's queue counts entries."""
         return self._held
@@ -111,8 +116,8 @@ class Intake:
         """Store records; a future of where each stands, resolved when all are durable and integrated.
 
         `submitter` is the authenticated name, empty for none; `incomplete` what the records lack, for their
-        verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageFullError, StoppedError,
-        ClosedError, FrozenError, and EntryError for a record longer than all that may wait
+        verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageError, StorageFullError,
+        StoppedError, ClosedError, FrozenError, and EntryError for a record longer than all that may wait
         (log.max_pending_bytes), when all others of the call are stored. After another error some may be: to send
         all again stores those with an ID once. OverloadedError is also for records that would be more than
         log.max_pending_bytes with all that are not stored yet; where there are none such, any number is taken.

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+import msgspec
+
 from .verdict import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """Where a record stands: the index of its entry (of the first, where it is split).
 
     `duplicate`: it was there, and nothing was stored. `conflict_with` is the entry with the same record ID and

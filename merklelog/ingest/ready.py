@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from merklelog.log.ingest_config import IngestConfig
 
 from .canonical import encode_records, record_identity
@@ -26,8 +28,7 @@ _ID: Final = b'"audit.record.id"'
 _HASH: Final = b'"audit.content_hash"'
 
 
-@dataclass(frozen=True, slots=True)
-class Special:
+class Special(msgspec.Struct, frozen=True):
     """What is known of a record beside its bytes.
 
     `key` is what a repeat is found by: of its ID, else its identity where the log looks for those; None where

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Protocol
 
+import msgspec
+
 from merklelog.errors import FormatError
 from merklelog.formats import parse_bundle
 from merklelog.log import Log
@@ -36,8 +38,7 @@ class Found:
     same: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """A record that is durable now: what is special about it, its index, and the entry that it conflicts with."""
 
     special: Special
@@ -50,6 +51,11 @@ class Ids(Protocol):
 
     @property
     def behind(self) -> int:
+        """See RecordIds."""
+        ...
+
+    @property
+    def trouble(self) -> str:
         """See RecordIds."""
         ...
 
@@ -104,7 +110,7 @@ class Repeats:
     def find(self, asked: dict[int, Special], now_ns: int) -> dict[int, Found]:
         """Of those records, by position, that the log has: where.
 
-        Raises UnavailableError while the log's IDs are still being read.
+        Raises UnavailableError while the log's IDs are still being read, StorageError while that fails.
         """
         found: dict[int, Found] = {}
         positions = [at for at, special in asked.items() if special.record_id is not None]
@@ -133,13 +139,20 @@ class Repeats:
             rows = ((each.special.identity, each.index) for each in stored if each.special.record_id is None)
             self._window.add(rows, time_ns)
         added = [_added(each) for each in stored if each.special.record_id is not None]
-        for start, end in _runs(indexes):
-            self._ids.add([each for each in added if start <= each[1] < end], start, end)
+        runs = list(_runs(indexes))
+        for start, end in runs:
+            here = added if len(runs) == 1 else [each for each in added if start <= each[1] < end]
+            self._ids.add(here, start, end)
 
     @property
     def behind(self) -> int:
         """Entries whose IDs are not known yet."""
         return self._ids.behind
+
+    @property
+    def trouble(self) -> str:
+        """Why IDs can not be read at present; "" for nothing."""
+        return self._ids.trouble
 
     def close(self) -> None:
         """Let go of the index's files."""

@@ -56,9 +56,10 @@ class Intakes:
         if found.failed:
             return "the index of their IDs failed; the next request opens it anew"
         behind = found.behind
-        return (
-            "taken" if not behind else f"those without an ID are taken; IDs of {behind:,} entries are unread"
-        )
+        if not behind:
+            return "taken"
+        why = f": {found.trouble}; tried again" if found.trouble else ""
+        return f"those without an ID are taken; IDs of {behind:,} entries are unread{why}"
 
     async def ready(self, origin: str) -> Intake:
         """The intake of that log, opened now if it is not yet.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import merklelog
-from merklelog.errors import ClosedError
+from merklelog.errors import ClosedError, StorageError
 from merklelog.ingest.canonical import encode_record, record_identity
 from merklelog.ingest.entry import LogPart, encode_entry
 from merklelog.ingest.ids import DIRECTORY, RecordIds, conflict_key, id_key
@@ -268,3 +269,32 @@ def test_another_past_of_the_log_is_not_believed(log: Log, tmp_path: Path) -> No
             1: index
         }
         mine.close()
+
+
+def test_a_read_that_failed_is_tried_again(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = RecordIds(log, again=0.01)
+    whole = log.integrated_tiles
+    broken = threading.Event()
+    broken.set()
+
+    def reading() -> object:
+        if broken.is_set():
+            raise StorageError("the disk does not answer")
+        return whole()
+
+    monkeypatch.setattr(log, "integrated_tiles", reading)
+    first = stored(log, "a")
+    second = stored(log, "b")
+    ids.add([(id_key("b"), second, hash_of("b"))], second, second + 1)  # so that "a" has to be read
+    with pytest.raises(StorageError, match="does not answer"):
+        ids.wait(WAIT)
+    assert ids.trouble == "the disk does not answer"
+    with pytest.raises(StorageError, match="tried again: the disk does not answer"):
+        ids.look_up([id_key("a")])
+    broken.clear()
+    end = time.monotonic() + WAIT
+    while (ids.behind or ids.trouble) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert ids.look_up([id_key("a"), id_key("b")]) == {0: (first, hash_of("a")), 1: (second, hash_of("b"))}
+    assert ids.trouble == ""
+    ids.close()

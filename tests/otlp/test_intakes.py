@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 from merklelog.errors import StorageError
 from merklelog.ingest.intake import open_intake
@@ -39,3 +40,26 @@ def test_what_a_failed_one_has_on_its_way_is_known_to_the_next(make_place: Calla
         await intakes.close()
 
     asyncio.run(both())
+
+
+def test_what_is_said_of_one(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    place.open()
+    assert place.log is not None
+    logs = ServedLogs()
+    logs.add(place.log, "/")
+
+    async def asked() -> None:
+        intakes = Intakes(logs, open_intake)
+        assert intakes.say(ORIGIN) is None
+        intake = await intakes.ready(ORIGIN)
+        assert intakes.say(ORIGIN) == "taken"
+        repeats = intake._repeats
+        unread = "those without an ID are taken; IDs of 1,003 entries are unread"
+        for trouble, more in (("", ""), ("no answer", ": no answer; tried again")):
+            intake._repeats = SimpleNamespace(behind=1003, trouble=trouble)  # type: ignore[assignment]
+            assert intakes.say(ORIGIN) == unread + more
+        intake._repeats = repeats
+        await intakes.close()
+
+    asyncio.run(asked())
