@@ -19,7 +19,7 @@ import pytest
 from tests.client.connected import client, served
 from tests.client.lying_server import between, grpc_liar, grpc_world, http_liar, http_world
 from tests.client.producer_door import door, log, logs
-from tests.client.producer_server import server, template, vkeys
+from tests.client.producer_server import server, stopped, template, vkeys
 
 __all__ = [
     "between",
@@ -36,6 +36,7 @@ __all__ = [
     "server",
     "start_grpc",
     "start_http",
+    "stopped",
     "template",
     "vkeys",
 ]

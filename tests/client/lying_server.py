@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import http.client
 import http.server
 import threading
@@ -177,9 +178,12 @@ def copy_log(path: Path, place: Path) -> Path:
 
 
 class World:
-    """The log with 300, then 512 entries, and a fork of it at 300: 400, then 600 entries."""
+    """The log with 300, then 512 entries, and a fork of it at 300: 400, then 600 entries.
 
-    def __init__(self, folder: Path, start: Callable[[Path], Any]) -> None:
+    Each is served by one process, over HTTP and gRPC on one port.
+    """
+
+    def __init__(self, folder: Path, start: Callable[..., Any]) -> None:
         path = folder / "log"
         self.keys = merklelog.create_log(path, ORIGIN, settings={"store.min_free_bytes": 0})
         with merklelog.open(path) as log:
@@ -195,7 +199,13 @@ class World:
         with merklelog.open(longer) as log:
             self.fork600 = log.append_batch(OTHER).checkpoint
         places = {"true": path, "old": old, "fork": fork, "longer": longer}
-        self.urls = {name: start(place).url for name, place in places.items()}
+        self.urls = {name: start("--front", "native", place).url for name, place in places.items()}
+
+    def over_http(self) -> World:
+        """The same with the addresses for HTTP."""
+        world = copy.copy(self)
+        world.urls = {name: f"{url.replace('grpc://', 'http://')}/" for name, url in self.urls.items()}
+        return world
 
     def signed(self, size: int, root: bytes, origin: str = ORIGIN) -> bytes:
         """A checkpoint of whatever is claimed, signed by the log's own key."""
@@ -206,12 +216,12 @@ class World:
 
 @pytest.fixture(scope="module")
 def grpc_world(tmp_path_factory: pytest.TempPathFactory, start_grpc: Callable[..., Any]) -> World:
-    return World(tmp_path_factory.mktemp("grpc"), start_grpc)
+    return World(tmp_path_factory.mktemp("world"), start_grpc)
 
 
 @pytest.fixture(scope="module")
-def http_world(tmp_path_factory: pytest.TempPathFactory, start_http: Callable[..., Any]) -> World:
-    return World(tmp_path_factory.mktemp("http"), start_http)
+def http_world(grpc_world: World) -> World:
+    return grpc_world.over_http()
 
 
 @pytest.fixture

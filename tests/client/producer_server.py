@@ -73,9 +73,15 @@ def vkeys(template: Path) -> list[str]:
 
 
 @pytest.fixture
-def server(template: Path, tmp_path: Path) -> Iterator[Server]:
-    """A running server over an empty log."""
+def stopped(template: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server over an empty log that was not started yet."""
     made = Server(Path(shutil.copytree(template, tmp_path / "log")))
-    made.start()
     yield made
     made.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def server(stopped: Server) -> Server:
+    """A running server over an empty log."""
+    stopped.start()
+    return stopped

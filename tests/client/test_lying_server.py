@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +185,15 @@ def test_a_stream_that_says_nothing_for_ever(grpc_liar: GrpcLiar, grpc_world: Wo
         assert next(iter(client.follow(511))) == (511, TRUE[-1])
 
 
-def test_a_server_that_is_another_thing(grpc_world: World, http_world: World) -> None:
-    for url, error in (
-        (grpc_world.urls["true"].replace("grpc://", "http://"), MerklelogError),
-        (http_world.urls["true"].rstrip("/").replace("http://", "grpc://"), UnreachableError),
+def test_a_server_that_is_another_thing(
+    start_grpc: Callable[..., Any], start_http: Callable[..., Any], tmp_path: Path
+) -> None:
+    for start, scheme, other, error in (
+        (start_grpc, "grpc://", "http://", MerklelogError),
+        (start_http, "http://", "grpc://", UnreachableError),
     ):
-        with merklelog.connect(url, grpc_world.keys, retry=ONCE) as client, pytest.raises(error):
+        path = tmp_path / scheme[:4]
+        keys = merklelog.create_log(path, ORIGIN, settings={"store.min_free_bytes": 0})
+        url = start(path).url.rstrip("/").replace(scheme, other)
+        with merklelog.connect(url, keys, retry=ONCE) as client, pytest.raises(error):
             client.checkpoint()

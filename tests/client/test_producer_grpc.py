@@ -75,12 +75,12 @@ def test_alone_with_its_log_it_asks_for_no_proof(
 
 @pytest.mark.parametrize("front", ["grpcio", "native"])
 def test_a_killed_server_loses_nothing_and_stores_nothing_twice(
-    server: Server, vkeys: list[str], front: str
+    stopped: Server, vkeys: list[str], front: str
 ) -> None:
     """kill -9 three times under load; every entry is acknowledged, and stands there once and in order."""
     options = ProducerOptions(linger_seconds=0, max_batch_entries=50)
     count = 0
-    server.end()
+    server = stopped
     server.start("--front", front)
     with open_producer(server.target, vkeys, options) as producer:
         for _ in range(3):
@@ -98,9 +98,9 @@ def test_a_killed_server_loses_nothing_and_stores_nothing_twice(
 
 @pytest.mark.parametrize("front", ["grpcio", "native"])
 def test_a_server_that_stops_in_good_order_loses_nothing(
-    server: Server, vkeys: list[str], front: str
+    stopped: Server, vkeys: list[str], front: str
 ) -> None:
-    server.end()
+    server = stopped
     server.start("--front", front)
     options = ProducerOptions(linger_seconds=0, max_batch_entries=20)
     with open_producer(server.target, vkeys, options) as producer:
@@ -111,8 +111,8 @@ def test_a_server_that_stops_in_good_order_loses_nothing(
     assert server.entries() == [b"%d" % i for i in range(4_000)]
 
 
-def test_a_server_that_is_not_there_is_waited_for(server: Server, vkeys: list[str]) -> None:
-    server.end()
+def test_a_server_that_is_not_there_is_waited_for(stopped: Server, vkeys: list[str]) -> None:
+    server = stopped
     options = ProducerOptions(deadline_seconds=0.3)
     with open_producer(server.target, vkeys, options) as producer:
         with pytest.raises(UnavailableError, match=r"within 0\.3 s.*127\.0\.0\.1"):
