@@ -8,7 +8,7 @@ and 0.37 us a node, where the bare hashing of both, entries and pairs ready in l
 from __future__ import annotations
 
 import struct
-from hashlib import sha256, sha512
+from hashlib import sha256
 from typing import Final
 
 from merklelog.errors import FormatError
@@ -44,15 +44,6 @@ def bundle_hashes(data: bytes, width: int) -> bytes:
         parse_bundle(data, width)  # says which entry is wrong, and how
         raise FormatError(f"bundle: {width} entries end at {at} of {len(data)} bytes")
     return b"".join(hashes)
-
-
-def clear_registers() -> None:
-    """Undo what igzip leaves behind: the upper halves of the vector registers marked as in use.
-
-    As long as they are, every SHA-256 of the thread takes a tenth longer (x86 with AVX-512, isal 1.8). OpenSSL's
-    SHA-512 clears them on its way out, and is the cheapest thing at hand that does: 0.4 us.
-    """
-    sha512(b"").digest()
 
 
 def leading_hashes(data: bytes, width: int) -> bytes:

@@ -7,13 +7,13 @@ at all. A matcher that fails is given the same entry again in the next round, un
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from merklelog.audit.monitor_files import Journal
 from merklelog.audit.monitor_findings import MonitorKind, Observation, of_entry
 from merklelog.audit.monitor_log import WatchedLog, trouble
-from merklelog.audit.monitor_patterns import Matcher
+from merklelog.audit.monitor_patterns import Matcher, Patterns
 from merklelog.audit.monitor_statements import statements_in
 from merklelog.audit.monitor_target import MonitoredTarget
 from merklelog.client.source import Expectant
@@ -31,6 +31,14 @@ Now = Callable[[], int]
 
 class MatcherFailedError(Exception):
     """The caller's matcher raised, at the entry where reading goes on."""
+
+
+class _EntryFailedError(Exception):
+    """The matcher raised at the entry of that index."""
+
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(f"entry {index}: {type(error).__name__}: {error}; it is tried again")
+        self.index = index
 
 
 class SourceFailedError(Exception):
@@ -104,26 +112,30 @@ class EntryReader:
         return VerifiedTiles(source, trusted.size, trusted.root)
 
     def _match(self, target: MonitoredTarget, entries: list[bytes]) -> None:
-        log, matcher = self._log, self._matcher
-        start = log.position
-        if matcher is not None:
-            for index, entry in enumerate(entries, start):
-                try:
-                    found = matcher(index, entry)
-                except (
-                    Exception
-                ) as error:  # the caller's code may raise anything, and its entry must not be lost
-                    self._take_statements(target, entries[: index - start], start)
-                    log.position = index
-                    self.entries += index - start
-                    raise MatcherFailedError(
-                        f"entry {index}: {type(error).__name__}: {error}; it is tried again"
-                    ) from error
-                if found is not None:
-                    self._add(MonitorKind.MATCH, target, found, index, entry)
+        log, start = self._log, self._log.position
+        try:
+            for index, found in self._picked(entries, start):
+                self._add(MonitorKind.MATCH, target, found, index, entries[index - start])
+        except _EntryFailedError as failed:
+            self._take_statements(target, entries[: failed.index - start], start)
+            log.position = failed.index
+            self.entries += failed.index - start
+            raise MatcherFailedError(str(failed)) from failed.__cause__
         self._take_statements(target, entries, start)
         log.position = start + len(entries)
         self.entries += len(entries)
+
+    def _picked(self, entries: list[bytes], start: int) -> Iterable[tuple[int, str]]:
+        """Index of each entry that the matcher picks, and why. Raises _EntryFailedError after those before."""
+        matcher = self._matcher
+        if matcher is None:
+            return ()
+        if isinstance(matcher, Patterns):
+            try:
+                return matcher.among(start, entries)
+            except Exception:  # noqa: BLE001 - one by one tells which entry it is
+                return _one_by_one(matcher, entries, start)
+        return _one_by_one(matcher, entries, start)
 
     def _take_statements(self, target: MonitoredTarget, entries: list[bytes], start: int) -> None:
         for each in statements_in(entries, start, self._log.origin, self._log.keys):
@@ -141,6 +153,16 @@ class EntryReader:
         self._journal.append(self._found)
         self._found, self._bytes = [], 0
         self._log.save()
+
+
+def _one_by_one(matcher: Matcher, entries: list[bytes], start: int) -> Iterator[tuple[int, str]]:
+    for index, entry in enumerate(entries, start):
+        try:
+            found = matcher(index, entry)
+        except Exception as error:  # the caller's code may raise anything, and its entry must not be lost
+            raise _EntryFailedError(index, error) from error
+        if found is not None:
+            yield index, found
 
 
 __all__ = ["EntryReader"]

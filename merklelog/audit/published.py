@@ -8,7 +8,6 @@ from heapq import nlargest
 from itertools import chain
 
 from merklelog.audit.beside import Beside, kept_size, tile_of
-from merklelog.audit.hashing import clear_registers
 from merklelog.audit.heads import HeadReader
 from merklelog.audit.locks import LockedStore, LockReader, merged
 from merklelog.audit.partitions import check_partitions
@@ -130,7 +129,6 @@ class PublishedRows:
                 found = self._tiles.bundle(index)
             except MerklelogError as error:
                 found = error
-            clear_registers()
             yield found
 
     def bundle(self, index: int, width: int) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from merklelog.audit.hashing import clear_registers
 from merklelog.audit.report import Findings
 from merklelog.audit.trust import AuditedHead
 from merklelog.client.access import Access
@@ -59,7 +58,6 @@ class HttpRows:
                 found = self._stored().bundle(index)
             except MerklelogError as error:
                 found = error
-            clear_registers()
             yield found
 
     def bundle(self, index: int, width: int) -> bytes:

@@ -162,6 +162,37 @@ def test_fields(field: str, entry: bytes, found: bool) -> None:
     assert (Patterns(fields=[field])(0, entry) is not None) is found
 
 
+@pytest.mark.parametrize("fields", [[], ["a=1"]])
+def test_many_entries_at_once_are_told_as_one_by_one(fields: list[str]) -> None:
+    patterns = Patterns(["^x", "y$", ""] if fields else ["^x", "y$", "(?=z)"], fields)
+    entries = [b"x", b"", b"axy", b"y\nx", b'{"a":1}', b"zy", b"\xff", b'{"a":2}']
+    one_by_one = ((index, patterns(index, each)) for index, each in enumerate(entries, 7))
+    alone = [(index, found) for index, found in one_by_one if found is not None]
+    assert patterns.among(7, entries) == alone
+    assert patterns.among(7, []) == []
+    assert len(alone) == (8 if fields else 3)
+
+
+def test_a_pattern_that_fails_is_given_the_same_entry_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(scene.log, numbered(0, 300))
+    real = Patterns.__call__
+
+    def call(self: Patterns, index: int, entry: bytes) -> str | None:
+        if index == 270:
+            raise RecursionError("too deep")
+        return real(self, index, entry)
+
+    with scene.monitor(str(scene.log), matcher=Patterns([""])) as watch:
+        with monkeypatch.context() as patched:
+            patched.setattr(Patterns, "__call__", call)
+            assert watch.catch_up().behind
+            assert watch.logs[0].position == 270
+        watch.round()
+    assert scene.heard.matches() == list(range(300))
+
+
 def test_all_patterns_that_are_found_are_named() -> None:
     patterns = Patterns(["x+", "y"], ["a=1"])
     assert patterns(0, b'{"a":1,"x":2}') == "x+, a=1"
