@@ -17,6 +17,7 @@ from collections import deque
 from concurrent.futures import Future
 
 import merklelog
+import merklelog.log
 
 
 def killer(step: str, count: int):
@@ -69,6 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import merklelog.log
-
     main()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import merklelog
+from tests.support.lives import lives_of
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 APPENDER = Path(__file__).with_name("appender.py")
 STEPS = ("planned", "hashed", "signed", "written", "synced", "settled", "kept")
-SECONDS = 120
 
 
 @dataclass
@@ -38,9 +34,7 @@ class Witnessed:
 
 def run_child(directory: Path, seed: int, step: str, count: int) -> tuple[int, bytes, bytes]:
     """Run the appender: its exit status, what it said, and its errors."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, str(APPENDER), str(directory), str(seed), step, str(count)]
-    done = subprocess.run(words, capture_output=True, env=environment, timeout=SECONDS)
+    done = lives_of(APPENDER).run(str(directory), str(seed), step, str(count))
     return done.returncode, done.stdout, done.stderr
 
 

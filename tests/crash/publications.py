@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from merklelog.log.create import load_signers
 from merklelog.log.recover import recover_log
 from merklelog.publish import DirectoryStore
 from merklelog.publish.pointer import read_head
+from tests.support.lives import lives_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(
@@ -25,7 +24,6 @@ sys.path.insert(
 )  # what the child keeps of the model is read here
 APPENDER = Path(__file__).with_name("publishing_appender.py")
 ORIGIN = "crash.example/published"
-SECONDS = 180
 
 
 @dataclass
@@ -55,9 +53,8 @@ class Line:
     def live(self, seed: int, step: str = "none", count: int = 1, directory: Path | None = None) -> list[str]:
         """One life; whether it was killed is for the caller to know. Gives what it said besides the usual."""
         world = self.folder / f"world-{(directory or self.directory).name}"
-        words = [str(APPENDER), str(directory or self.directory), str(world), str(seed), step, str(count)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, *words], capture_output=True, env=environment, timeout=SECONDS)
+        words = [str(directory or self.directory), str(world), str(seed), step, str(count)]
+        done = lives_of(APPENDER).run(*words)
         said = [self._hear(line) for line in done.stdout.decode().splitlines()]
         rest = [line for line in said if line]
         if done.returncode not in (0, -9):

@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 from publication_path import Path as ModelPath  # noqa: E402 - found by the line above
 from publication_path import look  # noqa: E402
 
+import merklelog.log.publishing_targets  # noqa: E402, F401 - or each life would load it
 from merklelog.errors import MerklelogError  # noqa: E402
 from merklelog.formats.bundle import parse_bundle  # noqa: E402
 from merklelog.log import open_log  # noqa: E402

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import merklelog
 from tests.support.checker import check_log
+from tests.support.lives import lives_of
 from tests.support.logs import make
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+CLIENT = Path(__file__).with_name("repeating_client.py")
 STEPS = ("planned", "hashed", "signed", "written", "synced", "settled", "kept")
-
-# Sends numbered batches under keys of their own from a given number on, and says which were acknowledged. Entries
-# repeat each other from batch to batch, so that dedupe has to know what is there, and is in no file yet.
-CLIENT = """
-import os, random, signal, sys
-import merklelog.log
-from merklelog.log import sequencer
-
-directory, seed, start, step, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-sequencer.KEEP_INTERVAL = 0.0
-left = count
-
-def kill(name):
-    global left
-    if name == step:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-with merklelog.log.open_log(directory, step=kill) as log:
-    for number in range(start, start + 60):
-        rng = random.Random(number)
-        entries = [b"event %d" % rng.randrange(2_000) for _ in range(rng.choice((1, 2, 40, 300)))]
-        receipt = log.append_batch(entries, idempotency_key=b"%d" % number)
-        os.write(1, b"%d %s\\n" % (number, b",".join(b"%d" % index for index in receipt.indexes)))
-"""
 
 
 def entries_of(number: int) -> list[bytes]:
@@ -59,8 +31,7 @@ def test_no_entry_is_stored_twice_whatever_is_killed(tmp_path: Path) -> None:
     for step in STEPS:
         start = max(0, len(told) - 3)  # the last ones again: the client is not sure of them
         count = rng.randrange(1, 25)
-        words = [sys.executable, "-c", CLIENT, str(directory), "0", str(start), step, str(count)]
-        done = subprocess.run(words, capture_output=True, cwd=ROOT, timeout=120, env={**os.environ})
+        done = lives_of(CLIENT).run(str(directory), str(start), step, str(count))
         assert done.returncode in (0, -9), done.stderr.decode()
         killed += done.returncode == -9
         for line in done.stdout.decode().splitlines():
