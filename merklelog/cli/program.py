@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -106,6 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words, session)
     except BaseException as error:  # noqa: BLE001 - the last handler: each error becomes a sentence and a status
         return report(error, session)
+    finally:
+        if arguments is None:
+            # The process ends here. As it goes, Python would look through all that was ever imported for garbage
+            # several times over, which takes a short command longer than what it was asked to do.
+            gc.freeze()
 
 
 def _asks_for_json(words: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -57,11 +58,16 @@ def serve(
     """
     # grpcio's C core would write lines of its own to standard error, and is told so before it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # None of what is imported is garbage, nor will it be while the server runs: it is never looked through.
+    gc.disable()
     try:
         from merklelog.servers.places import Places
         from merklelog.servers.run import serve as run
     except ModuleNotFoundError as error:
         raise UsageError(f"a server needs {error.name}: install merklelog[serve]") from error
+    finally:
+        gc.freeze()
+        gc.enable()
     places = Places(
         tuple(Path(each) for each in directories),
         None if root is None else Path(root),
