@@ -66,11 +66,8 @@ class Senders:
             self._http.request("POST", path, body, headers)
             answer = self._http.getresponse()
             data = answer.read()
-        except (BrokenPipeError, ConnectionResetError):
-            self._http.close()
-            raise
-        if answer.will_close:
-            self._http.close()
+        finally:
+            self._http.close()  # the next one may be asked for long after: a server ends what is idle
         said = answer.getheader("Content-Type", "")
         retry = answer.getheader("Retry-After")
         if answer.status == 200:
