@@ -3,7 +3,8 @@
 An entry made of an OpenTelemetry record has the fields of the audit model (`FIELDS`), every attribute of the
 record, of its scope and of its resource under the attribute's own key, and every value in its body under its path
 ("userIdentity.arn"). An entry that is a JSON object and no record, in a raw log, is taken as the body of one. Any
-other entry is text where it is UTF-8, and else has an index and nothing more.
+other entry is text where it is UTF-8, and else has an index and nothing more. So is a record of more than
+`MAX_VALUES` values, which only one of several entries can be: it is text beside what the log says of it.
 
 What only the log may say (`submitter`, `verdict`) can not be claimed by a sender: an attribute of a name that is
 in FIELDS is found under "attributes." and that name.
@@ -12,8 +13,8 @@ in FIELDS is found under "attributes." and that name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ import msgspec
 from merklelog.errors import MerklelogError
 from merklelog.ingest.entry import Entry
 from merklelog.ingest.model import AuditFields, audit_fields
-from merklelog.ingest.values import text_of
+from merklelog.ingest.values import MAX_VALUES, json_object, text_of
 
 from .words import SEPARATOR, VALUE_CHARS, fold, spaced
 
@@ -54,10 +55,11 @@ _MAX_DEPTH: Final = 64
 _SHOWN: Final = 500  # characters of a field that a hit shows
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _MAX_TERMS: Final = 4_096  # of one entry: a record of 64 KiB can have no more than some thousand values
+_OF_MODEL: Final = tuple(name for name in FIELDS if name in AuditFields.__struct_fields__)
+_MODEL: Final = attrgetter(*_OF_MODEL)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """One entry (or the `entries` that one record was split into, from `index` on) as it can be found.
 
     `time` is in nanoseconds since 1970, 0 where the entry says none. `terms` are those of `words.term`; `text` is
@@ -69,7 +71,7 @@ class Document:
     time: int = 0
     terms: frozenset[str] = frozenset()
     text: str = ""
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def document(index: int, entry: Entry | None, data: bytes, entries: int = 1) -> Document:
@@ -85,15 +87,17 @@ def document(index: int, entry: Entry | None, data: bytes, entries: int = 1) -> 
 
 
 def _document(index: int, entry: Entry | None, data: bytes, entries: int) -> Document:
-    event: dict[str, Any] | None = None
     if entry is not None:
-        record, part = msgspec.json.decode(entry.record_bytes), entry.part
+        record, part = _record(entry.record_bytes), entry.part
+        text = record.get("body", _NONE).get("stringValue")
+        event = json_object(text) if text else None
     else:
-        event = _json_object(data)
+        text, part = data.decode("utf-8"), None
+        event = json_object(text)
         if event is None:
-            return _text_document(index, data, entries)
-        record, part = {"body": {"stringValue": data.decode("utf-8")}}, None
-    model = audit_fields(record)
+            return Document(index, entries, text=spaced(text))
+        record = {"body": {"stringValue": text}}
+    model = audit_fields(record, told=event)
     shown = _shown(model, record)
     time = model.time_ns or 0
     verdicts: list[str] = []
@@ -105,16 +109,28 @@ def _document(index: int, entry: Entry | None, data: bytes, entries: int) -> Doc
             shown["verdict"] = ", ".join(verdicts)
         time = time or part.time
     pairs = _pairs(record, event)
-    terms = {_term(_own(name), value) for name, value in shown.items() if name != "verdict"}
-    terms.update(_term(_own("verdict"), each) for each in verdicts)
-    terms.update(_term(_other(name), value) for name, value in model.extra.items())
-    terms.update([_term(_other(name), value) for name, value in pairs[:_MAX_TERMS]])
-    texts = [value for _, value in pairs]
-    text = spaced(
-        " ".join([*(shown[name] for name in ("actor", "action", "resource") if name in shown), *texts])
+    terms = {_own(name) + _folded(value) for name, value in shown.items() if name != "verdict"}
+    terms.update([_own("verdict") + _folded(each) for each in verdicts])
+    terms.update([_other(name) + _folded(value) for name, value in model.extra.items()])
+    terms.update(  # `_folded`, written out: there are dozens in each entry
+        [
+            _other(name) + (value.lower() if len(value) <= VALUE_CHARS and value.isascii() else fold(value))
+            for name, value in pairs[:_MAX_TERMS]
+        ]
     )
+    texts = [shown[name] for name in ("actor", "action", "resource") if name in shown]
+    texts += [value for _, value in pairs]
+    words = spaced(" ".join(texts))
     cut = {name: value if len(value) <= _SHOWN else f"{value[:_SHOWN]}..." for name, value in shown.items()}
-    return Document(index, entries, min(max(time, 0), MAX_TIME), frozenset(terms), text, cut)
+    return Document(index, entries, min(max(time, 0), MAX_TIME), frozenset(terms), words, cut)
+
+
+def _record(data: bytes) -> dict[str, Any]:
+    """A record by its bytes; one of too many values is all text."""
+    if len(data) > MAX_VALUES and data.count(b"{") > MAX_VALUES:
+        return {"body": {"stringValue": data.decode("utf-8")}}
+    record: dict[str, Any] = msgspec.json.decode(data)
+    return record
 
 
 @lru_cache(maxsize=4_096)
@@ -129,35 +145,18 @@ def _other(name: str) -> str:
     return f"{RESERVED}{folded}{SEPARATOR}" if folded in FIELDS else f"{folded}{SEPARATOR}"
 
 
-def _term(name: str, value: str) -> str:
+def _folded(value: str) -> str:
     # What `fold` would say, for nearly all values there are.
-    return name + (value.lower() if len(value) <= VALUE_CHARS and value.isascii() else fold(value))
-
-
-def _json_object(text: str | bytes) -> dict[str, Any] | None:
-    if text.lstrip()[:1] not in ("{", b"{"):
-        return None
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _text_document(index: int, data: bytes, entries: int) -> Document:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return Document(index, entries)
-    return Document(index, entries, text=spaced(text))
+    return value.lower() if len(value) <= VALUE_CHARS and value.isascii() else fold(value)
 
 
 def _shown(model: AuditFields, record: dict[str, Any]) -> dict[str, str]:
-    found = {name: value for name in FIELDS if isinstance(value := getattr(model, name, None), str) and value}
-    severity = record.get("severityText")
-    scope = record.get("scope", {}).get("name")
-    more = {name: value for name, value in (("severity", severity), ("scope", scope)) if value}
-    return found | more
+    found = {name: value for name, value in zip(_OF_MODEL, _MODEL(model), strict=True) if value}
+    if severity := record.get("severityText"):
+        found["severity"] = severity
+    if scope := record.get("scope", _NONE).get("name"):
+        found["scope"] = scope
+    return found
 
 
 def _verdicts(verdicts: dict[str, Any]) -> Iterator[str]:
@@ -176,7 +175,7 @@ _Pairs = list[tuple[str, str]]
 def _pairs(record: dict[str, Any], event: dict[str, Any] | None) -> _Pairs:
     """Every value of a record with its name: attributes by their keys, the body's by their paths.
 
-    `event` is what the body says, where that is known already.
+    `event` is what the body's text says, None for a text that is no event.
     """
     found: _Pairs = []
     for holder in (record, record.get("scope", _NONE), record.get("resource", _NONE)):
@@ -187,8 +186,6 @@ def _pairs(record: dict[str, Any], event: dict[str, Any] | None) -> _Pairs:
         return found
     text = body.get("stringValue")
     if text is not None:
-        if event is None:
-            event = _json_object(text)
         if event is None:
             found.append(("body", text))
         else:  # an event that was logged as its text: its values are found all the same
@@ -204,9 +201,9 @@ def _plain(value: dict[str, Any], path: str, depth: int, found: _Pairs) -> None:
     """The values of a JSON object, by their paths; null is none."""
     for key, each in value.items():
         name = path + key
-        if isinstance(each, str):
+        if type(each) is str:
             found.append((name, each))
-        elif isinstance(each, dict):
+        elif type(each) is dict:
             if depth:
                 _plain(each, f"{name}.", depth - 1, found)
         else:

@@ -18,7 +18,7 @@ from .document import Document
 from .query import And, Condition, Not, Or, Prefix, Times, Value, Words
 from .words import SEPARATOR
 
-VERSION: Final = 1  # of all that decides what an index holds: another one is made anew
+VERSION: Final = 2  # of all that decides what an index holds: another one is made anew
 SECOND: Final = 10**9
 STATE: Final = "state"
 _META: Final = re.compile(r"([\\.+*?()|\[\]{}^$])")

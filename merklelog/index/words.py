@@ -11,8 +11,10 @@ import re
 from typing import Final
 
 _DIVIDERS: Final = re.compile(r"[\W_]+")
-# The same for text of ASCII alone, which a table translates much quicker.
-_ASCII: Final = str.maketrans({chr(code): " " for code in range(128) if not chr(code).isalnum()})
+# The same for text of ASCII alone, which a table of bytes translates much quicker.
+_ASCII: Final = bytes(ord(chr(code).lower()) if chr(code).isalnum() else 32 for code in range(128)) + bytes(
+    128
+)
 # What of a long value stands in the index as it is; prefixes are looked for in it.
 PREFIX_CHARS: Final = 128
 VALUE_CHARS: Final = 256
@@ -22,7 +24,7 @@ SEPARATOR: Final = "\0"
 def spaced(text: str) -> str:
     """The words of a text, with spaces between them."""
     if text.isascii():
-        return text.lower().translate(_ASCII)
+        return text.encode("ascii").translate(_ASCII).decode("ascii")
     return _DIVIDERS.sub(" ", text.casefold())
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -51,8 +52,7 @@ class LogPart:
     split: Split | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """An entry's two parts. Of a split record's entry `record_bytes` is only the piece that stands in it.
 
     `part` is None where a client wrote the entry itself, and no receiver said anything of it.
@@ -98,9 +98,13 @@ def encode_entry(part: LogPart | None, record_bytes: bytes) -> bytes:
     They may be longer than a log takes: `split.split_entry` is for any record. Raises EntryError for a log part of
     more than 16,384 bytes or with what is no JSON.
     """
+    return _joined(part, b"" if part is None else encode_log_part(part), record_bytes)
+
+
+def _joined(part: LogPart | None, log: bytes, record_bytes: bytes) -> bytes:
+    """The bytes of an entry whose log part has the bytes `log`."""
     if part is None:
         return b"%s%s}" % (_BARE, record_bytes)
-    log = encode_log_part(part)
     if part.split is not None:
         return b'{"log":%s,"piece":"%s"}' % (log, encode_base64(record_bytes))
     return b'{"log":%s,"record":%s}' % (log, record_bytes)
@@ -143,24 +147,27 @@ def parse_entry(data: bytes) -> Entry | None:
         return None
     try:
         wire = _WIRE.decode(data)
-        log = None if bare else _LOG_WIRE.decode(wire.log)
+        part, log = (None, b"") if bare else _log_part(bytes(wire.log))
     except RecursionError:
         raise FormatError("entry: JSON nested too deep") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(f"entry: {error}") from None
-    part = None if log is None else _log_part(log)
     record = _content(wire, part.split if part is not None else None)
-    if encode_entry(part, record) != data:
+    if _joined(part, log, record) != data:
         raise FormatError(f"entry: {quote(data)} is not in canonical form")
     return Entry(part, record)
 
 
-def _log_part(wire: _LogWire) -> LogPart:
+@lru_cache(maxsize=256)
+def _log_part(data: bytes) -> tuple[LogPart, bytes]:
+    """What a log part says, and how it is written; kept, as those of one commit say the same."""
+    wire = _LOG_WIRE.decode(data)
     if wire.format != FORMAT:
         raise FormatError(f"entry: format {quote(wire.format)}, want {FORMAT}")
     time = parse_decimal(wire.time.encode(), "entry: log.time")
     split = None if wire.split is None else _split(wire.split)
-    return LogPart(time, wire.submitter, wire.verdicts, wire.protected, split)
+    part = LogPart(time, wire.submitter, wire.verdicts, wire.protected, split)
+    return part, encode_log_part(part)
 
 
 def _split(wire: _SplitWire) -> Split:

@@ -9,11 +9,12 @@ AWS CloudTrail and others keep it; the record's own time, trace and resource are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from .mappers import Mapper, event_of, standard_mappers
+import msgspec
+
+from .mappers import Event, Mapper, event_of, standard_mappers
 from .values import Typed, text_of
 
 # The attribute of a record -> the field it is. Of several for one field, the one that stands first here counts;
@@ -41,8 +42,7 @@ _HOSTS: Final = ("host.name", "service.name")
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFields:
+class AuditFields(msgspec.Struct, frozen=True):
     """The fields of one record; None what it does not say.
 
     `time_ns` counts from 1970 in UTC. `mapper` names whose field names were read, None for none; `extra` are
@@ -66,21 +66,24 @@ class AuditFields:
     span_id: str | None = None
     event_name: str | None = None
     mapper: str | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-def audit_fields(record: Mapping[str, Any], mappers: Sequence[Mapper] | None = None) -> AuditFields:
+def audit_fields(
+    record: Mapping[str, Any], mappers: Sequence[Mapper] | None = None, *, told: Event | None = None
+) -> AuditFields:
     """The fields of a record. `mappers` are tried in turn, the first that knows the event counts; None: the
     standard ones; empty: only attributes and the record's own fields are read. Raises nothing for any record.
+    `told` is what the body's text says (`values.json_object`), where that is known already.
     """
     found = _by_attributes(record)
     if mappers is None:
         mappers = standard_mappers()
     time_ns, name, extra = _nanoseconds(record.get("timeUnixNano")), None, _NONE
     if mappers and not ("actor" in found and "action" in found):
-        event = event_of(record)
+        event = event_of(record, told)
         for mapper in mappers:
-            if mapped := mapper.read(event):
+            if mapped := mapper.read(event, timed=time_ns is None):
                 found = mapped.fields | found
                 time_ns, name, extra = time_ns or mapped.time_ns, mapper.name, mapped.extra
                 break

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
+
+import msgspec
+
+# A text with more commas and brackets than this is not read as JSON to look things up in it: each may be a value,
+# which takes fifty times the two bytes that it has there. No record that fits one entry has so many.
+MAX_VALUES: Final = 65_536
 
 Typed = dict[str, Any]  # an AnyValue: {"stringValue": ...} and its siblings; {} is no value at all
 
@@ -75,6 +81,19 @@ def loose(value: Typed | None, depth: int = 64) -> Any:
     return told
 
 
+def json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is, to look things up in it; None for another text, and for too many values."""
+    if text[:1] != "{" and text.lstrip()[:1] != "{":
+        return None
+    if len(text) > MAX_VALUES and sum(map(text.count, ",[{")) > MAX_VALUES:
+        return None
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return value if type(value) is dict else None
+
+
 def as_typed(value: Any) -> Typed:
     """The typed value of a Python object: the opposite of `plain`, for what `plain` gives."""
     if value is None:
@@ -99,4 +118,14 @@ def _name_of(value: float) -> str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-__all__ = ["NotPlainError", "Typed", "as_typed", "loose", "plain", "plain_pairs", "text_of"]
+__all__ = [
+    "MAX_VALUES",
+    "NotPlainError",
+    "Typed",
+    "as_typed",
+    "json_object",
+    "loose",
+    "plain",
+    "plain_pairs",
+    "text_of",
+]

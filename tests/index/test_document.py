@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from merklelog.index.assembler import Assembler
 from merklelog.index.document import Document, document
 from merklelog.index.match import matches
 from merklelog.index.query import parse_query
+from merklelog.ingest.values import MAX_VALUES
 from tests.index.corpus import POISON, SECOND, START, entries_of, record, text
 
 
@@ -145,3 +147,21 @@ def test_poison_is_a_document_and_so_is_what_follows(data: bytes) -> None:
     assert [each.index for each in found] == [0, 1]
     assert finds("actor:alice", found[1])
     assert finds("", found[0])
+
+
+@pytest.mark.parametrize(
+    ("body", "parsed"),
+    [
+        ({"stringValue": '{"beans":[' + "1," * (MAX_VALUES - 3) + "7]}"}, True),
+        ({"stringValue": '{"beans":[' + "1," * MAX_VALUES + "7]}"}, False),
+        ({"stringValue": '{"beans":[' + "{}," * (MAX_VALUES // 2) + "7]}"}, False),
+        ({"arrayValue": {"values": [{"boolValue": True}] * MAX_VALUES + [text("beans 7")]}}, False),
+    ],
+    ids=["values", "too many values", "too many objects", "too many typed values"],
+)
+def test_a_record_of_very_many_values_is_text(body: dict[str, Any], parsed: bool) -> None:
+    (found,) = made(entries_of(record(START, body), submitter="collector"))
+    assert finds("submitter:collector 7", found)
+    assert finds("beans:1", found) is parsed
+    assert found.time == START
+    assert len(found.terms) < 10
