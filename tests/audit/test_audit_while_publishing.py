@@ -16,7 +16,7 @@ from merklelog.client import Access
 from merklelog.formats import Policy, single_log_policy
 from tests.support.s3_servers import REGION, MakeBucket, S3Server
 
-AUDITS = 25
+AUDITS = 12
 
 
 @contextmanager

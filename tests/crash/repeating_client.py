@@ -3,7 +3,7 @@
     python repeating_client.py DIR START STEP COUNT
 
 It starts from batch START, and kills itself with SIGKILL when STEP (a name that the sequencer passes) is passed
-for the COUNT-th time. Entries repeat each other from batch to batch: dedupe has to know what is there and in no file
+for the COUNT-th time. Entries repeat each other from batch to batch: dedupe has to know what is there, in no file
 yet. Each line it prints is one acknowledged batch: its number, and its indexes with commas between them.
 """
 

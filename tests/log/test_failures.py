@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Told:
         self.seen.append(receipt.checkpoint)
 
 
+PROOFS = 8  # of each kind, in each of a thousand judgements
 BATCHES = (1, 1, 200, 60, 1, 300, 2, 1, 1)  # one at a time, each has a sync of its own: ten with the repeat
 
 
@@ -101,7 +103,7 @@ def judge_stopped(log: Log, told: Told, cause: BaseException) -> None:
         with pytest.raises(StoppedError) as caught:
             call()
         assert caught.value.__cause__ is cause
-    check_log(log, seen=told.seen, acknowledged=told.acknowledged)
+    check_log(log, seen=told.seen, acknowledged=told.acknowledged, proofs=PROOFS)
     assert log.size == max(head_of(log, note)[0] for note in told.seen), "shown before it was durable"
     with pytest.raises(StoppedError, match=re.escape(str(cause))):
         log.close()
@@ -113,7 +115,7 @@ def judge_stopped(log: Log, told: Told, cause: BaseException) -> None:
 def judge_again(log: Log, told: Told) -> None:
     """The log opened anew: all that was acknowledged, a prefix of what was sent, and appends go on."""
     with log:
-        check_log(log, seen=told.seen, acknowledged=told.acknowledged)
+        check_log(log, seen=told.seen, acknowledged=told.acknowledged, proofs=PROOFS)
         entries = list(log.entries(0, log.size))
         assert entries == told.sent[: len(entries)]
         assert len(entries) >= len(told.acknowledged)
@@ -127,7 +129,7 @@ def judge_again(log: Log, told: Told) -> None:
         if client_has_keys(told):
             assert list(log.entries(0, log.size)) == told.sent
         told.settle([b"after"], log.append(b"after"))
-        check_log(log, seen=told.seen, acknowledged=told.acknowledged)
+        check_log(log, seen=told.seen, acknowledged=told.acknowledged, proofs=PROOFS)
 
 
 def client_has_keys(told: Told) -> bool:
@@ -233,7 +235,7 @@ def test_a_mistake_at_any_step_stops_the_log(tmp_path: Path, step: str, nth: int
     client(log, told)
     if step == "settled" and not told.refused:
         while not log.stopped:  # its appends had been told already
-            pass
+            time.sleep(0.001)
     judge_stopped(log, told, mistake)
     for survivors in (0, 1, len(memory.written)):
         copy = Told([*told.sent], {**told.acknowledged}, [*told.seen])
@@ -351,10 +353,10 @@ def test_a_failure_of_the_background_flush_stops_the_log(
         for i in range(1_000):
             told.settle([b"%d" % i], log.append(b"%d" % i))
     assert isinstance(caught.value.__cause__, StorageError)
-    check_log(log, seen=told.seen, acknowledged=told.acknowledged)
+    check_log(log, seen=told.seen, acknowledged=told.acknowledged, proofs=PROOFS)
     logs.let_go(log)
     with logs.open_store(memory.crash(), tmp_path, logs.config(), logs.FakeWorld()) as again:
-        check_log(again, seen=told.seen, acknowledged=told.acknowledged)
+        check_log(again, seen=told.seen, acknowledged=told.acknowledged, proofs=PROOFS)
 
 
 def test_an_unreadable_idempotency_row_stops_the_log(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ class AnyLog(RuleBasedStateMachine):
 
     @rule()
     def judge_all(self) -> None:
-        tree = check_log(self.log, seen=self.seen)
+        tree = check_log(self.log, seen=self.seen, proofs=10)
         assert tree.entries == self.model.entries
 
 
@@ -336,9 +336,9 @@ EXAMPLES = settings.default.max_examples  # of the profile: a soak takes a hundr
 
 TestInMemory = InMemory.TestCase
 TestInMemory.settings = settings(
-    max_examples=EXAMPLES // 2, stateful_step_count=40, suppress_health_check=COMMON
+    max_examples=EXAMPLES // 3, stateful_step_count=40, suppress_health_check=COMMON
 )
 TestOnDisk = pytest.mark.slow(OnDisk.TestCase)
 TestOnDisk.settings = settings(
-    max_examples=EXAMPLES // 4, stateful_step_count=40, suppress_health_check=COMMON
+    max_examples=EXAMPLES // 8, stateful_step_count=40, suppress_health_check=COMMON
 )
