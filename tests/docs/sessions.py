@@ -107,7 +107,8 @@ class Machine:
         self.folder = folder
         self.bin = folder / "bin"
         shutil.copytree(TOOLS, self.bin)
-        (self.bin / "merklelog").write_text(f'#!/bin/sh\nexec {sys.executable} -m merklelog "$@"\n')
+        for name, words in (("merklelog", " -m merklelog"), ("python", "")):
+            (self.bin / name).write_text(f'#!/bin/sh\nexec {sys.executable}{words} "$@"\n')
         for tool in self.bin.iterdir():
             tool.chmod(0o755)
         for name in ("var/lib/merklelog", "etc/merklelog", "srv", "mnt/backup", "root"):
