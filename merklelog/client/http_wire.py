@@ -10,7 +10,15 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from merklelog.client.access import Access
-from merklelog.cosign.exchange import AGENT, Exchange, TooLongError, exchange, open_connection, reason
+from merklelog.cosign.exchange import (
+    AGENT,
+    Connecting,
+    Exchange,
+    TooLongError,
+    exchange,
+    open_connection,
+    reason,
+)
 from merklelog.errors import CertificateError, DamagedError, UnavailableError, UsageError
 
 _KEPT: Final = 16
@@ -30,7 +38,7 @@ class Connections:
             self._tls = access.tls()
         else:
             access.check_clear(self.location, self._host)
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[Connecting] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -95,7 +103,7 @@ class Connections:
             finally:
                 self._give_back(connection, whole)
 
-    def _take(self) -> http.client.HTTPConnection:
+    def _take(self) -> Connecting:
         with self._lock:
             if self._closed:
                 raise UsageError(f"{self.location}: the client was closed")
@@ -103,7 +111,7 @@ class Connections:
                 return self._idle.pop()
         return open_connection(self._host, self._port, self._tls)
 
-    def _give_back(self, connection: http.client.HTTPConnection, whole: bool) -> None:
+    def _give_back(self, connection: Connecting, whole: bool) -> None:
         if whole:
             with self._lock:
                 if not self._closed and len(self._idle) < _KEPT:

@@ -5,6 +5,7 @@ A client is used by one thread at a time.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from merklelog.formats.witness import ADD_CHECKPOINT, MAX_ANSWER_BYTES, format_a
 from merklelog.protocol.cosigning import Means, Peer, Reply, understand
 from merklelog.tree.hashing import Hash
 
+_log: Final = logging.getLogger("merklelog.witnesses")
 _TURNS: Final = (
     4  # requests for one checkpoint: a witness that says another size each time is not asked for ever
 )
@@ -44,12 +46,19 @@ class Offer:
 
 
 class WitnessClient:
-    """Asks one witness. `size` is what it is believed to be at: None before its first answer."""
+    """Asks one witness. `size` is what it is believed to be at: None before its first answer.
+
+    `known` is the largest size that it is known to have cosigned, 0 for none. One that says a smaller one than
+    that was set back: it is brought up again, for what it cosigns from then on it has seen, but it has forgotten
+    what it promised before. That is counted in `set_backs`, and logged.
+    """
 
     def __init__(self, peer: Peer, tls: ssl.SSLContext | None) -> None:
         """Raises ConfigError for a URL that can not be used."""
         self.peer = peer
         self.size: int | None = None
+        self.known = 0
+        self.set_backs = 0
         what = f"witness {peer.name}"
         self._connection = Connection(parse_url(peer.url, what), tls)
 
@@ -74,12 +83,26 @@ class WitnessClient:
             proof = offer.prove(old, offer.size) if 0 < old < offer.size else ()
             reply = self._ask(offer, old, proof, seconds)
             if reply.means is Means.COSIGNED:
-                self.size = offer.size
+                self.size = self.known = offer.size
                 return reply
             if reply.means is not Means.OTHER_SIZE:
                 return reply
             old = self.size = reply.size
+            if old < self.known:
+                self._set_back(old)
         return Reply(Means.LATER, f"it named another size {_TURNS} times: {reply.message}")
+
+    def _set_back(self, size: int) -> None:
+        _log.error(
+            "witness %s (%s) was set back: it cosigned size %d of this log, and has %d now. An older copy of it "
+            "was brought back, which may cosign a fork of what it has forgotten; whoever runs it has to know",
+            self.peer.name,
+            self.peer.url,
+            self.known,
+            size,
+        )
+        self.set_backs += 1
+        self.known = size
 
     def _ask(self, offer: Offer, old: int, proof: Sequence[Hash], seconds: float) -> Reply:
         body = format_add_checkpoint(old, proof, offer.note)

@@ -35,7 +35,7 @@ class WitnessStatus:
     `size` is the size of the newest checkpoint that it is known to have cosigned, None before its first answer;
     `error` what its last request failed with, None where it did not. `asked`, `cosigned` and `failed` count
     checkpoints since the log was opened. `alarm` says that the failure is one no witness should ever give a log:
-    it has more of it, or another tree.
+    it has more of it, or another tree. `set_backs` counts how often it had less than it had cosigned.
     """
 
     name: str
@@ -47,6 +47,7 @@ class WitnessStatus:
     failed: int = 0
     last_seconds: float = 0.0
     alarm: bool = False
+    set_backs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,10 @@ class Collector:
     def status(self) -> tuple[WitnessStatus, ...]:
         """Each witness, in the policy's order; from any thread."""
         both = zip(self._status, self._clients, strict=True)
-        return tuple(each if each.size is not None else replace(each, size=c.size) for each, c in both)
+        return tuple(
+            replace(each, size=c.size if each.size is None else each.size, set_backs=c.set_backs)
+            for each, c in both
+        )
 
     def offer(self, offer: Offer) -> None:
         """The newest checkpoint: the next round is of it. Never smaller than one before; from any thread."""

@@ -1,7 +1,8 @@
 """One HTTP request and its whole answer, with one deadline for all of it and a bound on its length.
 
-http.client is all this takes. What it lacks is a deadline that a server can not stretch by sending a byte now and
-then: here every read of the socket waits no longer than what is left.
+http.client is all this takes. What it lacks is a deadline that nobody can stretch: a server that sends a byte now
+and then, a name server that does not answer, a name with many addresses of which none does. Here everything that
+is waited for waits no longer than what is left.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import ssl
+import threading
 import time
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from merklelog.version import __version__
@@ -69,7 +73,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def exchange(
-    connection: http.client.HTTPConnection,
+    connection: Connecting,
     method: str,
     path: str,
     body: bytes | None,
@@ -82,10 +86,9 @@ def exchange(
 
     Raises OSError (TimeoutError and ssl.SSLError among them) and http.client.HTTPException; TooLongError is one.
     """
-    left = max(0.001, ends - time.monotonic())
-    connection.timeout = left
+    connection.ends = ends
     if connection.sock is not None:
-        connection.sock.settimeout(left)
+        connection.sock.settimeout(_left(ends))
 
     def respond(sock: socket.socket, method: str | None = None, **_: Any) -> _Response:
         return _Response(sock, ends, method)
@@ -107,12 +110,84 @@ def exchange(
         return Exchange(response.status, found, data, not response.will_close)
 
 
-def open_connection(host: str, port: int | None, tls: Any) -> http.client.HTTPConnection:
+class Connecting(http.client.HTTPConnection):
+    """A connection that is made when it is first used, until the moment `ends`; over TLS with a context for it."""
+
+    def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:
+        self.default_port = 80 if tls is None else 443  # what the Host header leaves out
+        # Said with its port, or http.client would look for one in an IPv6 address.
+        super().__init__(host, port or self.default_port)
+        self.ends = 0.0
+        self._tls = tls
+
+    def connect(self) -> None:
+        """Find out the addresses and try one after the other. Raises OSError."""
+        failed: OSError = OSError(f"{self.host}: it has no address")
+        known = _addresses(self.host, self.port, self.ends)
+        for tried, (family, kind, protocol, _, address) in enumerate(known):
+            share = _left(self.ends) / (len(known) - tried)  # else one that is silent would take it all
+            try:
+                made = socket.socket(family, kind, protocol)
+            except OSError as error:  # a kind of address that this system does not have
+                failed = error
+                continue
+            try:
+                self.sock = self._connected(made, address, share)
+            except OSError as error:
+                made.close()
+                failed = error
+            else:
+                return
+        raise failed
+
+    def _connected(self, made: socket.socket, address: Any, seconds: float) -> socket.socket:
+        made.settimeout(seconds)
+        made.connect(address)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.settimeout(_left(self.ends))
+        return made if self._tls is None else self._tls.wrap_socket(made, server_hostname=self.host)
+
+
+def open_connection(host: str, port: int | None, tls: ssl.SSLContext | None) -> Connecting:
     """A connection that is made when it is first used; over TLS where there is a context for it."""
-    # Said with its port, or http.client would look for one in an IPv6 address.
-    if tls is not None:
-        return http.client.HTTPSConnection(host, port or 443, context=tls)
-    return http.client.HTTPConnection(host, port or 80)
+    return Connecting(host, port, tls)
+
+
+def _left(ends: float) -> float:
+    """Seconds until then. Raises TimeoutError when there are none."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _addresses(host: str, port: int, ends: float) -> list[Any]:
+    """What the system's getaddrinfo says, unless it takes longer: it has no deadline of its own. Raises OSError.
+
+    Then its thread is left behind until it has one more answer than anybody waits for; it keeps no program alive.
+    """
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        pass  # a name, that somebody has to be asked about
+    found: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - raised below, in the thread that waits
+            found.put(error)
+
+    threading.Thread(target=ask, name="merklelog-resolve", daemon=True).start()
+    try:
+        answer = found.get(timeout=_left(ends))
+    except Empty:
+        raise TimeoutError(f"{host}: its address was not found in time") from None
+    if isinstance(answer, UnicodeError):  # a label that no name can have
+        raise OSError(f"{host}: {answer}") from answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def reason(error: OSError | http.client.HTTPException, whose: str) -> str:
@@ -122,4 +197,4 @@ def reason(error: OSError | http.client.HTTPException, whose: str) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-__all__ = ["AGENT", "Exchange", "TooLongError", "exchange", "open_connection", "reason"]
+__all__ = ["AGENT", "Connecting", "Exchange", "TooLongError", "exchange", "open_connection", "reason"]

@@ -1,7 +1,6 @@
 """POST and GET as a log speaks them to a witness: a kept connection, one deadline for all of it, a bound on bytes.
 
-http.client is all this takes. What it lacks is a deadline that a server can not stretch by sending a byte now and
-then: here every read of the socket waits no longer than what is left.
+`exchange` has the deadline, and what it can not be stretched by.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from merklelog.cosign.exchange import AGENT, TooLongError, exchange, open_connection, reason
+from merklelog.cosign.exchange import AGENT, Connecting, TooLongError, exchange, open_connection, reason
 from merklelog.errors import CertificateError, ConfigError, DamagedError, UnavailableError
 from merklelog.formats.wire import quote
 
@@ -64,7 +63,7 @@ class Connection:
         self._prefix = url.path.rstrip("/")
         self._host, self._port = url.hostname or "", url.port
         self._tls = tls if url.scheme == "https" else None
-        self._kept: http.client.HTTPConnection | None = None
+        self._kept: Connecting | None = None
 
     def close(self) -> None:
         """Close what is kept; the next request opens a new one."""
@@ -119,7 +118,7 @@ class Connection:
 
     def _exchange(
         self,
-        connection: http.client.HTTPConnection,
+        connection: Connecting,
         method: str,
         path: str,
         body: bytes | None,

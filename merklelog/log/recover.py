@@ -24,7 +24,7 @@ from merklelog.protocol.commit import Checkpointed, Commit
 from merklelog.publish import ObjectStore
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.store import Store
-from merklelog.tree import HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, TreeSize
+from merklelog.tree import EMPTY_ROOT, HASH_SIZE, TILE_HEIGHT, TILE_WIDTH, Frontier, Hash, TreeSize
 from merklelog.tree.hashing import SIZE_LIMIT
 
 from .config import FILE, format_config, load_config
@@ -114,7 +114,7 @@ def recover_log(
         aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
         published.check_witnessed(aim, witnessed)
         if chosen.get("witness.policy") and chosen.get("witness.mode", HOLD) == HOLD:
-            aim = replace(aim, shown=published.held())
+            aim = replace(aim, shown=published.held(aim.tree.size) or _nothing_shown(signers))
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
         with _way_out(aim):
@@ -136,6 +136,11 @@ def recover_log(
         left_out=aim.left_out,
         remarks=(*aim.remarks, *build.remarks),
     )
+
+
+def _nothing_shown(signers: Signers | None) -> bytes | None:
+    """What a log shows that holds for witnesses, before any of them cosigned: the checkpoint of the empty tree."""
+    return None if signers is None else signers.sign(TreeSize(0), EMPTY_ROOT, both=True)
 
 
 def _free_place(path: str | os.PathLike[str]) -> Path:

@@ -31,7 +31,14 @@ from merklelog.protocol.publication import EpochHead, TreeHead
 from merklelog.publish import ObjectStore
 from merklelog.publish.ahead import ReadAhead, Wanted
 from merklelog.publish.heads import Head, verify_head
-from merklelog.publish.layout import CHECKPOINT_KEY, checkpoint_key, staging_key, stored_checkpoint_sizes
+from merklelog.publish.layout import (
+    CHECKPOINT_KEY,
+    COSIGNED,
+    checkpoint_key,
+    cosigned_key,
+    staging_key,
+    stored_checkpoint_sizes,
+)
 from merklelog.publish.objects import MAX_OBJECT_BYTES, ObjectReads, StoredObject
 from merklelog.publish.past import PastReads, VersionedStore
 from merklelog.publish.pointer import StoredHead, read_head
@@ -153,10 +160,20 @@ class Published:
             )
         return newest
 
-    def held(self) -> bytes | None:
-        """What the copy's readers are shown, where that waits for witnesses; None for nothing that verifies."""
+    def held(self, most: int) -> bytes | None:
+        """What the copy's readers are shown, where that waits for witnesses; None for nothing that verifies.
+
+        A `checkpoint` that was lost was the newest that a quorum had cosigned, of at most `most` entries.
+        """
         found, _ = self._verified(CHECKPOINT_KEY, self._now)
-        return None if found is None else found.note
+        if found is not None:
+            return found.note
+        sizes = sorted(size for size in stored_checkpoint_sizes(self._store, COSIGNED) if size <= most)
+        for size in reversed(sizes[-_HEADS_TRIED:]):
+            found, _ = self._verified(cosigned_key(size), self._kept)
+            if found is not None and found.size == size:
+                return found.note
+        return None
 
     def check_witnessed(self, aim: Aim, witnessed: bytes | None) -> None:
         """Check that the tree to bring back began with that of the witness' checkpoint, if one was given.

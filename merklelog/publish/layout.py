@@ -104,11 +104,13 @@ def parse_staging_key(key: str) -> tuple[int, Hash]:
     return found
 
 
-def stored_checkpoint_sizes(store: ObjectStore) -> Iterator[int]:
-    """The sizes below `checkpoints/`, in the order of their keys; what has no such name is passed over."""
-    for key in store.list_keys(CHECKPOINTS):
+def stored_checkpoint_sizes(store: ObjectStore, folder: str = CHECKPOINTS) -> Iterator[int]:
+    """The sizes below `checkpoints/`, or another folder, in the order of their keys; what has no such name is
+    passed over.
+    """
+    for key in store.list_keys(folder):
         try:
-            yield parse_decimal(key.removeprefix(CHECKPOINTS).encode("ascii"), key)
+            yield parse_decimal(key.removeprefix(folder).encode("ascii"), key)
         except FormatError:
             continue  # a file of somebody else
 

@@ -102,6 +102,12 @@ FAMILIES: Final = (
         _WITNESS,
     ),
     Family(
+        "merklelog_log_witness_set_backs_total",
+        _COUNTER,
+        "Times it had less of the log than it had cosigned: an older copy of it was brought back.",
+        _WITNESS,
+    ),
+    Family(
         "merklelog_log_witness_size_entries", _GAUGE, "The size of what the witness cosigned last.", _WITNESS
     ),
     Family(

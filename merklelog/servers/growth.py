@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from merklelog.errors import ClosedError
 from merklelog.log import Log
+from merklelog.log.head import Head
 from merklelog.tree import TreeSize
 
 
@@ -52,6 +54,24 @@ class Growth:
         if self._ended:
             raise ClosedError("the server is shutting down")
         return now
+
+    async def witnessed_beyond(self, size: int) -> Head:
+        """Wait for a checkpoint of more than `size` entries that meets the log's policy. Raises as `beyond`."""
+        coming = asyncio.wrap_future(self._log.wait_witnessed(size + 1))
+        try:
+            while not coming.done():
+                if self._ended:
+                    raise ClosedError("the server is shutting down")
+                woken: asyncio.Future[None] = self._loop.create_future()
+                self._waiting.add(woken)
+                try:
+                    ends: tuple[asyncio.Future[Any], ...] = (coming, woken)
+                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    self._waiting.discard(woken)
+            return coming.result()
+        finally:
+            coming.cancel()
 
     def end(self) -> None:
         """Let go of the log; who waits gets ClosedError."""

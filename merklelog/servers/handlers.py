@@ -16,7 +16,7 @@ from typing import Final
 
 from google.protobuf.message_factory import GetMessageClass
 
-from merklelog.errors import ClosedError, FieldError, ForbiddenError, LevelError, NotFoundError, RangeError
+from merklelog.errors import ClosedError, FieldError, ForbiddenError, NotFoundError, RangeError
 from merklelog.formats import MAX_ENTRY, format_vkey
 from merklelog.log import Log
 from merklelog.tree import TILE_HEIGHT
@@ -146,13 +146,14 @@ class Handlers:
     ) -> AsyncIterator[pb.WatchCheckpointsResponse]:
         """The newest checkpoint, then each newer one: those between are left out for who reads slowly."""
         log = self._log(request.origin, Scope.READ, caller)
-        is_witnessed = check_level("level", request.level, log) == pb.LEVEL_WITNESSED
-        if is_witnessed and not log.config.witness.holds:
-            raise LevelError(
-                "level: LEVEL_WITNESSED: this log's readers see what is not witnessed yet (witness.mode = "
-                "continue), and that is what can be watched; GetCheckpoint gives the newest one that is witnessed"
-            )
         growth = self._grown(log)
+        if check_level("level", request.level, log) == pb.LEVEL_WITNESSED:
+            head = log.witnessed
+            while True:
+                if head is not None:
+                    yield pb.WatchCheckpointsResponse(checkpoint=head.note)
+                head = await growth.witnessed_beyond(-1 if head is None else head.size)
+                self._log(request.origin, Scope.READ, caller)
         while True:
             size, note = proving.newest(log)
             yield pb.WatchCheckpointsResponse(checkpoint=note)

@@ -146,6 +146,7 @@ def _put_witnesses(sheet: Sheet, origin: str, status: WitnessingStatus) -> None:
     for each in status.witnesses:
         sheet.put("merklelog_log_witness_up", each.error is None, origin, each.name)
         sheet.put("merklelog_log_witness_alarm", each.alarm, origin, each.name)
+        sheet.put("merklelog_log_witness_set_backs_total", each.set_backs, origin, each.name)
         sheet.put("merklelog_log_witness_cosigned_total", each.cosigned, origin, each.name)
         sheet.put("merklelog_log_witness_errors_total", each.failed, origin, each.name)
         if each.size is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -97,3 +98,64 @@ def test_a_client_is_told_in_the_project_s_errors_too(answer: bytes) -> None:
                 connections.ask("POST", "/", seconds=60, limit=10_000, body=b"x")
         finally:
             connections.close()
+
+
+Found = list[tuple[Any, ...]]
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, names: Callable[[int], Found]) -> None:
+    """Names are resolved by `names`, from the port; addresses as ever."""
+    real = socket.getaddrinfo
+
+    def resolve(host: str, port: int, **wanted: Any) -> Found:
+        return real(host, port, **wanted) if wanted.get("flags") else names(port)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def test_a_name_server_that_does_not_answer_costs_no_more_than_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go = threading.Event()
+
+    def silent(_port: int) -> Found:
+        go.wait(120)
+        return []
+
+    resolving(monkeypatch, silent)
+    connection = Connection(parse_url("http://slow.example/w", "witness"), None)
+    with pytest.raises(UnavailableError, match=r"no whole answer within 0\.2 s"):
+        connection.ask("GET", "/x", None, seconds=0.2, limit=10)
+    assert not go.is_set()
+    go.set()
+
+
+def test_each_address_of_a_name_is_tried_within_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes no connection leaves time for the next."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(3):  # more than the system keeps for somebody who accepts none
+            hanging = waiting.enter_context(socket.socket())
+            hanging.setblocking(False)
+            hanging.connect_ex(full.getsockname())
+        with answering(OK + b"content-length: 2\r\n\r\nok", b"") as url:
+
+            def both(port: int) -> Found:
+                kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+                return [(*kind, full.getsockname()), (*kind, ("127.0.0.1", port))]
+
+            resolving(monkeypatch, both)
+            there = url.replace("127.0.0.1", "two.example")
+            connection = Connection(parse_url(there, "witness"), None)
+            assert connection.ask("POST", "/x", b"x", seconds=4, limit=10).body == b"ok"
+            connection.close()
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".example", "none.invalid"])
+def test_a_name_that_nobody_has_is_an_error_of_the_project(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if len(name) < 64:
+        resolving(monkeypatch, lambda _port: [])
+    connection = Connection(parse_url(f"http://{name}/", "witness"), None)
+    with pytest.raises(UnavailableError, match=name):
+        connection.ask("GET", "/x", None, seconds=60, limit=10)

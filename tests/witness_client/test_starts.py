@@ -148,6 +148,75 @@ def test_a_new_target_is_filled_though_witnesses_are_further_than_what_is_shown(
         assert (tmp_path / name / "checkpoint.witnessed").exists()
 
 
+def test_a_witness_that_was_set_back_is_told_of_and_brought_up_again(
+    asking: Asking, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the log runs, and from one life of the log to the next."""
+    caplog.set_level("ERROR", "merklelog.witnesses")
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "was set back" in record.getMessage()]
+
+    def all_at(size: int, log: Log) -> None:
+        until(lambda: all(each.size == size for each in asked(log).witnesses), log)
+
+    with merklelog.open(asking.path) as log:
+        log.append(b"first")
+        all_at(1, log)
+        log.append(b"second")
+        all_at(2, log)
+        assert not any(each.set_backs for each in asked(log).witnesses)
+        asking.witnesses[1].size = 1
+        log.append(b"third")
+        all_at(3, log)
+        assert [each.set_backs for each in asked(log).witnesses] == [0, 1, 0]
+    (message,) = told()
+    assert asking.witnesses[1].url in message
+    assert "it cosigned size 2 of this log, and has 1 now" in message
+    asking.witnesses[2].size = 0
+    with merklelog.open(asking.path) as log:
+        until(lambda: asking.witnesses[2].size == 3, log)
+        assert [each.set_backs for each in asked(log).witnesses] == [0, 0, 1]
+    assert "it cosigned size 3 of this log, and has 0 now" in told()[1]
+    assert len(told()) == 2
+
+
+@pytest.mark.parametrize("cosigned", [True, False])
+def test_a_log_that_is_recovered_without_the_pointer_shows_no_more_than_was_cosigned(
+    asking: Asking, tmp_path: Path, cosigned: bool
+) -> None:
+    target = tmp_path / "target"
+    asking.configure(2, target)
+    with merklelog.open(asking.path) as log:
+        if cosigned:
+            log.append(b"first")
+            log.wait_witnessed(1).result(PATIENCE)
+        asking.answer(AWAY, 1, 2)
+        log.append(b"second")
+        until((target / "checkpoints" / str(log.integrated.size)).exists, log)
+        size = log.integrated.size
+    (target / "checkpoint").unlink(missing_ok=True)
+    config = load_config(asking.path)
+    recover_log(
+        tmp_path / "new",
+        DirectoryStore(target),
+        load_signers(config.keys_path(asking.path), config.origin),
+        settings={
+            "store.min_free_bytes": 0,
+            "log.keys": f"{asking.path}/keys",
+            "witness.policy": f"{asking.path}/policy",
+        },
+    )
+    with merklelog.open_reader(tmp_path / "new") as reader:
+        assert (reader.integrated.size, reader.size) == (size, int(cosigned))
+        if cosigned:
+            assert reader.checkpoint() == (target / "cosigned" / "1").read_bytes()
+    asking.answer(None, 1, 2)
+    with merklelog.open(tmp_path / "new") as log:
+        assert log.wait_witnessed(size).result(PATIENCE).size == size
+        assert log.size == size
+
+
 def test_a_recovered_log_shows_no_more_than_its_target_until_witnesses_have(
     asking: Asking, tmp_path: Path
 ) -> None:

@@ -93,12 +93,21 @@ def test_each_door_waits_for_witnesses_and_says_how_far_they_are(
         )
         newest = get(pb.GetCheckpointRequest(level=pb.LEVEL_WITNESSED), timeout=SECONDS)
         assert one.names(newest.checkpoint)
-        channel.close()
+        watch: Any = channel.unary_stream(
+            "/merklelog.v1.LogService/WatchCheckpoints",
+            request_serializer=pb.WatchCheckpointsRequest.SerializeToString,
+            response_deserializer=pb.WatchCheckpointsResponse.FromString,
+        )(pb.WatchCheckpointsRequest(level=pb.LEVEL_WITNESSED), timeout=SECONDS)
+        assert next(watch).checkpoint == newest.checkpoint
         wish = {"merklelog_wait": "witnessed", "accept": "application/json"}
         status, body = ask(doors["http"], "POST", "/add", b"web", **wish)
         told = json.loads(body)
         assert (status, told["level"]) == (200, "witnessed")
         assert one.names(told["note"].encode())
+        later = next(watch).checkpoint
+        assert one.names(later)
+        assert parse_checkpoint(later).checkpoint.size > answer.entry.index + 1
+        channel.close()
         (tmp_path / "entry").write_bytes(b"typed")
         words = ("append", f"grpc://{doors['grpc']}", str(tmp_path / "entry"), "--vkey", vkey)
         run(*words, "--wait", "witnessed", "-o", str(tmp_path / "proof"))
