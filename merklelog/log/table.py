@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -94,6 +95,10 @@ class Settings:
         return bool(self._values[dotted])
 
 
+_HEADER: Final = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+_NAME: Final = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s="']+))\s*=""")
+
+
 class TomlFile:
     """A configuration file as it was read: its sections, and its text to find lines in."""
 
@@ -117,15 +122,22 @@ class TomlFile:
 
     def place(self, section: str, name: str | None = None) -> str:
         """The file, and the line of a key (or of its section); 1 when it is not written down."""
-        found, inside = 1, False
-        for number, line in enumerate(self._text.splitlines(), 1):
-            if re.match(rf"\s*\[\s*{re.escape(section)}\s*\]", line):
-                found, inside = number, True
-            elif re.match(r"\s*\[", line):
-                inside = False
-            elif name is not None and inside and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
-                return f"{self.path}:{number}"
+        found = self._lines.get((section, name)) or self._lines.get((section, None)) or 1
         return f"{self.path}:{found}"
+
+    @cached_property
+    def _lines(self) -> dict[tuple[str, str | None], int]:
+        """The line of each section, with None, and of each key in it: looked for once, not by each key."""
+        found: dict[tuple[str, str | None], int] = {}
+        section = ""
+        for number, line in enumerate(self._text.splitlines(), 1):
+            if line.lstrip().startswith("["):
+                header = _HEADER.match(line)
+                section = header[1] if header else ""
+                found[section, None] = number
+            elif written := _NAME.match(line):
+                found.setdefault((section, written[1] or written[2] or written[3]), number)
+        return found
 
     def check_names(self, keys: Sequence[Key], others: Collection[str] = ()) -> None:
         """Only sections and keys of the table, and the sections `others`, are there. Raises ConfigError."""
