@@ -108,8 +108,8 @@ def test_a_log_that_nobody_reads_holds_up_nothing(
     monkeypatch.setattr(intake, "_alert", own.of(place.log))
     with caplog.at_level(logging.WARNING, "merklelog.ingest"):
         wrong = [hashed({"n": n}, wrong=True) for n in range(50)]
-        assert len(intake.submit(wrong, "").result(20)) == 50
-        assert place.log.submit(b"by another door").result(20).index == 50
+        assert len(intake.submit(wrong, "").result(60)) == 50
+        assert place.log.submit(b"by another door").result(60).index == 50
         reads.set()
         until(lambda: said(caplog) + own.left_out == 50)
         until(lambda: told_left_out(caplog) == own.left_out)

@@ -99,19 +99,19 @@ NO_MESSAGE = (b"\xff", b"\x0a", b"\x0a\x05abc", b"\x0a\x02\xff\xff", b"\x07", by
 
 @pytest.mark.parametrize("method", handlers.METHODS, ids=[method.attribute for method in handlers.METHODS])
 def test_bytes_that_are_no_message_are_the_callers_fault(shared: Server, method: Any) -> None:
-    def send(data: bytes) -> None:
-        answer = shared.raw(method.path)(iter([data]) if method.client_streaming else data, timeout=0.5)
+    def send(data: bytes, seconds: float) -> None:
+        answer = shared.raw(method.path)(iter([data]) if method.client_streaming else data, timeout=seconds)
         if method.server_streaming:
             list(answer)
 
     for data in NO_MESSAGE:
-        error, _, details = refused(lambda data=data: send(data))  # type: ignore[misc]
+        error, _, details = refused(lambda data=data: send(data, SECONDS))  # type: ignore[misc]
         assert (error.code(), details["ErrorInfo"].reason) == (Code.INVALID_ARGUMENT, "INVALID_REQUEST")
     chance = random.Random(method.path)
     for _ in range(40):
         data = bytes([chance.choice((8, 10, 16, 18, 24))]) + chance.randbytes(chance.randrange(20))
         try:
-            send(data)
+            send(data, 0.5)
         except grpc.RpcError as error:
             code = error.code()
             if code in (Code.INTERNAL, Code.UNKNOWN):
