@@ -21,6 +21,7 @@ from .otlp_out import record_to_protobuf
 from .record import Record, double_value, inside
 
 __all__ = [
+    "RecordEncoder",
     "decode_record",
     "encode_record",
     "encode_records",
@@ -47,25 +48,31 @@ def encode_record(record: Record) -> bytes:
 
 
 def encode_records(records: Iterable[Record]) -> list[bytes]:
-    """The canonical bytes of each, in order; a resource or scope that several share is encoded once.
+    """The canonical bytes of each, in order. Raises FormatError for a value that is not of JSON."""
+    return list(map(RecordEncoder().encode, records))
 
-    Raises FormatError for a value that is not of JSON.
-    """
-    # By id: the records hold the objects while this runs, so none is another's successor.
-    shared: dict[int, msgspec.Raw] = {}
-    encoded = []
-    for record in records:
+
+class RecordEncoder:
+    """Encodes records one after the other; a resource or scope that it had just before is encoded once."""
+
+    __slots__ = ("_resource", "_scope")
+
+    def __init__(self) -> None:
+        self._resource: tuple[object, msgspec.Raw] = (None, msgspec.Raw())
+        self._scope = self._resource
+
+    def encode(self, record: Record) -> bytes:
+        """The canonical bytes of a record. Raises FormatError for a value that is not of JSON."""
         whole = dict(record)
-        for name in ("resource", "scope"):
-            content = whole.get(name)
-            if content is None:
-                continue
-            raw = shared.get(id(content))
-            if raw is None:
-                raw = shared[id(content)] = msgspec.Raw(_encode(content))
-            whole[name] = raw
-        encoded.append(_encode(whole))
-    return encoded
+        if (resource := whole.get("resource")) is not None:
+            if resource is not self._resource[0]:
+                self._resource = resource, msgspec.Raw(_encode(resource))
+            whole["resource"] = self._resource[1]
+        if (scope := whole.get("scope")) is not None:
+            if scope is not self._scope[0]:
+                self._scope = scope, msgspec.Raw(_encode(scope))
+            whole["scope"] = self._scope[1]
+        return _encode(whole)
 
 
 def _encode(value: dict[str, Any]) -> bytes:

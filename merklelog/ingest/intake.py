@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Final
@@ -111,9 +111,11 @@ class Intake:
         return self._held
 
     def submit(
-        self, records: Sequence[Record], submitter: str, *, incomplete: Sequence[str] = ()
+        self, records: Iterable[Record], submitter: str, *, incomplete: Sequence[str] = ()
     ) -> Future[Placements]:
         """Store records; a future of where each stands, resolved when all are durable and integrated.
+
+        They may be made while they are asked for: what that raises this does, and nothing is stored.
 
         `submitter` is the authenticated name, empty for none; `incomplete` what the records lack, for their
         verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageError, StorageFullError,

@@ -9,6 +9,7 @@ Source: OTLP specification, "JSON Protobuf Encoding"; protobuf, "ProtoJSON Forma
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,11 @@ def records_from_json(data: bytes) -> list[Record]:
     Records of one resource share its object, and those of one scope its: change a copy. Raises FormatError that
     names the place.
     """
+    return list(read_json(data))
+
+
+def read_json(data: bytes) -> Iterator[Record]:
+    """`records_from_json`, one at a time. It may raise after the first ones: then none of them counts."""
     if data.count(b"{") > _MOST_OBJECTS:
         raise too_many()  # before the parser makes one of each
     document = _decode(data)
@@ -40,17 +46,15 @@ def records_from_json(data: bytes) -> list[Record]:
     for other in _OTHERS:
         if other in document:
             raise FormatError(f"request: {other} are no logs, want resourceLogs")
-    records: list[Record] = []
     tally = Tally()
     for at, group in enumerate(_objects(document, "resourceLogs", "resource_logs")):
         try:
-            _of_resource(group, records, tally)
+            yield from _of_resource(group, tally)
         except FormatError as error:
             raise inside(f"resourceLogs[{at}]", error) from None
-    return records
 
 
-def _of_resource(group: dict[str, Any], records: list[Record], tally: Tally) -> None:
+def _of_resource(group: dict[str, Any], tally: Tally) -> Iterator[Record]:
     shared: Record = {}
     resource = _member(group, "resource")
     if resource is not None:
@@ -71,7 +75,7 @@ def _of_resource(group: dict[str, Any], records: list[Record], tally: Tally) -> 
                 except FormatError as error:
                     raise inside(f"logRecords[{number}]", error) from None
                 record.update(scoped)
-                records.append(record)
+                yield record
         except FormatError as error:
             raise inside(f"scopeLogs[{at}]", error) from None
 

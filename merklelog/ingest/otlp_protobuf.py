@@ -7,7 +7,7 @@ and says of the rest what is wrong and where.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -28,18 +28,21 @@ def records_from_protobuf(data: bytes) -> list[Record]:
     Records of one resource share its object, and those of one scope its: change a copy. Raises FormatError that
     names the place.
     """
+    return list(read_protobuf(data))
+
+
+def read_protobuf(data: bytes) -> Iterator[Record]:
+    """`records_from_protobuf`, one at a time: whoever is done with each before the next takes a third less time.
+
+    It may raise after the first ones: then none of them counts.
+    """
     if len(data) > _LARGE and otlp_wire.count_records(data, 2 * MAX_RECORDS) > 2 * MAX_RECORDS:
         raise too_many()  # before the parser makes an object of each
     try:
         request = ExportLogsServiceRequest.FromString(data)
     except DecodeError:
-        return otlp_wire.records_from_wire(data)
-    return records_from_request(request)
-
-
-def records_from_request(request: ExportLogsServiceRequest) -> list[Record]:
-    """The same of a request that is parsed already. Raises FormatError."""
-    records: list[Record] = []
+        yield from otlp_wire.records_from_wire(data)
+        return
     tally = Tally()
     for group in request.resource_logs:
         size = group.resource.ByteSize() + len(group.schema_url)
@@ -53,8 +56,8 @@ def records_from_request(request: ExportLogsServiceRequest) -> list[Record]:
             if scope_group.schema_url or scope_group.HasField("scope"):
                 scope = scope_group.scope
                 scoped = {**shared, "scope": _resource(scope, scope_group.schema_url, tally)}
-            records += [_record(record, scoped, tally) for record in scope_group.log_records]
-    return records
+            for record in scope_group.log_records:
+                yield _record(record, scoped, tally)
 
 
 def _record(message: LogRecord, shared: Record, tally: Tally) -> Record:

@@ -7,15 +7,16 @@ the bytes and no more. A record never fails here for what it says: a check that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
+from merklelog.errors import FormatError, MerklelogError
 from merklelog.log.ingest_config import IngestConfig
 
-from .canonical import encode_records, record_identity
+from .canonical import RecordEncoder, record_identity
 from .content_hash import judge_content
 from .ids import id_key
 from .model import content_hash_of, record_id_of
@@ -66,25 +67,29 @@ class Maker:
         self._by_identity = config.dedupe_seconds > 0
         self._protect = protect
 
-    def make(self, records: Sequence[Record], incomplete: Sequence[str] = ()) -> Ready:
-        """All of them, in their order. Raises FormatError for a value that is not of JSON."""
-        protected: list[tuple[str, ...]] | None = None
-        stored = records
-        if self._protect is not None:
-            pairs = [self._protect.apply(record) for record in records]
-            stored = [record for record, _ in pairs]
-            protected = [told for _, told in pairs]
-        data = encode_records(stored)
+    def make(self, records: Iterable[Record], incomplete: Sequence[str] = ()) -> Ready:
+        """All of them, in their order, each done with before the next one is asked for.
+
+        Raises what `records` raises, and MerklelogError for a record with a value that is not of JSON.
+        """
+        data: list[bytes] = []
         specials: dict[int, Special] = {}
-        for at, encoded in enumerate(data):
-            told = () if protected is None else protected[at]
+        encode, lacking = RecordEncoder().encode, tuple(incomplete)
+        for record in records:
+            stored, told = (record, ()) if self._protect is None else self._protect.apply(record)
+            try:
+                encoded = encode(stored)
+            except FormatError as error:  # no sender's fault: what it said was parsed
+                raise MerklelogError(f"a record that was parsed can not be written: {error}") from error
             content = None
             # What arrived is checked, not what is stored of it.
             if self._checks and (told or _HASH in encoded):
-                content = _check(records[at])
+                content = _check(record)
             has_id = _ID in encoded
-            if has_id or content is not None or told or incomplete or self._by_identity:
-                specials[at] = self._special(stored[at], encoded, content, told, tuple(incomplete), has_id)
+            if has_id or content is not None or told or lacking or self._by_identity:
+                special = self._special(stored, encoded, content, told, lacking, has_id)
+                specials[len(data)] = special
+            data.append(encoded)
         return Ready(data, specials)
 
     def _special(

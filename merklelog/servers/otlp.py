@@ -8,12 +8,12 @@ requests came. What waits for that thread is bounded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from merklelog.errors import ClosedError, ForbiddenError, FormatError, MerklelogError, OverloadedError
+from merklelog.errors import ClosedError, ForbiddenError, MerklelogError, OverloadedError
 from merklelog.ingest.choose import Asked, Chooser
 from merklelog.ingest.placed import Placements
 from merklelog.ingest.record import Record
@@ -22,8 +22,8 @@ from .caller import Caller, Scope
 from .intakes import Intakes
 from .served import ServedLogs
 
-# Gives the records of a request's bytes. Raises FormatError.
-Decode = Callable[[bytes], Sequence[Record]]
+# Gives the records of a request's bytes, and raises FormatError while it does.
+Decode = Callable[[bytes], Iterable[Record]]
 _BUSY: Final = "more requests wait to be parsed than this server keeps: try again"
 
 
@@ -109,21 +109,12 @@ class Receiver:
     ) -> list[Future[Placements]]:
         """Parse, choose the logs, and hand over to them; in the thread."""
         records = decode(data)
-        if not records:
-            return []
         if origin is not None:
-            return [self._send(records, caller, origin)]
-        chosen = self._chooser.by_records(asked, served, records)
+            return [self._intakes.get(origin).submit(records, caller.name)]
+        chosen = self._chooser.by_records(asked, served, list(records))
         for each in chosen:
             self._admit(caller, each)
-        return [self._send(some, caller, each) for each, some in chosen.items()]
-
-    def _send(self, records: Sequence[Record], caller: Caller, origin: str) -> Future[Placements]:
-        try:
-            return self._intakes.get(origin).submit(records, caller.name)
-        except FormatError as error:
-            # What was parsed is no fault of the sender's, who would throw it away if it heard of one.
-            raise MerklelogError(f"records of {origin} that were parsed: {error}") from error
+        return [self._intakes.get(each).submit(some, caller.name) for each, some in chosen.items()]
 
 
 def granted(caller: Caller) -> Collection[str] | None:

@@ -14,7 +14,7 @@ from typing import Final
 from google.protobuf.empty_pb2 import Empty
 
 from merklelog.ingest.choose import HEADER
-from merklelog.ingest.otlp_protobuf import records_from_protobuf
+from merklelog.ingest.otlp_protobuf import read_protobuf
 
 from .asgi_grpc import Application, Receive, Scope, Send
 from .caller import Caller
@@ -53,7 +53,7 @@ class LogsService:
 
     async def export(self, data: bytes, caller: Caller) -> Empty:
         """Store the records; an ExportLogsServiceResponse without partial_success has no bytes."""
-        await self._receiver.take(data, records_from_protobuf, caller, _LOG.get())
+        await self._receiver.take(data, read_protobuf, caller, _LOG.get())
         return Empty()
 
 

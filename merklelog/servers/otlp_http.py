@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from merklelog.formats.wire import quote
-from merklelog.ingest.otlp_json import records_from_json
-from merklelog.ingest.otlp_protobuf import records_from_protobuf
+from merklelog.ingest.otlp_json import read_json
+from merklelog.ingest.otlp_protobuf import read_protobuf
 
 from .asgi_grpc import Message, Receive, Send
 from .asgi_grpc import Scope as AsgiScope
@@ -39,7 +39,7 @@ from .problems import Code, Problem
 
 LOGS: Final = "/v1/logs"
 _OTHERS: Final = frozenset({"/v1/traces", "/v1/metrics", "/v1development/profiles"})
-_DECODE: Final[Mapping[bytes, Decode]] = {PROTOBUF: records_from_protobuf, JSON: records_from_json}
+_DECODE: Final[Mapping[bytes, Decode]] = {PROTOBUF: read_protobuf, JSON: read_json}
 _BODIES: Final = {PROTOBUF: b"", JSON: b"{}"}
 # Answers another POST; the function says who asks. Raises GoneError for a client that went away.
 Handler = Callable[[AsgiScope, Receive, Callable[[], Caller]], Awaitable[Response]]
