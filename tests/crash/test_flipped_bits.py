@@ -111,8 +111,7 @@ def run(state: State, kind: str, tmp_path: Path, *, write: bool, count: int) -> 
 @pytest.mark.parametrize("state", ["closed", "killed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_bit(states: dict[str, State], tmp_path: Path, kind: str, state: str, write: bool) -> None:
-    count = 8 if kind == "table" else 5
-    outcomes = run(states[state], kind, tmp_path, write=write, count=count)
+    outcomes = run(states[state], kind, tmp_path, write=write, count=5)
     if (kind, state) == ("write-ahead log", "closed"):
         assert not outcomes, "a closed log has flushed it"
         return
