@@ -125,9 +125,9 @@ def test_a_record_that_is_too_long_is_told_by_its_hash(
 
 
 def test_what_did_not_fit_is_counted_and_told_when_there_is_room(
-    server: Server, vkeys: list[str], logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    stopped: Server, vkeys: list[str], logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.end()
+    server = stopped
     handler = MerklelogHandler(server.target, vkeys, {"max_pending_bytes": 4_000, "linger_seconds": 0})
     logger.addHandler(handler)
     began = time.monotonic()
@@ -241,8 +241,8 @@ def test_the_end_of_the_program_delivers_what_is_left(server: Server, vkeys: lis
     assert [record["message"] for record in got if record != "sent"] == ["the last word"]
 
 
-def test_the_end_of_the_program_says_what_is_lost(server: Server, vkeys: list[str]) -> None:
-    server.end()
+def test_the_end_of_the_program_says_what_is_lost(stopped: Server, vkeys: list[str]) -> None:
+    server = stopped
     done = run(
         """
         import logging, sys
