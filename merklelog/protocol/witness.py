@@ -62,7 +62,7 @@ def judge_signatures(policy: Policy | None, request: AddCheckpoint) -> Note | Re
     """
     checkpoint = request.checkpoint
     if policy is None:
-        return Refused(Refusal.UNKNOWN_LOG, f"unknown log {quote(checkpoint.origin)}")
+        return unknown_log(checkpoint.origin)
     try:
         signed = parse_checkpoint(request.note)
         evaluate_policy(policy, signed)
@@ -74,6 +74,11 @@ def judge_signatures(policy: Policy | None, request: AddCheckpoint) -> Note | Re
     known = {(key.name, key.key_id) for key in policy_keys(policy)}
     lines = tuple(line for line in signed.note.signatures if (line.name, line.key_id) in known)
     return Note(signed.note.text, lines)
+
+
+def unknown_log(origin: str) -> Refused:
+    """What is said to a log that the witness does not know."""
+    return Refused(Refusal.UNKNOWN_LOG, f"unknown log {quote(origin)}")
 
 
 def policy_keys(policy: Policy) -> Iterator[VerifierKey]:

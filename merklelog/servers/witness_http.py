@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from merklelog.errors import ForbiddenError, MerklelogError
 from merklelog.formats.witness import ADD_CHECKPOINT
-from merklelog.witness.service import Answer, Witness
+from merklelog.witness.answer import Answer
+from merklelog.witness.service import Witness
 
 from .hosts import Hosts
 from .http_append import MAX_BODY, Receive, Send

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -19,23 +20,25 @@ class Evidence:
 
     def __init__(self, directory: Path) -> None:
         self._folder = directory / FOLDER
+        self._one = threading.Lock()
 
     def keep(self, request: AddCheckpoint, recorded: bytes) -> Path | None:
         """Write both notes; gives the new file, None where it is there already or a thousand are.
 
-        Raises StorageError, StorageFullError.
+        May be called by several threads. Raises StorageError, StorageFullError.
         """
         checkpoint = request.checkpoint
         name = f"{origin_hash(checkpoint.origin)[:16]}-{checkpoint.size}-{checkpoint.root.hex()[:16]}.txt"
         path = self._folder / name
         try:
-            self._folder.mkdir(exist_ok=True)
-            if path.exists() or sum(1 for _ in self._folder.iterdir()) >= MAX_FILES:
-                return None
-            with path.open("xb") as file:
-                file.write(recorded + _BETWEEN + request.note)
-                file.flush()
-                os.fsync(file.fileno())
+            with self._one:
+                self._folder.mkdir(exist_ok=True)
+                if path.exists() or sum(1 for _ in self._folder.iterdir()) >= MAX_FILES:
+                    return None
+                with path.open("xb") as file:
+                    file.write(recorded + _BETWEEN + request.note)
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             raise os_problem(error, path) from error
         return path

@@ -1,23 +1,23 @@
 """A witness without its sockets: the body of a request in, a status and a body out.
 
-The log's signatures are verified first, by the crew's threads. Everything from reading the state to recording a
-new one then happens without waiting, in the event loop's thread: that is what makes checking and recording one
-step (tlog-witness describes the race that this prevents). What was recorded is signed by the crew and made
-durable, and only then its cosignature leaves. A conflict waits too, for it tells what is recorded.
+A thread of the crew verifies the log's signatures, and then has the state's turn: from reading what is recorded to
+recording more nobody else decides. That is what makes checking and recording one step (tlog-witness describes the
+race that this prevents). It signs what it recorded, which is made durable, and only then the cosignature leaves. A
+conflict waits too, for it tells what is recorded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from merklelog.errors import FormatError, LocalError, SignatureError, StoppedError
-from merklelog.formats import Note, SigningKey, format_note
+from merklelog.formats import Note, Policy, SigningKey, format_note
 from merklelog.formats.checkpoint_text import Checkpoint
 from merklelog.formats.note import parse_note, verify_note
 from merklelog.formats.wire import quote
@@ -35,34 +35,36 @@ from merklelog.protocol.witness import (
     is_equivocation,
     judge_growth,
     judge_signatures,
+    unknown_log,
 )
 
+from .answer import TEXT, Answer
 from .config import WitnessConfig
 from .crew import Crew
 from .evidence import Evidence
 from .keys import cosign, load_keys
 from .limits import Rate
 from .logs import KnownLogs, read_logs
-from .state import Record, WitnessState
-from .syncer import Step
+from .state import Record, Recorded, WitnessState
+from .syncer import Done, Step
 
 _log: Final = logging.getLogger("merklelog.witness")
-TEXT: Final = "text/plain; charset=utf-8"
 _RETRY_SOON: Final = 1.0
 _RETRY_LATE: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back. `retry_after` is in seconds, None where trying again says nothing new; `allow` goes with
-    405.
-    """
+class _Taken(NamedTuple):
+    """A checkpoint that was recorded, and is signed as of `now`."""
 
-    status: int
-    body: bytes
-    content_type: str = TEXT
-    retry_after: float | None = None
-    allow: str | None = None
+    recorded: Recorded
+    now: int
+
+
+class _NotTaken(NamedTuple):
+    """One that was not, and why; with the note of the recorded one where the two can not both be true."""
+
+    why: Refused
+    recorded: bytes | None
 
 
 class Witness:
@@ -94,7 +96,7 @@ class Witness:
         self._own = frozenset((key.name, key.key_id) for key in self.verifiers)
         self._own_line = f"\n\u2014 {config.name} ".encode()
         self._crew = Crew()
-        self.state = WitnessState(directory, own=self._own, crew=self._crew, step=step)
+        self.state = WitnessState(directory, own=self._own, step=step)
 
     @property
     def logs(self) -> KnownLogs:
@@ -115,8 +117,10 @@ class Witness:
         """Read the list of logs again; gives how many there are. Raises ConfigError, PolicyError: the old one
         stays.
         """
-        self._logs = read_logs(self.config.logs, self.verifiers)
-        return len(self._logs)
+        logs = read_logs(self.config.logs, self.verifiers)
+        with self.state.turn:
+            self._logs = logs
+        return len(logs)
 
     def shown(self, name: str) -> bytes | None:
         """The newest cosigned checkpoint of the log whose origin has this SHA-256, lowercase hex; None without."""
@@ -149,55 +153,88 @@ class Witness:
         if policy is not None and self._waiting >= self.config.waiting:
             return Answer(503, b"too many requests wait\n", TEXT, _RETRY_SOON)
         self._waiting += 1
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
             if policy is None:
-                judged = judge_signatures(policy, request)
-            else:
-                judged = await self._crew.compute(partial(judge_signatures, policy, request))
-                if self._logs.policy(origin) != policy:
-                    return Answer(503, b"the list of logs was changed meanwhile\n", TEXT, _RETRY_SOON)
-            return _refused(judged) if isinstance(judged, Refused) else await self._decide(request, judged)
+                return _refused(unknown_log(origin))
+            self._crew.compute(partial(self._judge, policy, request, done), done)
+            return await done
         except StoppedError:
             return Answer(503, b"the witness has stopped\n", TEXT, _RETRY_LATE)
         finally:
             self._waiting -= 1
 
-    async def _decide(self, request: AddCheckpoint, note: Note) -> Answer:
-        """No await stands between reading the recorded checkpoint and recording the next."""
-        origin = request.checkpoint.origin
+    def _judge(self, policy: Policy, request: AddCheckpoint, done: Done) -> Answer | None:
+        """The answer; None when `done` gets it once something is durable. In a thread of the crew."""
+        judged = judge_signatures(policy, request)
+        if isinstance(judged, Refused):
+            return _refused(judged)
+        is_ahead = self._is_ahead(request)
+        with self.state.turn:
+            decided = self._decide(policy, request, judged, done, is_ahead=is_ahead)
+        if isinstance(decided, _Taken):
+            self._sign(decided, request.checkpoint, judged)
+            return None
+        if not isinstance(decided, _NotTaken):
+            return decided
+        if decided.recorded is not None:
+            self._keep_equivocation(request, decided.recorded)
+        # What was recorded may not be durable yet, and is not to be told before.
+        answer = _refused(decided.why)
+        return None if self.state.settled(done, answer) else answer
+
+    def _decide(
+        self, policy: Policy, request: AddCheckpoint, note: Note, done: Done, *, is_ahead: bool
+    ) -> _Taken | _NotTaken | Answer | None:
+        """Who has the state's turn; None as `_judge`."""
+        checkpoint = request.checkpoint
+        origin = checkpoint.origin
+        if self._logs.policy(origin) != policy:
+            return Answer(503, b"the list of logs was changed meanwhile\n", TEXT, _RETRY_SOON)
         recorded = self.state.record_of(origin)
         why = self.state.sitting_out(origin)
-        if why is None and self._is_ahead(request, recorded):
-            why = f"this witness signed size {request.checkpoint.size} and has no record of it: it is a copy"
+        if why is None and is_ahead and checkpoint.size > recorded.size:
+            why = f"this witness signed size {checkpoint.size} and has no record of it: it is a copy"
             _log.error("sits out for %s: %s", quote(origin), why)
-            await self.state.sit_out(origin, why)
+            self.state.sit_out(origin, why, done, _sits_out(why))
+            return None
         if why is not None:
-            text = f"sitting out for this log: {why}\n"
-            return Answer(503, text.encode(), TEXT, _RETRY_LATE)
+            return _sits_out(why)
         refused = judge_growth(recorded, request)
         if refused is not None:
-            self._note_misbehaviour(request, recorded)
-            # What was recorded may not be durable yet, and is not to be told before.
-            await self.state.settled()
-            return _refused(refused)
+            if not is_equivocation(recorded, checkpoint):
+                return _NotTaken(refused, None)
+            self.equivocations += 1
+            return _NotTaken(refused, self.state.note_of(origin) or b"")
         self._step("decided")
         if (now := int(self._now())) <= 0:
             return Answer(503, b"the clock of this witness is wrong\n", TEXT, _RETRY_LATE)
-        record = Record(Witnessed(request.checkpoint.size, request.checkpoint.root), format_note(note))
-        sign = partial(self._cosign, request.checkpoint, note, now)
-        return Answer(200, await self.state.record(origin, record, sign))
+        record = Record(Witnessed(checkpoint.size, checkpoint.root), format_note(note))
+        return _Taken(self.state.record(origin, record, done), now)
 
-    def _cosign(self, checkpoint: Checkpoint, note: Note, now: int) -> tuple[bytes, bytes]:
-        """The note with a cosignature by each key, and these alone."""
-        lines = cosign(self._keys, checkpoint, now)
-        return format_note(Note(note.text, (*note.signatures, *lines))), format_cosignatures(lines)
+    def _sign(self, taken: _Taken, checkpoint: Checkpoint, note: Note) -> None:
+        """The note with a cosignature by each key, and these alone as the answer."""
+        try:
+            lines = cosign(self._keys, checkpoint, taken.now)
+            whole = format_note(Note(note.text, (*note.signatures, *lines)))
+            answer = Answer(200, format_cosignatures(lines))
+            self._step("signed")
+        except Exception as error:  # noqa: BLE001 - whatever it is, others wait behind this one
+            self.state.failed(taken.recorded, error)
+        else:
+            self.state.signed(taken.recorded, whole, answer)
 
-    def _is_ahead(self, request: AddCheckpoint, recorded: Witnessed) -> bool:
+    def _is_ahead(self, request: AddCheckpoint) -> bool:
         """Whether the checkpoint bears this witness' own cosignature of a tree larger than any it knows of.
 
-        Then its database is older than what it signed, and the next cosignature might be of a fork.
+        Then its database is older than what it signed, and the next cosignature might be of a fork. What is
+        recorded may grow meanwhile: who has the turn compares again.
         """
-        if request.checkpoint.size <= recorded.size or self._own_line not in request.note:
+        checkpoint = request.checkpoint
+        if (
+            checkpoint.size <= self.state.record_of(checkpoint.origin).size
+            or self._own_line not in request.note
+        ):
             return False
         try:
             verify_note(parse_note(request.note), self.verifiers)
@@ -205,19 +242,20 @@ class Witness:
             return False  # anybody can write a line that claims to be ours
         return True
 
-    def _note_misbehaviour(self, request: AddCheckpoint, recorded: Witnessed) -> None:
-        if not is_equivocation(recorded, request.checkpoint):
-            return
-        self.equivocations += 1
-        origin = request.checkpoint.origin
-        _log.error("the log %s signed two trees of size %d", quote(origin), recorded.size)
+    def _keep_equivocation(self, request: AddCheckpoint, recorded: bytes) -> None:
+        checkpoint = request.checkpoint
+        _log.error("the log %s signed two trees of size %d", quote(checkpoint.origin), checkpoint.size)
         try:
-            path = self._evidence.keep(request, self.state.note_of(origin) or b"")
+            path = self._evidence.keep(request, recorded)
         except LocalError as error:  # the checkpoint is refused all the same
             _log.error("its notes could not be kept: %s", error)
         else:
             if path is not None:
                 _log.error("both notes: %s", path)
+
+
+def _sits_out(why: str) -> Answer:
+    return Answer(503, f"sitting out for this log: {why}\n".encode(), TEXT, _RETRY_LATE)
 
 
 def _refused(refused: Refused) -> Answer:

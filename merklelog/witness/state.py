@@ -4,22 +4,23 @@ Rows: `c` + SHA-256 of the origin: the checkpoint's note, with the log's signatu
 `w` + the same: the log sits out, and why. `r`: how often this witness was brought back from a copy; `o` + hash: up
 to which of these an operator has said what was newest.
 
-Deciding is done by one thread, the event loop's, against what it recorded last, signed and durable or not yet:
-`record` changes that at once and gives something to wait for. The crew's threads sign; the syncer's thread writes
-all that is signed in one batch and syncs once; only then are the waits over. Since rows are written in the order
-in which they were recorded, whatever a decision was built on is durable when the decision is. So nothing is locked
-while a disk works, a client that leaves breaks nothing, and many requests share one fsync.
+Deciding is done by one thread at a time, whoever has `turn`, against what was recorded last, signed and durable or
+not yet: `record` changes that at once and gives a place to put what is signed. The syncer's thread writes all that
+is signed in one batch and syncs once; only then are requests answered. Since rows are written in the order in
+which they were recorded, whatever a decision was built on is durable when the decision is. So nothing is locked
+while a key or a disk works, a client that leaves breaks nothing, and many requests share one fsync.
 
-An error of the disk ends it: nothing is recorded any more, and every wait raises StoppedError. What is on the
+An error of the disk ends it: nothing is recorded any more, and whoever waits gets StoppedError. What is on the
 disk is known again after a new open.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +31,8 @@ from merklelog.formats.wire import parse_decimal
 from merklelog.protocol.witness import NOTHING, Witnessed
 from merklelog.store.witness_rows import WitnessRows
 
-from .crew import Crew
-from .syncer import Step, Syncer
+from .answer import Answer
+from .syncer import Done, Step, Syncer, Waiting
 
 FORMAT: Final = b"1"
 DATABASE: Final = "db"
@@ -48,11 +49,23 @@ class Record:
     note: bytes
 
 
-class WitnessState:
-    """The state of one open witness. `crew` signs for it, and is closed after it; `step` is as in `Syncer`.
+class Recorded:
+    """A checkpoint that was recorded, and is to be signed and made durable."""
 
-    `own` are names and IDs of the witness' keys: a checkpoint without a line of theirs (`restore.py`) is not
-    shown.
+    __slots__ = ("name", "note", "record", "waiting")
+
+    def __init__(self, name: bytes, record: Record) -> None:
+        self.name = name
+        self.record = record
+        self.note = record.note
+        self.waiting: Waiting
+
+
+class WitnessState:
+    """The state of one open witness; `step` is as in `Syncer`.
+
+    `turn` is held from reading what is recorded to changing it. `own` are names and IDs of the witness' keys: a
+    checkpoint without a line of theirs (`restore.py`) is not shown.
     """
 
     def __init__(
@@ -60,7 +73,6 @@ class WitnessState:
         directory: Path,
         *,
         own: Collection[tuple[str, bytes]],
-        crew: Crew,
         step: Step = lambda _name: None,
     ) -> None:
         """Raises StorageError, LockedError, DamagedError, FormatVersionError."""
@@ -77,7 +89,8 @@ class WitnessState:
         self._shown = {
             name: record.note for name, record in self._records.items() if _has_line(record.note, own)
         }
-        self._syncer = Syncer(self._rows, crew, step)
+        self.turn = threading.Lock()
+        self._syncer = Syncer(self._rows, step)
 
     # --- what is recorded ----------------------------------------------------------------------------------------
 
@@ -110,41 +123,47 @@ class WitnessState:
 
     # --- changing it ---------------------------------------------------------------------------------------------
 
-    def record(
-        self, origin: str, record: Record, sign: Callable[[], tuple[bytes, bytes]]
-    ) -> asyncio.Future[bytes]:
-        """Record a checkpoint as the newest; from now on decisions are built on it.
+    def record(self, origin: str, record: Record, done: Done) -> Recorded:
+        """Record a checkpoint as the newest; from now on decisions are built on it. Who has `turn` calls this.
 
-        `sign` gives its note with the witness' own signatures, and an answer: called by the crew. The future gives
-        that answer when the note is durable, and shown by then; it raises StoppedError. Called by the event loop's
-        thread alone, as are the following.
+        What it gives goes to `signed` or to `failed`, one of the two. Raises StoppedError.
+        """
+        recorded = Recorded(_name(origin), record)
+        recorded.waiting = self._syncer.add(done, partial(self._show, recorded))
+        self._records[recorded.name] = record
+        return recorded
+
+    def signed(self, recorded: Recorded, note: bytes, answer: Answer) -> None:
+        """Its note with the witness' own signatures: once that is durable it is shown, and `done` is answered."""
+        recorded.note = note
+        self._syncer.there(recorded.waiting, [(b"c" + recorded.name, note)], answer)
+
+    def failed(self, recorded: Recorded, error: Exception) -> None:
+        """It could not be signed: the witness stops, since what was decided since may be built on it."""
+        self._syncer.failed(recorded.waiting, error)
+
+    def _show(self, recorded: Recorded) -> None:
+        """In the event loop's thread, whether or not its client is still there: the row is durable either way."""
+        name, record = recorded.name, recorded.record
+        self._shown[name] = recorded.note
+        with self.turn:
+            if self._records[name] is record:
+                self._records[name] = Record(record.witnessed, recorded.note)
+
+    def settled(self, done: Done, answer: Answer) -> bool:
+        """`done` gets the answer when all that is recorded now is durable; False, and it gets none, when it is.
+
+        Raises StoppedError.
+        """
+        return self._syncer.settled(done, answer)
+
+    def sit_out(self, origin: str, why: str, done: Done, answer: Answer) -> None:
+        """Nothing is signed for that log any more, after a restart neither, until `resume`; answered once that is
+        durable. Who has `turn` calls this. Raises StoppedError.
         """
         name = _name(origin)
-        self._records[name] = record
-        whole = b""
-
-        def signed() -> tuple[list[tuple[bytes, bytes | None]], bytes]:
-            nonlocal whole
-            whole, answer = sign()
-            return [(b"c" + name, whole)], answer
-
-        # Shown whether or not its client is still there: the row is durable either way.
-        return self._syncer.add_signed(signed, lambda: self._show(name, record, whole))
-
-    def _show(self, name: bytes, record: Record, note: bytes) -> None:
-        self._shown[name] = note
-        if self._records[name] is record:
-            self._records[name] = Record(record.witnessed, note)
-
-    def settled(self) -> asyncio.Future[bytes]:
-        """Done when all that is recorded now is durable."""
-        return self._syncer.settled()
-
-    def sit_out(self, origin: str, why: str) -> asyncio.Future[bytes]:
-        """Nothing is signed for that log any more, after a restart neither, until `resume`."""
-        name = _name(origin)
         self._sitting[name] = why
-        return self._syncer.add([(b"w" + name, why.encode())])
+        self._syncer.there(self._syncer.add(done), [(b"w" + name, why.encode())], answer)
 
     @property
     def failure(self) -> MerklelogError | None:

@@ -13,54 +13,49 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import Final
 
 from merklelog.errors import MerklelogError, StoppedError, StorageError
 from merklelog.store.witness_rows import WitnessRows
 
-from .crew import Crew, Job
+from .answer import Answer
 
 Row = tuple[bytes, bytes | None]
 Step = Callable[[str], None]
-Written = tuple[list[Row], bytes]  # rows, and what is answered once they are durable
+Done = asyncio.Future[Answer]  # of the event loop; may be cancelled
 
 
 def _nothing() -> None:
     pass
 
 
-class _Waiting(Job[Written]):
-    """Rows that are to be written, once they are there."""
+class Waiting:
+    """Rows that are to be written, once they are there, and what is answered once they are durable."""
 
-    __slots__ = ("after", "done")
+    __slots__ = ("after", "answer", "done", "error", "rows")
 
-    def __init__(
-        self, work: Callable[[], Written], done: asyncio.Future[bytes], after: Callable[[], None]
-    ) -> None:
-        super().__init__(work)
+    def __init__(self, done: Done, after: Callable[[], None]) -> None:
         self.done = done
         self.after = after
+        self.rows: list[Row] = []
+        self.answer: Answer | None = None
+        self.error: Exception | None = None
 
     @property
     def is_there(self) -> bool:
         """Whether its rows are known, or why they never will be."""
-        return self.result is not None or self.error is not None
-
-
-_NOTHING: Final[Written] = ([], b"")
+        return self.answer is not None or self.error is not None
 
 
 class Syncer:
-    """The thread. `add`, `add_signed` and `settled` are called by the event loop's thread alone.
+    """The thread. Its methods may be called by any other.
 
-    `step` hears "signed", "written" and "synced", in the thread in which it happened.
+    `step` hears "written" and "synced", in the thread in which it happened.
     """
 
-    def __init__(self, rows: WitnessRows, crew: Crew, step: Step) -> None:
+    def __init__(self, rows: WitnessRows, step: Step) -> None:
         self._rows = rows
-        self._crew = crew
         self._step = step
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._unsynced = 0  # what was added and is not durable yet
@@ -70,38 +65,40 @@ class Syncer:
         self._thread = threading.Thread(target=self._run, name="witness-syncer", daemon=True)
         self._thread.start()
 
-    def add(self, rows: list[Row], after: Callable[[], None] = _nothing) -> asyncio.Future[bytes]:
-        """Rows to write after all before; done once they are durable, when `after` is called in the loop's
-        thread.
+    def add(self, done: Done, after: Callable[[], None] = _nothing) -> Waiting:
+        """A place behind all before, for rows that `there` or `failed` is told of: one of the two has to follow.
+
+        `done` gets the answer once they are durable, when `after` is called in the event loop's thread. Raises
+        StoppedError.
         """
-        waiting = self._add(lambda: (rows, b""), after)
-        waiting.run()
+        waiting = Waiting(done, after)
+        with self._wake:
+            if self.failure is not None or self._closing:
+                raise _stopped(self.failure)
+            self._waiting.append(waiting)
+            self._unsynced += 1
+        return waiting
+
+    def there(self, waiting: Waiting, rows: list[Row], answer: Answer) -> None:
+        """These are the rows to write, and that is to be answered."""
+        waiting.rows, waiting.answer = rows, answer
         self._look()
-        return waiting.done
 
-    def add_signed(
-        self, sign: Callable[[], Written], after: Callable[[], None] = _nothing
-    ) -> asyncio.Future[bytes]:
-        """As `add`, of rows that are signed first, by the crew; gives what `sign` gives beside them."""
+    def failed(self, waiting: Waiting, error: Exception) -> None:
+        """There will be none: it stops."""
+        waiting.error = error
+        self._look()
 
-        def signing() -> Written:
-            written = sign()
-            self._step("signed")
-            return written
+    def settled(self, done: Done, answer: Answer) -> bool:
+        """`done` gets the answer when all that was added is durable; False, and it gets none, when it is already.
 
-        waiting = self._add(signing, after)
-        if not waiting.done.done():
-            self._crew.sign(waiting, self._look)
-        return waiting.done
-
-    def settled(self) -> asyncio.Future[bytes]:
-        """Done when all that was added is durable; at once when it is."""
+        Raises StoppedError when it is not known to be.
+        """
         with self._wake:
             if self.failure is None and not self._closing and not self._unsynced:
-                done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-                done.set_result(b"")
-                return done
-        return self.add([])
+                return False
+        self.there(self.add(done), [], answer)
+        return True
 
     def close(self) -> None:
         """Write what waits, and end; the crew is still at work."""
@@ -110,23 +107,12 @@ class Syncer:
             self._wake.notify()
         self._thread.join()
 
-    def _add(self, work: Callable[[], Written], after: Callable[[], None]) -> _Waiting:
-        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(work, done, after)
-        with self._wake:
-            if self.failure is not None or self._closing:
-                done.set_exception(_stopped(self.failure))
-            else:
-                self._waiting.append(waiting)
-                self._unsynced += 1
-        return waiting
-
     def _look(self) -> None:
         with self._wake:
             if self._waiting and self._waiting[0].is_there:
                 self._wake.notify()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """What is there of the oldest that wait, in their order; nothing when it is to end."""
         with self._wake:
             while not (self._waiting and self._waiting[0].is_there):
@@ -149,7 +135,7 @@ class Syncer:
                 self._unsynced -= len(batch)
             _tell(batch, None)
 
-    def _fail(self, error: Exception, batch: list[_Waiting]) -> None:
+    def _fail(self, error: Exception, batch: list[Waiting]) -> None:
         cause = error if isinstance(error, MerklelogError) else StorageError(f"syncing: {error!r}")
         if cause is not error:
             cause.__cause__ = error
@@ -159,12 +145,12 @@ class Syncer:
             self._waiting.clear()
         _tell(batch, cause)
 
-    def _write(self, batch: list[_Waiting]) -> None:
+    def _write(self, batch: list[Waiting]) -> None:
         began = perf_counter()
         for each in batch:
             if each.error is not None:
                 raise each.error
-        self._rows.put(row for each in batch for row in (each.result or _NOTHING)[0])
+        self._rows.put(row for each in batch for row in each.rows)
         self._step("written")
         self._rows.sync()
         self._step("synced")
@@ -173,7 +159,7 @@ class Syncer:
         self.seconds += perf_counter() - began
 
 
-def _tell(batch: list[_Waiting], error: MerklelogError | None) -> None:
+def _tell(batch: list[Waiting], error: MerklelogError | None) -> None:
     loop = batch[0].done.get_loop()
 
     def resolve() -> None:
@@ -182,8 +168,8 @@ def _tell(batch: list[_Waiting], error: MerklelogError | None) -> None:
                 each.after()
             if each.done.done():
                 continue  # its client left
-            if error is None:
-                each.done.set_result((each.result or _NOTHING)[1])
+            if error is None and each.answer is not None:
+                each.done.set_result(each.answer)
             else:
                 each.done.set_exception(_stopped(error))
 

@@ -1,10 +1,11 @@
-"""The threads that sign: what they compute comes back in order, and a key that fails stops the witness."""
+"""The threads that sign: rows are written in the order of decisions, and a key that fails stops the witness."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from merklelog.formats import Checkpoint, Note, NoteSignature, Policy, SigningKe
 from merklelog.formats.witness import AddCheckpoint
 from merklelog.protocol.witness import Refused, judge_signatures
 from merklelog.witness import keys
-from merklelog.witness.crew import Crew, Job
+from merklelog.witness.crew import Crew
 from merklelog.witness.service import Witness
 from tests.witness.support import GrownLog, make_witness
 
@@ -33,7 +34,9 @@ def test_each_gets_its_own_result_or_error(threads: int) -> None:
 
     async def asking() -> list[int | BaseException]:
         def asked(number: int) -> asyncio.Future[int]:
-            return crew.compute(lambda: work(number))
+            done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            crew.compute(lambda: work(number), done)
+            return done
 
         return await asyncio.gather(*map(asked, range(100)), return_exceptions=True)
 
@@ -48,25 +51,36 @@ def test_each_gets_its_own_result_or_error(threads: int) -> None:
             assert str(answer) == str(number)
 
 
-def test_what_is_signed_goes_before_what_is_verified_and_all_is_worked_off() -> None:
-    crew, begun, go, order = Crew(1), threading.Event(), threading.Event(), list[str]()
+def test_all_is_worked_off_in_order_also_what_nobody_waits_for_and_what_others_answer() -> None:
+    crew, begun, go, order = Crew(1), threading.Event(), threading.Event(), list[int]()
 
-    def hold() -> None:
+    def hold() -> str:
         begun.set()
         assert go.wait(60)
+        return "held"
+
+    def work(number: int) -> str | None:
+        order.append(number)
+        return None if number == 5 else str(number)
 
     async def asking() -> None:
-        held = crew.compute(hold)
+        loop = asyncio.get_running_loop()
+        held: asyncio.Future[str] = loop.create_future()
+        crew.compute(hold, held)
         assert await asyncio.to_thread(begun.wait, 60)
-        verified = [crew.compute(lambda: order.append("verified")) for _ in range(3)]
-        verified[0].cancel()
-        crew.sign(Job(lambda: order.append("signed")), lambda: order.append("told"))
+        asked = [loop.create_future() for _ in range(20)]
+        for number, done in enumerate(asked):
+            crew.compute(partial(work, number), done)
+        asked[3].cancel()
         go.set()
-        await asyncio.gather(held, *verified[1:])
+        given = [await each for number, each in enumerate(asked) if number not in (3, 5)]
+        assert given == [str(number) for number in range(20) if number not in (3, 5)]
+        assert await held == "held"
+        assert not asked[5].done()
 
     asyncio.run(asking())
     crew.close()
-    assert order == ["signed", "told", "verified", "verified", "verified"]
+    assert order == list(range(20))
 
 
 def test_rows_behind_one_that_is_not_signed_wait_for_it(
@@ -76,7 +90,6 @@ def test_rows_behind_one_that_is_not_signed_wait_for_it(
     make_witness(tmp_path / "w", FIRST, SECOND)
     witness = opened(tmp_path / "w")
     monkeypatch.setattr(witness, "_crew", crew := Crew(3))
-    monkeypatch.setattr(witness.state._syncer, "_crew", crew)
     go, signed, real = threading.Event(), threading.Event(), keys.cosign
 
     def cosign(held: list[SigningKey], checkpoint: Checkpoint, now: int) -> tuple[NoteSignature, ...]:

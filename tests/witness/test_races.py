@@ -14,7 +14,8 @@ from merklelog.errors import ProofError
 from merklelog.formats import parse_note, verify_note
 from merklelog.formats.witness import format_add_checkpoint, parse_size
 from merklelog.tree import verify_consistency
-from merklelog.witness.service import Answer, Witness
+from merklelog.witness.answer import Answer
+from merklelog.witness.service import Witness
 from tests.witness.support import ORIGIN, GrownLog, make_witness
 
 LOG = GrownLog()

@@ -24,8 +24,9 @@ from merklelog.formats import (
 from merklelog.formats.note import format_signature_line
 from merklelog.formats.witness import SIZE_TYPE, format_add_checkpoint, parse_cosignatures
 from merklelog.tree import Hash, TreeSize
+from merklelog.witness.answer import Answer
 from merklelog.witness.create import create_witness
-from merklelog.witness.service import Answer, Witness
+from merklelog.witness.service import Witness
 from tests.witness.support import NAME, GrownLog, make_witness, signed
 
 STEPS = json.loads((Path(__file__).parents[1] / "vectors/witness/add_checkpoint_steps.json").read_text())

@@ -19,9 +19,10 @@ from merklelog.errors import (
     UsageError,
 )
 from merklelog.formats.witness import checkpoint_path, format_add_checkpoint, origin_hash
+from merklelog.witness.answer import Answer
 from merklelog.witness.config import load_witness_config
 from merklelog.witness.restore import Resumed, mark_restored, resume
-from merklelog.witness.service import Answer, Witness
+from merklelog.witness.service import Witness
 from tests.witness.support import GrownLog, make_witness, served
 
 LOG = GrownLog()

@@ -11,7 +11,6 @@ import pytest
 from merklelog.errors import DamagedError, FormatVersionError, LockedError, StorageError, StorageFullError
 from merklelog.formats.witness import checkpoint_path, origin_hash
 from merklelog.store.witness_rows import WitnessRows
-from merklelog.witness.crew import Crew
 from merklelog.witness.service import Witness
 from merklelog.witness.state import FORMAT, WitnessState
 from tests.witness.support import GrownLog, make_witness
@@ -98,7 +97,7 @@ def test_rows_that_can_not_be(
     rows.sync()
     rows.close()
     with pytest.raises(error):
-        WitnessState(tmp_path / "w", own=(), crew=Crew())
+        WitnessState(tmp_path / "w", own=())
     WitnessRows(tmp_path / "w" / "db").close()  # it was let go of
 
 
