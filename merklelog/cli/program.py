@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if arguments is None:
             # The process ends here. As it goes, Python would look through all that was ever imported for garbage
-            # several times over, which takes a short command longer than what it was asked to do.
+            # several times over: a seventh of all that a short command takes.
             gc.freeze()
 
 
