@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import tantivy
 
-from merklelog.errors import DamagedError, FieldError
+from merklelog.errors import DamagedError, FieldError, FormatError
 from merklelog.formats.wire import parse_decimal
 
 from .document import MAX_TIME
@@ -297,11 +297,16 @@ def _parse_cursor(cursor: str, *, newest_first: bool) -> tuple[int, int] | None:
     if not cursor:
         return None
     found = _CURSOR.fullmatch(cursor)
-    if found is None:
-        raise FieldError("cursor", f"got {cursor[:60]!r}, want one that an answer gave")
+    try:
+        if found is None:
+            raise FormatError("another form")
+        time = parse_decimal(found[2].encode(), "time", MAX_TIME)
+        index = parse_decimal(found[3].encode(), "index")
+    except FormatError:
+        raise FieldError("cursor", f"got {cursor[:60]!r}, want one that an answer gave") from None
     if (found[1] == "d") is not newest_first:
         raise FieldError("cursor", "it is of the other order")
-    return min(int(found[2]), MAX_TIME), parse_decimal(found[3].encode(), "cursor")
+    return time, index
 
 
 __all__ = ["MAX_BUCKETS", "MAX_COUNTS", "MAX_HITS", "Counts", "Found", "Histogram", "Hit", "Searcher"]

@@ -35,9 +35,9 @@ from merklelog.log.ingest_config import IngestConfig
 from .ids import RecordIds
 from .later import Later
 from .placed import Alert, Finding, Placed, Placements
-from .planning import OVERHEAD, Planner
+from .planning import Planner
 from .protect import Protect
-from .ready import Maker, Special
+from .ready import Lacking, Maker, Special
 from .record import Record
 from .repeats import Found, Repeats, Stored, Window, read_end
 from .submission import Batch, Submission
@@ -111,34 +111,54 @@ class Intake:
         return self._held
 
     def submit(
-        self, records: Iterable[Record], submitter: str, *, incomplete: Sequence[str] = ()
+        self, records: Iterable[Record], submitter: str, *, lacking: Lacking | None = None
     ) -> Future[Placements]:
         """Store records; a future of where each stands, resolved when all are durable and integrated.
 
         They may be made while they are asked for: what that raises this does, and nothing is stored.
 
-        `submitter` is the authenticated name, empty for none; `incomplete` what the records lack, for their
-        verdicts. Raises, or the future has, OverloadedError, UnavailableError, StorageError, StorageFullError,
+        `submitter` is the authenticated name, empty for none; `lacking` says what a record lacks, for its
+        verdict. Raises, or the future has, OverloadedError, UnavailableError, StorageError, StorageFullError,
         StoppedError, ClosedError, FrozenError, and EntryError for a record longer than all that may wait
         (log.max_pending_bytes), when all others of the call are stored. After another error some may be: to send
         all again stores those with an ID once. OverloadedError is also for records that would be more than
         log.max_pending_bytes with all that are not stored yet; where there are none such, any number is taken.
         """
+        return self.send(self.prepare(records, submitter, lacking=lacking))
+
+    def prepare(
+        self, records: Iterable[Record], submitter: str, *, lacking: Lacking | None = None
+    ) -> Submission:
+        """The first half of `submit`, which stores nothing: to be followed by `send` or `withdraw`."""
         with self._making:  # one call's records at a time are spread out beside those that are held
             self._check_room(0)
-            ready = self._maker.make(records, incomplete)
+            ready = self._maker.make(records, lacking)
         submission = Submission(ready, submitter)
-        size = submission.size + OVERHEAD * len(ready.data)
         with self._lock:
-            self._check_room(size)
-            self._held += size
-        submission.future.add_done_callback(lambda _: self._give_back(size))
+            self._check_room(submission.cost)
+            self._held += submission.cost
+        return submission
+
+    def send(self, submission: Submission) -> Future[Placements]:
+        """The second half of `submit`."""
         try:
             self._advance(submission)
         except BaseException:
-            self._give_back(size)  # nobody has its future
+            self.withdraw(submission)  # nobody has its future
             raise
+        submission.future.add_done_callback(lambda _: self.withdraw(submission))
         return submission.future
+
+    def withdraw(self, submission: Submission) -> None:
+        """Give back the room of what was prepared and is not stored."""
+        with self._lock:
+            self._held -= submission.cost
+
+    def check_takes(self) -> None:
+        """Raise what `submit` would of any record that is new; nothing where they are taken."""
+        if self._failure is not None:
+            raise self._failure
+        self._log.check_takes()
 
     def _check_room(self, size: int) -> None:
         most = self._log.config.max_pending_bytes
@@ -146,10 +166,6 @@ class Intake:
             raise OverloadedError(
                 f"{self._held:,} bytes of records wait to be stored, log.max_pending_bytes is {most:,}: try again"
             )
-
-    def _give_back(self, size: int) -> None:
-        with self._lock:
-            self._held -= size
 
     def close(self) -> None:
         """Take no more. What was submitted is settled by the log."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from .canonical import record_identity
 from .entry import MAX_ENTRY_BYTES, LogPart, encode_log_part
@@ -11,10 +10,7 @@ from .placed import Placed
 from .ready import Special
 from .repeats import Found
 from .split import part_identity, split_entry
-from .submission import Batch, Submission
-
-# What an entry counts for beside its bytes, as the log's queue counts it.
-OVERHEAD: Final = 160
+from .submission import OVERHEAD, Batch, Submission
 
 
 class Planner:
@@ -140,4 +136,4 @@ def _around(part: LogPart) -> tuple[bytes, bytes]:
     return b'{"log":%s,"record":' % encode_log_part(part), b"}"
 
 
-__all__ = ["OVERHEAD", "Planner"]
+__all__ = ["Planner"]

@@ -7,7 +7,7 @@ the bytes and no more. A record never fails here for what it says: a check that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from .verdict import Verdict, make_verdicts
 _log: Final = logging.getLogger("merklelog.ingest")
 _ID: Final = b'"audit.record.id"'
 _HASH: Final = b'"audit.content_hash"'
+Lacking = Callable[[Record], tuple[str, ...]]
 
 
 class Special(msgspec.Struct, frozen=True):
@@ -67,27 +68,29 @@ class Maker:
         self._by_identity = config.dedupe_seconds > 0
         self._protect = protect
 
-    def make(self, records: Iterable[Record], incomplete: Sequence[str] = ()) -> Ready:
+    def make(self, records: Iterable[Record], lacking: Lacking | None = None) -> Ready:
         """All of them, in their order, each done with before the next one is asked for.
 
-        Raises what `records` raises, and MerklelogError for a record with a value that is not of JSON.
+        `lacking` says what a record lacks. Raises what `records` raises, and MerklelogError for a record with a
+        value that is not of JSON.
         """
         data: list[bytes] = []
         specials: dict[int, Special] = {}
-        encode, lacking = RecordEncoder().encode, tuple(incomplete)
+        encode = RecordEncoder().encode
         for record in records:
             stored, told = (record, ()) if self._protect is None else self._protect.apply(record)
             try:
                 encoded = encode(stored)
             except FormatError as error:  # no sender's fault: what it said was parsed
                 raise MerklelogError(f"a record that was parsed can not be written: {error}") from error
-            content = None
             # What arrived is checked, not what is stored of it.
+            lacks = () if lacking is None else lacking(record)
+            content = None
             if self._checks and (told or _HASH in encoded):
                 content = _check(record)
             has_id = _ID in encoded
-            if has_id or content is not None or told or lacking or self._by_identity:
-                special = self._special(stored, encoded, content, told, lacking, has_id)
+            if has_id or content is not None or told or lacks or self._by_identity:
+                special = self._special(stored, encoded, content, told, lacks, has_id)
                 specials[len(data)] = special
             data.append(encoded)
         return Ready(data, specials)
@@ -118,4 +121,4 @@ def _check(record: Record) -> Verdict | None:
         return Verdict.NOT_CHECKABLE
 
 
-__all__ = ["Maker", "Ready", "Special"]
+__all__ = ["Lacking", "Maker", "Ready", "Special"]

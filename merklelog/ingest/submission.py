@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
 
 from merklelog.errors import EntryError
 
 from .placed import Placements
 from .ready import Ready
+
+# What an entry counts for beside its bytes, as the log's queue counts it.
+OVERHEAD: Final = 160
 
 
 @dataclass(slots=True)
@@ -38,13 +42,14 @@ class Batch:
 class Submission:
     """The records of one call: which are still to be sent, and where the others stand."""
 
-    __slots__ = ("begun", "future", "placed", "records", "refused", "size", "submitter", "todo")
+    __slots__ = ("begun", "cost", "future", "placed", "records", "refused", "size", "submitter", "todo")
 
     def __init__(self, records: Ready, submitter: str) -> None:
         self.begun = False  # whether something of it is stored
         self.refused: EntryError | None = None  # why one of its records could never be stored
         self.records = records
         self.size = sum(map(len, records.data))  # bytes
+        self.cost = self.size + OVERHEAD * len(records.data)  # what it takes of what may wait
         self.submitter = submitter
         self.placed = Placements(len(records.data))
         self.todo: list[int] | range = range(len(records.data))
@@ -64,4 +69,4 @@ class Submission:
             self.future.set_result(self.placed)
 
 
-__all__ = ["Batch", "Submission"]
+__all__ = ["OVERHEAD", "Batch", "Submission"]

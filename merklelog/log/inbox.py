@@ -92,6 +92,12 @@ class Inbox:
             self._idle = False
         self._wake.release()
 
+    def check(self) -> None:
+        """Raise what `submit` would of any request, while no appends are taken."""
+        with self._mutex:
+            if self._shut:
+                raise self._refusal()
+
     def _refusal(self) -> MerklelogError:
         if self._fate.failure is not None or self._refused:
             return self._fate.refusal()

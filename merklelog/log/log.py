@@ -235,6 +235,10 @@ class Log(LogReader):
         self._sequencer.submit(request)
         return await future
 
+    def check_takes(self) -> None:
+        """Raise what any append would at present: StoppedError, ClosedError, FrozenError, UnavailableError."""
+        self._sequencer.check()
+
     # --- reading and closing -----------------------------------------------------------------------------------
 
     def find(self, leaf: Hash) -> LeafIndex | None:

@@ -80,7 +80,7 @@ class Sequencer:
         self._fate = Fate()
         inbox = Inbox(source, limits.max_pending_bytes, self._fate, is_open=is_open and signers is not None)
         self._inbox = inbox
-        self.submit, self.write = inbox.submit, inbox.write
+        self.check, self.submit, self.write = inbox.check, inbox.submit, inbox.write
         self.admit, self.refuse, self.freeze = inbox.admit, inbox.refuse, inbox.freeze
         self.when_stopped = inbox.when_stopped
         self._syncer = Syncer(store, head, world, self._fate, inbox.paid, self._stop)

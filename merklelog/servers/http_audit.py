@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib import import_module
-from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -155,10 +154,8 @@ class AuditDoor:
             self._waiting -= len(data)
         if isinstance(sent, RefusalTold):
             return sent, 400
-        placed: list[Placed] = []
-        while sent:  # none is kept here: one that failed has this frame in its traceback
-            some = await asyncio.wrap_future(sent.pop(0))
-            placed += some
+        # It is not kept here: one that failed has this frame in its traceback.
+        placed = await asyncio.wrap_future(sent.pop())
         head = await self._reached(log, placed, options.get(_WAIT, _INTEGRATED), asked.seconds)
         late = head is None and options.get(_WAIT, _INTEGRATED) != _INTEGRATED
         answers = await asyncio.to_thread(_told, log, placed, head, options.get(_WAIT, b"").decode())
@@ -211,15 +208,11 @@ class AuditDoor:
 def _send(
     intake: Intake, refuse: str, records: Sequence[Record], name: str
 ) -> list[Future[Placements]] | RefusalTold:
-    """Hand all to the intake, in order, those that lack the same together; or what is refused of them."""
+    """Hand all to the intake, together; or what is refused of them."""
     refused = refusals(records, refuse)
     if refused is not None:
         return RefusalTold(refused[0], "; ".join(refused[1][:10]), records=tuple(refused[1]))
-    lacks = [missing(record) for record in records]
-    futures = []
-    for lacking, group in groupby(range(len(records)), lambda at: lacks[at]):
-        futures.append(intake.submit([records[at] for at in group], name, incomplete=lacking))
-    return futures
+    return [intake.submit(records, name, lacking=missing)]
 
 
 def _told(log: Log, placed: Sequence[Placed], reached: Head | None, wanted: str) -> list[RecordTold]:

@@ -8,15 +8,17 @@ requests came. What waits for that thread is bounded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 from merklelog.errors import ClosedError, ForbiddenError, MerklelogError, OverloadedError
 from merklelog.ingest.choose import Asked, Chooser
+from merklelog.ingest.intake import Intake
 from merklelog.ingest.placed import Placements
 from merklelog.ingest.record import Record
+from merklelog.ingest.submission import Submission
 
 from .caller import Caller, Scope
 from .intakes import Intakes
@@ -114,7 +116,32 @@ class Receiver:
         chosen = self._chooser.by_records(asked, served, list(records))
         for each in chosen:
             self._admit(caller, each)
-        return [self._intakes.get(each).submit(some, caller.name) for each, some in chosen.items()]
+        intakes = [self._intakes.get(each) for each in chosen]
+        if len(intakes) > 1:
+            # A sender sends all again when one log refuses its part: what the others stored of it would be twice
+            # there. So none gets its part while it is known that one takes nothing.
+            for intake in intakes:
+                intake.check_takes()
+        return _send_all(intakes, chosen.values(), caller.name)
+
+
+def _send_all(
+    intakes: Sequence[Intake], parts: Iterable[Sequence[Record]], submitter: str
+) -> list[Future[Placements]]:
+    """Each intake's part to it, once there is room for all of them."""
+    prepared: list[tuple[Intake, Submission]] = []
+    try:
+        for intake, records in zip(intakes, parts, strict=True):
+            prepared.append((intake, intake.prepare(records, submitter)))
+        sent = []
+        while prepared:
+            intake, submission = prepared.pop(0)
+            sent.append(intake.send(submission))
+        return sent
+    except BaseException:
+        for intake, submission in prepared:
+            intake.withdraw(submission)
+        raise
 
 
 def granted(caller: Caller) -> Collection[str] | None:

@@ -156,6 +156,17 @@ def test_a_record_without_what_the_draft_demands_is_kept_and_says_so(audited: Ma
     assert entry.part.verdicts == {"incomplete": lacking}
 
 
+def test_records_that_lack_different_things_are_stored_together(audited: Make) -> None:
+    door = audited()
+    half = {"eventName": "half", "attributes": []}
+    told = door.post(request(event("r1"), half, event("r2"), {"body": {"stringValue": "bare"}}))
+    assert told.status == 200
+    parts = [door.entry(index).part for index in range(4)]
+    assert len({part.time for part in parts if part is not None}) == 1, "one commit"
+    counts = [len(part.verdicts.get("incomplete", ())) for part in parts if part is not None]
+    assert counts == [0, 6, 0, 7]
+
+
 def hashed(body: str, digest: str | None = None) -> dict[str, str]:
     dumped = json.dumps(json.loads(body), sort_keys=True).encode()
     return {"audit.content_hash": digest or hashlib.sha256(dumped).hexdigest()}
