@@ -2,7 +2,9 @@
 
 Every log has a connection and grows by 1 to 50 leaves a request, from a million on (proofs of about 20 hashes).
 The server is a process of its own, and so is who asks; both share this machine's cores. The reference is what
-one core does of the signatures alone, in the same run: one Ed25519 verification, and the cosignatures.
+one core does of the signatures alone, in the same run: one Ed25519 verification, and the cosignatures. Beside the
+slow answers stands what small fsyncs on the same disk took meanwhile: a witness answers when its disk has, and p99
+of the disk alone is for requests that wait for the fsync under way and for nothing else.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from common import ROOT, Row, await_rest, directory, print_table
+from stalls import Stalls
 
 from merklelog.formats import (
     Checkpoint,
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
         name: [
             Row(f"{name}: add-checkpoint", "a second"),
             *[Row(f"{name}, at half of that: {what}", "ms") for what in ("p50", "p99", "slowest")],
+            *[Row(f"{name}, meanwhile the disk alone: {what}", "ms") for what in ("p99", "slowest")],
         ]
         for name in KINDS
     }
@@ -67,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
             full = _measure(args, kinds, 0.0)
             rate.values.append(full["answers"] / full["seconds"])
             half = _measure(args, kinds, rate.values[-1] / 2)
-            for row, key in zip(latencies, ("p50", "p99", "max"), strict=True):
+            keys = ("p50", "p99", "max", "disk p99", "disk max")
+            for row, key in zip(latencies, keys, strict=True):
                 row.values.append(half[key])
             print("\n".join(row.line() for row in table[name]), flush=True)
     print_table(row for rows in table.values() for row in rows)
@@ -89,8 +94,10 @@ def _measure(args: argparse.Namespace, kinds: tuple[SignatureType, ...], rate: f
                 port,
                 str(rate),
             ]
-            done = subprocess.run(program, capture_output=True, text=True, check=True)
+            with Stalls(path) as stalls:
+                done = subprocess.run(program, capture_output=True, text=True, check=True)
     told: dict[str, float] = json.loads(done.stdout)
+    told |= {"disk p99": 1000 * stalls.percentile(0.99), "disk max": 1000 * stalls.slowest}
     if told["wrong"] or told["missing"]:
         raise SystemExit(f"bench: answers that were not 200: {told}")
     return told
