@@ -1,7 +1,7 @@
 """What a disk makes everybody wait while something else is measured: small fsyncs, one after another.
 
-A figure that counts the slowest answers of a durable service says as much about the disk as about the service. So the
-disk is asked by a thread of its own meanwhile, and the figure is set beside what the disk alone costs.
+A figure that counts the slowest answers of a durable service says as much about the disk as about the service. So
+the disk is asked by a thread of its own meanwhile, and beside the figure stands what the disk alone costs.
 """
 
 from __future__ import annotations
