@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from common import Row, floor, interleave, print_table
@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from merklelog.ingest.canonical import decode_record, encode_records, record_identity
 from merklelog.ingest.entry import LogPart, parse_entry
-from merklelog.ingest.otlp_json import records_from_json
-from merklelog.ingest.otlp_protobuf import records_from_protobuf
+from merklelog.ingest.otlp_json import read_json, records_from_json
+from merklelog.ingest.otlp_protobuf import read_protobuf, records_from_protobuf
 from merklelog.ingest.otlp_wire import records_from_wire
 from merklelog.ingest.split import split_entry
 
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"{len(encoded[0])} canonical, {len(entries[0])} as an entry")
     work: dict[str, Callable[[], object]] = {
         "protobuf to records": lambda: records_from_protobuf(data),
-        "protobuf to entries": lambda: to_entries(records_from_protobuf(data)),
+        "protobuf to entries": lambda: to_entries(read_protobuf(data)),
         "JSON to records": lambda: records_from_json(text),
-        "JSON to entries": lambda: to_entries(records_from_json(text)),
+        "JSON to entries": lambda: to_entries(read_json(text)),
         "records to canonical bytes": lambda: encode_records(records),
         "identities": lambda: [record_identity(each) for each in encoded],
         "entries to records": lambda: [decode_record(_record(each)) for each in entries],
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     print_table(rows)
 
 
-def to_entries(records: list[dict[str, object]]) -> list[bytes]:
+def to_entries(records: Iterable[dict[str, object]]) -> list[bytes]:
     """The entries of a request's records."""
     return [split_entry(PART, each)[0] for each in encode_records(records)]
 
