@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from merklelog.errors import FormatError, PolicyUnmetError, ProofError, SignatureError
-from merklelog.formats.checkpoint import Checkpoint, parse_checkpoint
+from merklelog.formats.checkpoint import Checkpoint, SignedCheckpoint
 from merklelog.formats.keys import VerifierKey
-from merklelog.formats.note import Note
+from merklelog.formats.note import Note, parse_note
 from merklelog.formats.policy import Policy
 from merklelog.formats.wire import quote
 from merklelog.formats.witness import AddCheckpoint
@@ -64,7 +64,7 @@ def judge_signatures(policy: Policy | None, request: AddCheckpoint) -> Note | Re
     if policy is None:
         return unknown_log(checkpoint.origin)
     try:
-        signed = parse_checkpoint(request.note)
+        signed = SignedCheckpoint(request.checkpoint, parse_note(request.note))
         evaluate_policy(policy, signed)
     except (FormatError, SignatureError, PolicyUnmetError) as error:
         return Refused(Refusal.NOT_SIGNED, f"invalid signature: {error}")

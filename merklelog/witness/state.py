@@ -20,7 +20,7 @@ import hashlib
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -181,6 +181,7 @@ class WitnessState:
         self._rows.close()
 
 
+@lru_cache(maxsize=4_096)  # asked for several times a request
 def _name(origin: str) -> bytes:
     return hashlib.sha256(origin.encode("utf-8")).digest()
 
