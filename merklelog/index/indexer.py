@@ -93,10 +93,11 @@ class Indexer:
 
     def add(self, entries: Iterable[bytes]) -> None:
         """The next entries. They are found after a `commit`."""
-        for data in entries:
-            for each in self._assembler.add(data):
-                self._put(each)
-            self._next += 1
+        with engine(self._path):
+            for data in entries:
+                for each in self._assembler.add(data):
+                    self._writing.add_document(_made(each))
+                self._next += 1
 
     def commit(self, checkpoint: bytes, *, whole: bool) -> State:
         """Make everything given so far durable, and have it found.
@@ -104,18 +105,10 @@ class Indexer:
         `checkpoint` is a signed note of the log over all of it and maybe more; `whole` says that there is no more.
         """
         if whole:
-            for each in self._assembler.flush():
-                self._put(each)
+            with engine(self._path):
+                for each in self._assembler.flush():
+                    self._writing.add_document(_made(each))
         return self._commit(State(self._assembler.size, checkpoint.decode("utf-8")), at_once=whole)
-
-    def _put(self, each: Document) -> None:
-        try:
-            made = as_tantivy(each)
-        except (ValueError, OverflowError):
-            # Whatever it holds, it must not keep what follows from being found.
-            made = as_tantivy(Document(each.index, each.entries))
-        with engine(self._path):
-            self._writing.add_document(made)
 
     def _commit(self, state: State, *, at_once: bool) -> State:
         with engine(self._path):
@@ -141,6 +134,14 @@ class Indexer:
         """Let the next writer in. What was not committed is not in the index."""
         self._let_go()
         self._lock.release()
+
+
+def _made(each: Document) -> tantivy.Document:
+    try:
+        return as_tantivy(each)
+    except (ValueError, OverflowError):
+        # Whatever it holds, it must not keep what follows from being found.
+        return as_tantivy(Document(each.index, each.entries))
 
 
 def read_state(index: tantivy.Index) -> State:

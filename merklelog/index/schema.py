@@ -57,8 +57,9 @@ def as_tantivy(document: Document) -> tantivy.Document:
     made.add_unsigned("entries", document.entries)
     made.add_unsigned("time", document.time)
     made.add_unsigned("second", document.time // SECOND)
+    add = made.add_text
     for each in document.terms:
-        made.add_text("terms", each)
+        add("terms", each)
     if document.text:
         made.add_text("text", document.text)
     made.add_bytes("shown", msgspec.json.encode(document.fields))

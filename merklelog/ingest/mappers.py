@@ -83,7 +83,12 @@ class Mapper:
         Its time is read where that is asked for: it is a third of the work.
         """
         if self._inside:
-            found = [inner for path in self._inside if isinstance(inner := _walk(event, *path), dict)]
+            found = [
+                inner
+                for parts, tails in self._inside
+                if (parts[0] in event or tails[0] in event)
+                and isinstance(inner := _walk(event, parts, tails), dict)
+            ]
             for inner in found:
                 event = inner | event
         for condition in self._when:

@@ -64,6 +64,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(log: Path) -> Iterator[Serving]:
     serving = start(log)
     try:
+        indexed(serving, 40)
         yield serving
         assert serving.stop() == 0
     finally:
