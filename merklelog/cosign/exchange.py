@@ -122,6 +122,16 @@ class Connecting(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Find out the addresses and try one after the other. Raises OSError."""
+        made = self._reached()
+        try:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.settimeout(_left(self.ends))
+            self.sock = made if self._tls is None else self._tls.wrap_socket(made, server_hostname=self.host)
+        except BaseException:
+            made.close()
+            raise
+
+    def _reached(self) -> socket.socket:
         failed: OSError = OSError(f"{self.host}: it has no address")
         known = _addresses(self.host, self.port, self.ends)
         for tried, (family, kind, protocol, _, address) in enumerate(known):
@@ -132,20 +142,14 @@ class Connecting(http.client.HTTPConnection):
                 failed = error
                 continue
             try:
-                self.sock = self._connected(made, address, share)
+                made.settimeout(share)
+                made.connect(address)
             except OSError as error:
                 made.close()
                 failed = error
             else:
-                return
+                return made
         raise failed
-
-    def _connected(self, made: socket.socket, address: Any, seconds: float) -> socket.socket:
-        made.settimeout(seconds)
-        made.connect(address)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.settimeout(_left(self.ends))
-        return made if self._tls is None else self._tls.wrap_socket(made, server_hostname=self.host)
 
 
 def open_connection(host: str, port: int | None, tls: ssl.SSLContext | None) -> Connecting:
