@@ -12,6 +12,7 @@ import pytest
 
 import merklelog
 from merklelog.errors import StoppedError, StorageFullError
+from tests.support.lives import ROOT
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_kills import checker, kills, logs
@@ -60,7 +61,7 @@ except merklelog.errors.StoppedError as error:
 def test_a_file_size_limit_stops_the_log_and_loses_nothing(tmp_path: Path) -> None:
     directory = logs.make(tmp_path / "log")
     told = kills.Witnessed()
-    words = [sys.executable, "-c", _LIMITED, str(directory), str(kills.ROOT)]
+    words = [sys.executable, "-c", _LIMITED, str(directory), str(ROOT)]
     done = subprocess.run(words, capture_output=True, timeout=120)
     errors = done.stderr.decode()
     assert done.returncode == 7, errors
