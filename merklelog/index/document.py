@@ -151,7 +151,11 @@ def _folded(value: str) -> str:
 
 
 def _shown(model: AuditFields, record: dict[str, Any]) -> dict[str, str]:
-    found = {name: value for name, value in zip(_OF_MODEL, _MODEL(model), strict=True) if value}
+    found = {
+        name: value
+        for name, value in zip(_OF_MODEL, _MODEL(model), strict=True)
+        if type(value) is str and value
+    }
     if severity := record.get("severityText"):
         found["severity"] = severity
     if scope := record.get("scope", _NONE).get("name"):

@@ -150,7 +150,11 @@ def parse_entry(data: bytes) -> Entry | None:
         part, log = (None, b"") if bare else _log_part(bytes(wire.log))
     except RecursionError:
         raise FormatError("entry: JSON nested too deep") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        EntryError,
+    ) as error:  # the last: a log part over its bound
         raise FormatError(f"entry: {error}") from None
     record = _content(wire, part.split if part is not None else None)
     if _joined(part, log, record) != data:

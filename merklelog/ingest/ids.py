@@ -141,9 +141,13 @@ class RecordIds:
     def add(self, added: Sequence[Added], start: int, end: int) -> None:
         """The entries [start, end) are durable, and these are their keys; those without have none. Never waits.
 
-        What is not told, entries that came by other doors, is read from the log.
+        What is not told, entries that came by other doors, is read from the log; and so is what is told while that
+        fails, which may be for long.
         """
         with self._changed:
+            if self._failure is not None:
+                self._size, self._waiting = max(self._size, end), []
+                return
             newer = self._recent[0]
             for key, index, record_hash in added:
                 newer.setdefault(key, (index, record_hash))
@@ -153,6 +157,16 @@ class RecordIds:
             self._waiting.append((start, end, {index: key for key, index, _ in added}))
             self._size = max(self._size, end)
             self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise what `look_up` would of any key that was not added just now."""
+        with self._changed:
+            if self._closed:
+                raise ClosedError("the record IDs were closed")
+            covered = self._size - self._pending()
+        end = self._index.end
+        if end < covered and (self._failure is not None or covered - end > _LITTLE):
+            raise self._not_ready(end)
 
     def wait(self, seconds: float) -> bool:
         """Wait until all of the log is covered; whether it is. Raises what reading the log raised."""

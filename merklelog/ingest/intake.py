@@ -154,11 +154,16 @@ class Intake:
         with self._lock:
             self._held -= submission.cost
 
-    def check_takes(self) -> None:
-        """Raise what `submit` would of any record that is new; nothing where they are taken."""
+    def check_takes(self, submission: Submission) -> None:
+        """Raise what `send` would, so far as that is known already, were all its records new."""
         if self._failure is not None:
             raise self._failure
         self._log.check_takes()
+        if any(each.record_id is not None for each in submission.records.specials.values()):
+            try:
+                self._repeats.check()
+            except UnavailableError as error:
+                raise _later(error) from error
 
     def _check_room(self, size: int) -> None:
         most = self._log.config.max_pending_bytes
@@ -246,7 +251,7 @@ class Intake:
         try:
             return flight, self._repeats.find(asked, now_ns) if asked else {}
         except UnavailableError as error:
-            raise OverloadedError(str(error), error.retry_after or 1.0) from error
+            raise _later(error) from error
 
     # --- once it is durable ------------------------------------------------------------------------------------
 
@@ -332,6 +337,11 @@ class Intake:
                 if verdict is Verdict.MISMATCH or conflict is not None:
                     self._alert(Finding(self.origin, index, special.record_id, verdict, conflict))
         return stored
+
+
+def _later(error: UnavailableError) -> OverloadedError:
+    """What is said while record IDs are still being read."""
+    return OverloadedError(str(error), error.retry_after or 1.0)
 
 
 def open_intake(

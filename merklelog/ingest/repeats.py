@@ -59,6 +59,10 @@ class Ids(Protocol):
         """See RecordIds."""
         ...
 
+    def check(self) -> None:
+        """See RecordIds."""
+        ...
+
     def look_up(self, keys: Sequence[bytes]) -> dict[int, Known]:
         """See RecordIds."""
         ...
@@ -132,6 +136,10 @@ class Repeats:
                     if index is not None:
                         found[at] = Found(index, same=True)
         return found
+
+    def check(self) -> None:
+        """Raise what `find` would of a record with an ID."""
+        self._ids.check()
 
     def add(self, stored: Sequence[Stored], indexes: Sequence[int], time_ns: int) -> None:
         """Entries at these indexes, ascending, are durable, with these records of which something is special."""

@@ -11,7 +11,15 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from merklelog.errors import ClosedError, MerklelogError, OverloadedError, UnknownLogError
+from merklelog.errors import (
+    ClosedError,
+    DamagedError,
+    EntryError,
+    FormatError,
+    MerklelogError,
+    OverloadedError,
+    UnknownLogError,
+)
 from merklelog.ingest.intake import Intake
 from merklelog.log import Log
 
@@ -99,7 +107,7 @@ class Intakes:
                 # What it has on its way another one would not know of, and store again.
                 while before.held and not self._closing:
                     await asyncio.sleep(_SETTLE_SECONDS)
-            intake = await asyncio.to_thread(self._open, log)
+            intake = await asyncio.to_thread(self._opened_for, log)
             if self._closing:
                 await asyncio.to_thread(intake.close)
                 raise ClosedError("the server is shutting down")
@@ -113,6 +121,12 @@ class Intakes:
             raise
         finally:
             self._opening.pop(log.origin, None)
+
+    def _opened_for(self, log: Log) -> Intake:
+        try:
+            return self._open(log)
+        except (FormatError, EntryError) as error:  # of what the log holds, so no fault of any request
+            raise DamagedError(f"{log.path}: {error}") from error
 
     async def close(self) -> None:
         """Close every intake, before its log is closed; what was submitted is settled by the log."""

@@ -117,22 +117,23 @@ class Receiver:
         for each in chosen:
             self._admit(caller, each)
         intakes = [self._intakes.get(each) for each in chosen]
-        if len(intakes) > 1:
-            # A sender sends all again when one log refuses its part: what the others stored of it would be twice
-            # there. So none gets its part while it is known that one takes nothing.
-            for intake in intakes:
-                intake.check_takes()
         return _send_all(intakes, chosen.values(), caller.name)
 
 
 def _send_all(
     intakes: Sequence[Intake], parts: Iterable[Sequence[Record]], submitter: str
 ) -> list[Future[Placements]]:
-    """Each intake's part to it, once there is room for all of them."""
+    """Each intake's part to it, once all of them take theirs, so far as is known before.
+
+    A sender sends all again when one log refuses its part: what others stored of it would be there twice.
+    """
     prepared: list[tuple[Intake, Submission]] = []
     try:
         for intake, records in zip(intakes, parts, strict=True):
             prepared.append((intake, intake.prepare(records, submitter)))
+        if len(prepared) > 1:
+            for intake, submission in prepared:
+                intake.check_takes(submission)
         sent = []
         while prepared:
             intake, submission = prepared.pop(0)

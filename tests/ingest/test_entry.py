@@ -100,6 +100,13 @@ def test_a_broken_entry_is_an_error(data: bytes, said: str) -> None:
         parse_entry(data)
 
 
+def test_a_log_part_over_its_bound_is_an_error_of_format() -> None:
+    with pytest.raises(FormatError, match="want at most 16384"):
+        parse_entry(
+            encode_entry(LogPart(5), RECORD).replace(b'"time"', b'"submitter":"%s","time"' % (b"s" * 17_000))
+        )
+
+
 def test_a_piece() -> None:
     part = LogPart(5, "a", split=Split(1, 3, 80_000, bytes(32)))
     data = encode_entry(part, b"piece \xff")

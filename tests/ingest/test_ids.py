@@ -46,6 +46,13 @@ def open_ids(log: Log, *, by_hash: bool = False) -> RecordIds:
     return ids
 
 
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT
+    while not done():
+        assert time.monotonic() < end, "never"
+        time.sleep(0.01)
+
+
 def hash_of(record_id: str | None, text: str = "x") -> bytes:
     return record_identity(record(record_id, text))
 
@@ -291,10 +298,36 @@ def test_a_read_that_failed_is_tried_again(log: Log, monkeypatch: pytest.MonkeyP
     assert ids.trouble == "the disk does not answer"
     with pytest.raises(StorageError, match="tried again: the disk does not answer"):
         ids.look_up([id_key("a")])
+    for number in range(5):
+        at = stored(log, f"more {number}")
+        ids.add([(id_key(f"more {number}"), at, hash_of(f"more {number}"))], at, at + 1)
+    assert ids._waiting == [], "it is read later, and takes no room for as long as that fails"
+    with pytest.raises(StorageError):
+        ids.check()
     broken.clear()
-    end = time.monotonic() + WAIT
-    while (ids.behind or ids.trouble) and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: not ids.behind and not ids.trouble)
     assert ids.look_up([id_key("a"), id_key("b")]) == {0: (first, hash_of("a")), 1: (second, hash_of("b"))}
+    assert ids.look_up([id_key("more 4")]) == {0: (second + 5, hash_of("more 4"))}
     assert ids.trouble == ""
+    ids.check()
+    ids.close()
+
+
+def test_no_repeat_is_missed_while_the_index_takes_nothing(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = RecordIds(log, again=0.01)
+    add = ids._index.add
+
+    def refusing(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(ids._index, "add", refusing)
+    for name in "ab":
+        at = stored(log, name)
+        ids.add([(id_key(name), at, hash_of(name))], at, at + 1)
+        until(lambda: ids.trouble == "unexpected OSError: no room")
+    with pytest.raises(StorageError, match="no room"):
+        ids.look_up([id_key("b")])
+    monkeypatch.setattr(ids._index, "add", add)
+    until(lambda: not ids.behind)
+    assert ids.look_up([id_key("b"), id_key("a")]) == {0: (1, hash_of("b")), 1: (0, hash_of("a"))}
     ids.close()

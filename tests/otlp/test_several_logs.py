@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from merklelog.errors import FrozenError, MerklelogError, OverloadedError
+from merklelog.errors import FrozenError, MerklelogError, OverloadedError, UnavailableError
 from merklelog.ingest.intake import Intake, open_intake
 from merklelog.ingest.otlp_protobuf import read_protobuf
 from merklelog.log import Log, create_log, open_log
@@ -33,13 +33,16 @@ def logs(tmp_path: Path) -> Iterator[list[Log]]:
         log.close()
 
 
-def request(size: int = 1) -> bytes:
-    """A record for each log, none with an ID; that for the second has so many bytes."""
+def request(size: int = 1, record_id: str = "") -> bytes:
+    """A record for each log; that for the second has so many bytes, and maybe an ID."""
     made = ExportLogsServiceRequest()
     for origin, length in zip(ORIGINS, (1, size), strict=True):
         group = made.resource_logs.add()
         group.resource.attributes.add(key="log").value.string_value = origin
-        group.scope_logs.add().log_records.add().body.string_value = "x" * length
+        record = group.scope_logs.add().log_records.add()
+        record.body.string_value = "x" * length
+        if record_id and origin == ORIGINS[1]:
+            record.attributes.add(key="audit.record.id").value.string_value = record_id
     return made.SerializeToString()
 
 
@@ -51,7 +54,11 @@ async def sent(receiver: Receiver, data: bytes) -> Exception | None:
     return None
 
 
-async def receiving(logs: list[Log]) -> None:
+def unread() -> None:
+    raise UnavailableError("record IDs are being read from the log")
+
+
+async def receiving(logs: list[Log], monkeypatch: pytest.MonkeyPatch) -> None:
     served = ServedLogs()
     for number, log in enumerate(logs):
         served.add(log, f"/{number}")
@@ -65,6 +72,10 @@ async def receiving(logs: list[Log]) -> None:
         for _ in range(3):
             assert isinstance(await sent(receiver, request(200_000)), OverloadedError)
         held.withdraw(room)
+        with monkeypatch.context() as patch:
+            patch.setattr(held._repeats, "check", unread)
+            for _ in range(3):
+                assert isinstance(await sent(receiver, request(record_id="a")), OverloadedError)
         logs[1].freeze()
         for _ in range(3):
             assert isinstance(await sent(receiver, request()), FrozenError)
@@ -77,5 +88,5 @@ async def receiving(logs: list[Log]) -> None:
         receiver.close()
 
 
-def test_what_one_log_refuses_no_other_one_stores(logs: list[Log]) -> None:
-    asyncio.run(receiving(logs))
+def test_what_one_log_refuses_no_other_one_stores(logs: list[Log], monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(receiving(logs, monkeypatch))
