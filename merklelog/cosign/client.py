@@ -48,8 +48,8 @@ class Offer:
 class WitnessClient:
     """Asks one witness. `size` is what it is believed to be at: None before its first answer.
 
-    `known` is the largest size that it is known to have cosigned, 0 for none. One that says a smaller one than
-    that was set back: it is brought up again, for what it cosigns from then on it has seen, but it has forgotten
+    `known` is the size that it is known to have cosigned last, 0 for none. One that says a smaller one than that
+    was set back: it is brought up again, for what it cosigns from then on it has seen, but it has forgotten
     what it promised before. That is counted in `set_backs`, and logged.
     """
 
@@ -72,7 +72,7 @@ class WitnessClient:
 
     def add(self, offer: Offer, seconds: float) -> Reply:
         """Have the checkpoint cosigned, in at most so many seconds a request."""
-        return self._turns(offer, min(self.size or 0, offer.size), seconds)
+        return self._turns(offer, min(self.known if self.size is None else self.size, offer.size), seconds)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -87,9 +87,9 @@ class WitnessClient:
                 return reply
             if reply.means is not Means.OTHER_SIZE:
                 return reply
-            old = self.size = reply.size
-            if old < self.known:
-                self._set_back(old)
+            if reply.size < self.known:
+                self._set_back(reply.size)
+            old = self.size = self.known = reply.size
         return Reply(Means.LATER, f"it named another size {_TURNS} times: {reply.message}")
 
     def _set_back(self, size: int) -> None:
@@ -102,7 +102,6 @@ class WitnessClient:
             size,
         )
         self.set_backs += 1
-        self.known = size
 
     def _ask(self, offer: Offer, old: int, proof: Sequence[Hash], seconds: float) -> Reply:
         body = format_add_checkpoint(old, proof, offer.note)

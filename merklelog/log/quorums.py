@@ -74,6 +74,8 @@ class Quorums:
         )
         if rows.witnessed is not None and not self._witnessing.meets(rows.witnessed.note):
             rows.witnessed = None  # the policy was another one then
+        if rows.witnessed is not None:
+            self._witnessing.remember(rows.witnessed)
         self._waiters = Waiters()
         self._lag = Lag(self.size, sequencer.head.size, monotonic)
         self._quorum = witnesses.policy.quorum.decode("utf-8", "backslashreplace")

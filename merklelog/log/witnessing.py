@@ -166,6 +166,14 @@ class Witnessing:
         """Each witness."""
         return self._collector.status
 
+    def remember(self, witnessed: Head) -> None:
+        """What a quorum cosigned in an earlier life of the log: one of it that has less by now was set back."""
+        cosigners = evaluate_policy(self.policy, parse_checkpoint(witnessed.note)).cosigners
+        names = {each.witness.name for each in cosigners}
+        for client in self._clients:
+            if names.intersection(client.peer.names):
+                client.known = witnessed.size
+
     # --- a start -------------------------------------------------------------------------------------------------
 
     def compare(self) -> None:
@@ -179,7 +187,6 @@ class Witnessing:
         if note is None:
             return  # nothing was ever signed to be kept, so nothing was shown to a witness
         offer = Offer(parse_checkpoint(note), self._prove)
-        self._remember()
         asked = [n for n in range(len(self._clients)) if n not in self._reached]
         replies = self._ask_all(asked, offer)
         for n, reply in replies.items():
@@ -195,20 +202,6 @@ class Witnessing:
             _log.warning(
                 "witness %s was not compared with: %s", self._clients[n].peer.name, replies[n].message
             )
-
-    def _remember(self) -> None:
-        """What a witness cosigned in an earlier life of the log: one that has less by now was set back."""
-        kept = read_witnessed(self._store, "the log's database")
-        if kept is None:
-            return
-        try:
-            cosigners = evaluate_policy(self.policy, parse_checkpoint(kept.note)).cosigners
-        except (FormatError, SignatureError, PolicyUnmetError):
-            return  # the policy was another one then
-        names = {each.witness.name for each in cosigners}
-        for client in self._clients:
-            if names.intersection(client.peer.names):
-                client.known = max(client.known, kept.size)
 
     def _ask_all(self, asked: Sequence[int], offer: Offer) -> dict[int, Reply]:
         """All at once, in threads that keep no program from ending."""

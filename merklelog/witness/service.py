@@ -51,6 +51,19 @@ from .syncer import Done, Step
 _log: Final = logging.getLogger("merklelog.witness")
 _RETRY_SOON: Final = 1.0
 _RETRY_LATE: Final = 60.0
+_LEFT: Final = Answer(503, b"its client left\n")
+
+
+class _Asked:
+    """A request; its client may leave, and then nothing is begun for it."""
+
+    __slots__ = ("done", "left", "policy", "request")
+
+    def __init__(self, policy: Policy, request: AddCheckpoint, done: Done) -> None:
+        self.policy = policy
+        self.request = request
+        self.done = done
+        self.left = False
 
 
 class _Taken(NamedTuple):
@@ -152,20 +165,29 @@ class Witness:
             return Answer(429, b"too many requests for this log\n", TEXT, seconds)
         if policy is not None and self._waiting >= self.config.waiting:
             return Answer(503, b"too many requests wait\n", TEXT, _RETRY_SOON)
+        if policy is None:
+            return _refused(unknown_log(origin))
+        asked = _Asked(policy, request, asyncio.get_running_loop().create_future())
         self._waiting += 1
-        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        asked.done.add_done_callback(self._answered)
+        self._crew.compute(partial(self._judge, asked), asked.done)
         try:
-            if policy is None:
-                return _refused(unknown_log(origin))
-            self._crew.compute(partial(self._judge, policy, request, done), done)
-            return await done
+            return await asyncio.shield(asked.done)
+        except asyncio.CancelledError:
+            asked.left = True
+            raise
         except StoppedError:
             return Answer(503, b"the witness has stopped\n", TEXT, _RETRY_LATE)
-        finally:
-            self._waiting -= 1
 
-    def _judge(self, policy: Policy, request: AddCheckpoint, done: Done) -> Answer | None:
-        """The answer; None when `done` gets it once something is durable. In a thread of the crew."""
+    def _answered(self, _done: Done) -> None:
+        """Only now its place is free: what a client that left has asked for is still to be looked at."""
+        self._waiting -= 1
+
+    def _judge(self, asked: _Asked) -> Answer | None:
+        """The answer; None when it comes once something is durable. In a thread of the crew."""
+        if asked.left:
+            return _LEFT
+        policy, request, done = asked.policy, asked.request, asked.done
         judged = judge_signatures(policy, request)
         if isinstance(judged, Refused):
             return _refused(judged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -166,3 +167,43 @@ def test_a_log_that_is_removed_while_its_signature_is_verified_is_not_cosigned(
 
     assert asyncio.run(asking()) == [503, 200]
     assert witness.state.record_of(FIRST.origin).size == 0
+
+
+def test_clients_that_leave_do_not_make_room_before_their_requests_are_done(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who asks and leaves could pile up requests without end; what was not begun by then never is."""
+    make_witness(tmp_path / "w", FIRST, SECOND)
+    witness = opened(tmp_path / "w")
+    witness.config = replace(witness.config, waiting=3)
+    monkeypatch.setattr(witness, "_crew", crew := Crew(1))
+    begun, go = threading.Event(), threading.Event()
+
+    def judge(policy: Policy | None, request: AddCheckpoint) -> Note | Refused:
+        begun.set()
+        assert go.wait(60)
+        return judge_signatures(policy, request)
+
+    monkeypatch.setattr("merklelog.witness.service.judge_signatures", judge)
+
+    async def asking() -> None:
+        bodies = (FIRST.request(0, 5), SECOND.request(0, 5), SECOND.request(0, 6))
+        asked = [asyncio.create_task(witness.add_checkpoint(body, "a")) for body in bodies]
+        assert await asyncio.to_thread(begun.wait, 60)
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)
+        assert witness.waiting == 3
+        assert (await witness.add_checkpoint(SECOND.request(0, 7), "a")).status == 503
+        go.set()
+        ends = asyncio.get_running_loop().time() + 60
+        while witness.waiting:
+            assert asyncio.get_running_loop().time() < ends
+            await asyncio.sleep(0.01)
+        assert witness.state.record_of(FIRST.origin).size == 5  # it was at it already
+        assert witness.state.record_of(SECOND.origin).size == 0
+        assert (await witness.add_checkpoint(SECOND.request(0, 7), "a")).status == 200
+
+    asyncio.run(asking())
+    witness.close()
+    crew.close()

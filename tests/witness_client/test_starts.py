@@ -178,7 +178,16 @@ def test_a_witness_that_was_set_back_is_told_of_and_brought_up_again(
         until(lambda: asking.witnesses[2].size == 3, log)
         assert [each.set_backs for each in asked(log).witnesses] == [0, 0, 1]
     assert "it cosigned size 3 of this log, and has 0 now" in told()[1]
-    assert len(told()) == 2
+    asking.witnesses[0].size = 0
+    asking.answer(AWAY, 0)  # not reached at the start, which the others are enough for
+    with merklelog.open(asking.path) as log:
+        log.wait_witnessed(3).result(PATIENCE)
+        asking.answer(None, 0)
+        log.append(b"fourth")
+        all_at(4, log)
+        assert [each.set_backs for each in asked(log).witnesses] == [1, 0, 0]
+    assert "it cosigned size 3 of this log, and has 0 now" in told()[2]
+    assert len(told()) == 3
 
 
 @pytest.mark.parametrize("cosigned", [True, False])
