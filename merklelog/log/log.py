@@ -25,7 +25,7 @@ from .reader import LogReader
 from .receipt import BatchReceipt, Receipt
 from .request import Request, Requests, Settled, batch, single
 from .sequencer import Sequencer
-from .waiting import Publication, Unpublished
+from .waiting import Outcome, Publication, Unpublished
 from .world import Limits, World
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ class Log(LogReader):
         submitter: str = "",
     ) -> Receipt:
         """Append one entry (at most 65,535 bytes) and wait until it is durable and under a signed note."""
-        request = self._requests.one(entry, identity, idempotency_key, submitter)
-        return single(self._wait(request))
+        return single(self._wait(self._requests.one(entry, identity, idempotency_key, submitter)))
 
     def append_batch(
         self,
@@ -173,9 +172,8 @@ class Log(LogReader):
         submitter: str = "",
     ) -> Future[Receipt]:
         """`append` without waiting: a future. Its callbacks run in the log's own thread and must be short."""
-        request = self._requests.one(entry, identity, idempotency_key, submitter)
         future: Future[Receipt] = Future()
-        self._send(request, future)
+        self._send(self._requests.one(entry, identity, idempotency_key, submitter), future)
         return future
 
     def submit_batch(
@@ -202,8 +200,13 @@ class Log(LogReader):
         submitter: str = "",
     ) -> Receipt:
         """`append` for asyncio. A cancelled call may still have stored its entry."""
-        request = self._requests.one(entry, identity, idempotency_key, submitter)
-        return single(await self._ask(request))
+        return single(await self._ask(self._requests.one(entry, identity, idempotency_key, submitter)))
+
+    def append_to(self, entry: bytes, loop: asyncio.AbstractEventLoop, outcome: Outcome) -> None:
+        """`append` for what runs in that loop and has no task to wait in: there `outcome` hears of it."""
+        request = self._requests.one(entry, None, None, "")
+        request.loop, request.future = loop, outcome  # type: ignore[assignment]  # all that is asked of one
+        self._sequencer.submit(request)
 
     async def append_batch_async(
         self,
@@ -229,11 +232,10 @@ class Log(LogReader):
         self._sequencer.submit(request)
 
     async def _ask(self, request: Request) -> Settled:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Settled] = loop.create_future()
-        request.loop, request.future = loop, future
+        request.loop = asyncio.get_running_loop()
+        request.future = future = request.loop.create_future()
         self._sequencer.submit(request)
-        return await future
+        return await future  # type: ignore[no-any-return]
 
     def check_takes(self) -> None:
         """Raise what any append would at present: StoppedError, ClosedError, FrozenError, UnavailableError."""

@@ -12,11 +12,25 @@ from typing import TYPE_CHECKING, Protocol
 from merklelog.errors import MerklelogError, UsageError
 
 from .head import Head
+from .receipt import Receipt
 
 if TYPE_CHECKING:
     from .publishing import PublishStatus
     from .sequencer import Sequencer
     from .witnessing import WitnessingStatus
+
+
+class Outcome(Protocol):
+    """Who is told what became of an append: what a request asks of a future, and no more."""
+
+    def done(self) -> bool:
+        """Whether nobody wants to know any more."""
+
+    def set_result(self, receipt: Receipt, /) -> None:
+        """The entry is durable. Must be quick and not raise."""
+
+    def set_exception(self, error: MerklelogError, /) -> None:
+        """It was refused, or the log stopped. Must be quick and not raise."""
 
 
 class Waiters:
@@ -181,4 +195,4 @@ class Unpublished:
             self._waiters.fail(error)
 
 
-__all__ = ["Publication", "Unpublished", "Waiters"]
+__all__ = ["Outcome", "Publication", "Unpublished", "Waiters"]

@@ -22,6 +22,7 @@ from .grpcio_front import GrpcioFront
 from .guard import Guard
 from .http_api import HttpApi
 from .http_audit import AuditDoor
+from .http_quick import PlainAdds
 from .intakes import Intakes
 from .metrics import Metrics
 from .native import FrontLimits
@@ -35,6 +36,7 @@ from .watch import Watch
 
 ADMIN: Final = "admin"
 _NATIVE: Final = "native"
+_LEAN: Final = "lean"
 # Who waits for a publication is told before the drain ends that it has not come.
 _WAITS_OF_DRAIN: Final = 0.8
 
@@ -96,7 +98,12 @@ class Assembly:
         if http and not one:
             watched = self._watch.application(self._api)
             behind = Behind(
-                watched, self._front, self._end_http, tls=self._guard.files, json_log=self._json_log
+                watched,
+                self._front,
+                self._end_http,
+                tls=self._guard.files,
+                json_log=self._json_log,
+                plain=PlainAdds(self._api, self._watch).find if self._settings.http_front == _LEAN else None,
             )
             found.append(NativeDoor("http", behind, http))
         return [*found, *self._otlp_doors()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -13,6 +13,7 @@ import grpc
 
 from merklelog.errors import ConfigError, StorageError
 
+from . import lean
 from .grpcio_front import GrpcioFront
 from .native import Application, Draining, FrontLimits, serve
 from .rpc import Method
@@ -20,8 +21,8 @@ from .tls import TlsFiles
 
 _BACKLOG: Final = 1_024
 REFUSE_SECONDS: Final = 1.0
-# What h2corn 2.0.0 calls the tasks that its requests run in.
-_REQUEST: Final = "h2corn.request"
+# What the tasks are called that requests run in; the first is h2corn's 2.0.0.
+_REQUESTS: Final = frozenset(("h2corn.request", lean.REQUEST))
 
 
 class Door(Protocol):
@@ -87,7 +88,10 @@ class GrpcioDoor:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What a native door serves, and how; `draining` ends what would go on for ever, once the server stops."""
+    """What a native door serves, and how; `draining` ends what would go on for ever, once the server stops.
+
+    With `plain` it is the lean front that serves where there is no TLS.
+    """
 
     application: Application
     limits: FrontLimits
@@ -95,6 +99,7 @@ class Behind:
     methods: Sequence[Method] = ()
     tls: TlsFiles | None = None
     json_log: bool = False
+    plain: lean.FindPlain | None = None
 
 
 class NativeDoor:
@@ -113,6 +118,7 @@ class NativeDoor:
         self._stop = asyncio.Event()
         self._old: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._hurry = asyncio.Event()
         self._refusing: asyncio.Task[None] | None = None
 
     async def open(self) -> str:
@@ -127,26 +133,46 @@ class NativeDoor:
 
     async def _begin(self, bind: str, tls: TlsFiles | None) -> None:
         listening: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
-        stop, behind = asyncio.Event(), self._behind
-        serving = asyncio.create_task(
-            serve(
-                behind.application,
-                [bind],
-                stop,
-                limits=behind.limits,
-                methods=behind.methods,
-                tls=tls,
-                json_log=behind.json_log,
-                ready=listening.set_result,
-                draining=lambda: self._before_stop() if self._draining else None,
-            )
-        )
+        stop = asyncio.Event()
+        serving = asyncio.create_task(self._serve(bind, tls, stop, listening))
         ends: tuple[asyncio.Future[Any], ...] = (serving, listening)
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not listening.done():
             await serving
             raise StorageError(f"{self.name} address {self._address}: the server ended as it began")
         self._serving, self._stop = serving, stop
+
+    async def _serve(
+        self, bind: str, tls: TlsFiles | None, stop: asyncio.Event, listening: asyncio.Future[tuple[str, ...]]
+    ) -> None:
+        behind = self._behind
+
+        def draining() -> Awaitable[None] | None:
+            return self._before_stop() if self._draining else None
+
+        if behind.plain is not None and tls is None and self._socket is not None:
+            await lean.serve(
+                behind.application,
+                self._socket.dup(),
+                stop,
+                limits=behind.limits,
+                plain=behind.plain,
+                ready=lambda: listening.set_result(()),
+                draining=draining,
+                hurry=self._hurry,
+            )
+            return
+        await serve(
+            behind.application,
+            [bind],
+            stop,
+            limits=behind.limits,
+            methods=behind.methods,
+            tls=tls,
+            json_log=behind.json_log,
+            ready=listening.set_result,
+            draining=draining,
+        )
 
     async def closed(self) -> None:
         """See Door."""
@@ -173,9 +199,10 @@ class NativeDoor:
         self._stop.set()
         running = {each for each in (self._serving, *self._old) if each is not None}
         if not seconds:
+            self._hurry.set()
             # The server itself can not be hurried: it is done when its requests are, so these are ended.
             for task in asyncio.all_tasks():
-                if task.get_name() == _REQUEST:
+                if task.get_name() in _REQUESTS:
                     task.cancel()
         if running:
             await asyncio.wait(running)

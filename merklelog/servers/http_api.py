@@ -213,16 +213,22 @@ class HttpApi:
         self, access: Access, permission: Permission, log: Log, headers: Headers, certificate: str | None
     ) -> str:
         """The caller's name. Raises UnauthenticatedError, ForbiddenError."""
-        shown = host = None
-        for name, value in headers:
-            if name == b"authorization":  # given twice, it is two joined by a comma, which is no token
-                shown = value if shown is None else shown + b", " + value
-            elif name == b"host":
-                host = value
+        shown, host = self.credentials(headers)
+        return self._may(access, permission, log, shown, host, certificate)
+
+    def _may(
+        self,
+        access: Access,
+        permission: Permission,
+        log: Log,
+        shown: str | None,
+        host: bytes | None,
+        certificate: str | None = None,
+    ) -> str:
         for_everyone = permission is Permission.READ and access.is_for_everyone(log.origin)
         if self._hosts is not None and shown is None and not for_everyone:
             self._hosts.check(host)
-        caller = access.identify(None if shown is None else shown.decode("latin-1"), certificate)
+        caller = access.identify(shown, certificate)
         if not caller.may(permission, log.origin):
             raise ForbiddenError(f"{caller.name} may not {permission} here")
         return caller.name
@@ -237,6 +243,32 @@ class HttpApi:
 
     def _openapi(self, _request: Request) -> Response:
         return answer(self._description, b"application/json", (b"cache-control", b"no-cache"))
+
+    # --- plain appends, whose front keeps what it found out about a head -----------------------------------------
+
+    @staticmethod
+    def credentials(headers: Headers) -> tuple[str | None, bytes | None]:
+        """What a request shows: its Authorization header, and the host it names."""
+        shown = host = None
+        for name, value in headers:
+            if name == b"authorization":  # given twice, it is two joined by a comma, which is no token
+                shown = value if shown is None else shown + b", " + value
+            elif name == b"host":
+                host = value
+        return None if shown is None else shown.decode("latin-1"), host
+
+    def log_of_add(self, path: str) -> Log | None:
+        """The log that takes appends at this path."""
+        return self._adds.get(path)
+
+    def admit_add(self, log: Log, shown: str | None, host: bytes | None) -> None:
+        """Raises UnauthenticatedError, ForbiddenError unless who shows this, and no certificate, may append."""
+        if self._access is not None:
+            self._may(self._access, Permission.APPEND, log, shown, host)
+
+    def problem(self, error: Exception, method: str, path: str, headers: Headers) -> Response:
+        """The answer to a request that failed so."""
+        return _problem(error, Request(method, path, b"", headers))
 
     # --- appends and streams -----------------------------------------------------------------------------------
 

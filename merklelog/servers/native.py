@@ -8,7 +8,6 @@ or a reset stream, not this project's JSON.
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,18 +17,14 @@ import h2corn._lib as lib
 
 from merklelog.errors import ConfigError, StorageError
 
-from . import loops
-from .http_api import HttpApi
 from .http_append import MAX_BODY
 from .rpc import MAX_MESSAGE_BYTES, Method
-from .served import ServedLogs
 from .tls import TlsFiles, h2corn_settings
 
 Application = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 Ready = Callable[[tuple[str, ...]], None]
 Draining = Callable[[], Awaitable[None] | None]
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # More than a message's prefix, so that it is the application that refuses a message too long, and says why.
 _FRAMING: Final = 64 << 10
 
@@ -163,26 +158,3 @@ async def serve(
     finally:
         for task in (started, stopping):
             task.cancel()
-
-
-def run(
-    logs: ServedLogs,
-    bind: Sequence[str],
-    *,
-    limits: FrontLimits = FrontLimits(),
-    ready: Ready = lambda _addresses: None,
-) -> None:
-    """Serve these logs over HTTP until SIGTERM or SIGINT, then drain and come back; the logs stay open.
-
-    Closing them is what makes the drain complete: the caller does that next. Raises as `serve` does.
-    """
-
-    async def serving() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for each in _SIGNALS:
-            loop.add_signal_handler(each, stop.set)
-        api = HttpApi(logs)
-        await serve(api, bind, stop, limits=limits, ready=ready, draining=api.close_streams)
-
-    loops.run(serving())

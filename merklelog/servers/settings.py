@@ -65,6 +65,14 @@ SERVER_KEYS: Final = (
     ),
     Key(
         "server",
+        "http_front",
+        "lean",
+        "what serves HTTP that has no TLS and an address of its own: lean, HTTP/1.1 only and quicker at appends, "
+        "or native, which is what serves it everywhere else and speaks HTTP/2 too",
+        choices=("lean", "native"),
+    ),
+    Key(
+        "server",
         "audit_pace",
         2_000,
         "how many entries a second it re-reads and re-hashes of its own logs and their copies, for ever; 0: none",
@@ -184,6 +192,7 @@ class ServerSettings:
     otlp_http: str
     otlp_log_attribute: str
     grpc_front: str
+    http_front: str
     audit_pace: int
     drain_seconds: int
     log_format: str
@@ -222,6 +231,7 @@ def load_settings(
         **_addresses(got),
         otlp_log_attribute=got.text("server.otlp_log_attribute"),
         grpc_front=got.text("server.grpc_front"),
+        http_front=got.text("server.http_front"),
         audit_pace=got.number("server.audit_pace"),
         drain_seconds=got.number("server.drain_seconds"),
         log_format=got.text("server.log_format"),

@@ -79,6 +79,15 @@ class Watch:
         self._rpcs.add(path)
         return self._metrics.request_tally(GRPC, path[1:])
 
+    @property
+    def traces(self) -> bool:
+        """Whether requests have spans, for which the application must be asked."""
+        return self._spans is not None
+
+    def add(self, path: str) -> RequestTally:
+        """The tally of appends at this path, for a front that answers them without the application."""
+        return self._route("POST", path)
+
     # --- ASGI --------------------------------------------------------------------------------------------------
 
     def application(self, application: Application) -> Application:

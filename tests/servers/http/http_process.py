@@ -5,13 +5,21 @@ Prints its addresses as a line of JSON when it takes connections, and "closed" w
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import socket
 import sys
 from pathlib import Path
 
 import merklelog
-from merklelog.servers.native import run
+from merklelog.servers import lean, loops
+from merklelog.servers.http_api import HttpApi
+from merklelog.servers.http_quick import PlainAdds
+from merklelog.servers.metrics import Metrics
+from merklelog.servers.native import FrontLimits
 from merklelog.servers.served import ServedLogs
+from merklelog.servers.watch import Watch
 
 
 def main(directories: list[str]) -> None:
@@ -19,9 +27,28 @@ def main(directories: list[str]) -> None:
     for directory in directories:
         prefix = "/" if len(directories) == 1 else f"/{Path(directory).name}/"
         logs.add(merklelog.open(directory), prefix)
-    run(logs, ["127.0.0.1:0"], ready=lambda addresses: print(json.dumps(addresses), flush=True))
+    loops.run(serve(logs))
     logs.close()
     print("closed", flush=True)
+
+
+async def serve(logs: ServedLogs) -> None:
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    api, watch = HttpApi(logs), Watch(Metrics(logs), logs)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
+    listener.setblocking(False)
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    await lean.serve(
+        watch.application(api),
+        listener,
+        stop,
+        limits=FrontLimits(),
+        plain=PlainAdds(api, watch).find,
+        ready=lambda: print(json.dumps([address]), flush=True),
+        draining=api.close_streams,
+    )
 
 
 if __name__ == "__main__":

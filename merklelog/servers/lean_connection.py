@@ -1,0 +1,400 @@
+"""A connection of the lean front: it reads one request after the other, and each is answered before the next.
+
+What comes by the ten thousand, a plain append, is answered without a task and without a future (`lean_plain`).
+Everything else is the ASGI application's.
+
+Time limits are one number: when the state that the connection is in must be over. The front looks at all of them
+now and then, so that a request costs no timer.
+
+Sources: RFC 9112, sections 2.2 (empty lines), 9.3 (keeping connections), 9.6 (closing them).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from . import lean_states as states
+from .http_values import problem_answer
+from .http_wishes import RefusedError
+from .lean_body import Chunks, Counted
+from .lean_exchange import MAX_UNREAD, Exchange
+from .lean_flow import Outflow
+from .lean_head import END, Head, parse_head, refusal
+from .lean_plain import PlainAppend
+from .lean_states import Known, Phase, overloaded, whole_answer
+from .problems import INTERNAL, Problem
+
+if TYPE_CHECKING:
+    from .lean import LeanFront
+
+_NEVER: Final = math.inf
+# Who is answered before all came that it sends is listened to so long, so that it reads the answer and no reset.
+_LINGER_SECONDS: Final = 2.0
+_LINGER_BYTES: Final = 8 << 20
+
+
+class Connection(asyncio.Protocol):
+    """One client, and the carrier of its exchanges. The front looks at `phase` and `deadline`."""
+
+    __slots__ = (
+        *("_buffer", "_eof", "_exchange", "_incoming", "_known", "_later", "_linger"),
+        *(
+            "_parts",
+            "_paused",
+            "_plain",
+            "_task",
+            "_transport",
+            "deadline",
+            "flow",
+            "front",
+            "phase",
+            "write",
+        ),
+    )
+
+    def __init__(self, front: LeanFront) -> None:
+        self.front = front
+        self._transport = cast("asyncio.Transport", None)
+        self.phase = Phase.IDLE
+        self.deadline = _NEVER
+        self._known: Known | None = None
+        self._buffer = b""  # of a head that has not come whole
+        self._parts: list[bytes] = []  # of a plain append's body
+        self._incoming: Counted | Chunks = Counted(0)  # what has not come of a body
+        self._later = b""  # what came behind a request that is being answered
+        self._linger = _LINGER_BYTES
+        self._plain = PlainAppend(self)
+        self._exchange: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._paused = self._eof = False
+
+    # --- what the transport says ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BaseProtocol."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write
+        self.flow = Outflow(self._transport, self.front.flows)
+        front = self.front
+        self.deadline = front.now() + front.limits.handshake_seconds
+        front.connections.add(self)
+        if len(front.connections) > front.limits.connections:
+            self._tell(overloaded("connections"))
+            self._close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """See asyncio.BaseProtocol."""
+        front = self.front
+        front.connections.discard(self)
+        if self.phase in (Phase.BODY, Phase.ANSWER):
+            front.under_way -= 1
+        self.phase = Phase.OVER
+        self._release()
+        self._plain.leave()
+        self._let_go()
+        self.flow.release()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self.phase < Phase.ANSWER:
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            self._take(data)
+        elif self.phase is Phase.LINGER:
+            self._linger -= len(data)
+            if self._linger < 0:
+                self._transport.abort()
+        elif self.phase is Phase.ANSWER:
+            self._hold(data)
+
+    def eof_received(self) -> bool:
+        """See asyncio.Protocol. Who said all may still wait for an answer."""
+        self._eof = True
+        streams = self._exchange is not None and self._exchange.streaming
+        return self.phase is Phase.ANSWER and not streams
+
+    def pause_writing(self) -> None:
+        """See asyncio.BaseProtocol."""
+        self.flow.block(self.front.now())
+        self.deadline = self.flow.since + self.front.limits.write_seconds
+
+    def resume_writing(self) -> None:
+        """See asyncio.BaseProtocol."""
+        self.flow.release()
+        limits, now = self.front.limits, self.front.now()
+        if self.phase is Phase.IDLE:
+            self.deadline = now + limits.idle_seconds
+            self._go_on()
+        elif self.phase is Phase.ANSWER:
+            self.deadline = _NEVER
+        else:
+            self.deadline = now + limits.body_idle_seconds
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        """Take one request after the other, as far as these bytes go."""
+        try:
+            while data:
+                if self.phase is Phase.BODY:
+                    data = self._take_body(data)
+                elif self.phase < Phase.BODY and not self.flow.blocked:
+                    data = self._take_head(data)
+                else:
+                    self._hold(data)
+                    return
+        except RefusedError as error:
+            self._refuse(error.problem)
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Begin a request; gives what is behind its head. Raises RefusedError."""
+        front, known = self.front, self._known
+        if known is not None and data.startswith(known.raw):
+            return self._begin(known, data[len(known.raw) :])
+        start = 2 if data.startswith(b"\r\n") else 0  # one empty line, and no more of them
+        most = front.limits.header_bytes
+        end = data.find(END, start, start + most + len(END))
+        if end < 0:
+            if len(data) - start > most:
+                raise refusal(431, "HEAD_TOO_LONG", f"the head of the request has more than {most:,} bytes")
+            if self.phase is Phase.IDLE:
+                self.phase = Phase.HEAD
+                self.deadline = front.now() + front.limits.header_seconds
+            self._buffer = data
+            return b""
+        raw = data[start : end + len(END)]
+        if raw == states.PREFACE:
+            self.write(states.NO_HTTP2)
+            self._linger_on()
+            return b""
+        head = parse_head(data[start:end], front.head_limits)
+        self._known = Known(raw, head, front.plain(head))
+        return self._begin(self._known, data[start + len(raw) :])
+
+    def _begin(self, known: Known, data: bytes) -> bytes:
+        front, head = self.front, known.head
+        self.phase = Phase.BODY
+        front.under_way += 1
+        if front.under_way > front.limits.requests:
+            raise RefusedError(overloaded("requests"))
+        length = head.length
+        if length is not None and length > front.limits.body_bytes:
+            message = f"the body has more than {front.limits.body_bytes:,} bytes"
+            raise refusal(413, "BODY_TOO_LARGE", message)
+        if known.add is not None and length is not None:
+            if len(data) == length:
+                self._append(known, data)
+                return b""
+            if len(data) > length:
+                self._append(known, data[:length])
+                return data[length:]
+        else:
+            if length == 0:
+                self.ask(head, b"")
+                return data
+            self._ask(head)
+        self._incoming = Chunks(front.limits.body_bytes) if length is None else Counted(length)
+        if head.expects and not data:
+            self.write(states.CONTINUE)
+        self.deadline = front.now() + front.limits.body_idle_seconds
+        return data
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take what is there of a body; gives what is behind its end. Raises RefusedError."""
+        body, rest = self._incoming.feed(data)
+        complete = self._incoming.done
+        if self._exchange is not None:
+            self._feed(body, complete=complete)
+            return rest
+        self._parts.append(body)
+        self.deadline = self.front.now() + self.front.limits.body_idle_seconds
+        if not self.front.hold(len(body)):
+            raise RefusedError(overloaded("bodies"))
+        if complete and self._known is not None:
+            whole = b"".join(self._parts)
+            self._release()
+            self._append(self._known, whole)
+        return rest
+
+    def _append(self, known: Known, body: bytes) -> None:
+        self.phase = Phase.ANSWER
+        self.deadline = _NEVER
+        self._plain.begin(known, body)
+        self.front.later(self._plain)
+
+    def _feed(self, body: bytes, *, complete: bool) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        exchange.feed(body, complete=complete)
+        if complete:
+            self.phase = Phase.ANSWER
+            self.deadline = _NEVER
+        elif exchange.unread > MAX_UNREAD:
+            self._pause()
+            self.deadline = _NEVER
+        else:
+            self.deadline = self.front.now() + self.front.limits.body_idle_seconds
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came too early."""
+        if self.phase < Phase.LINGER:
+            self._later += data
+            self._pause()
+
+    def _release(self) -> None:
+        """Keep nothing any more."""
+        self.front.hold(-sum(map(len, self._parts)))
+        self._later, self._buffer, self._parts = b"", b"", []
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # --- exchanges with the application: see Carrier ------------------------------------------------------------
+
+    def ask(self, head: Head, body: bytes) -> None:
+        """Have the application answer a request whose body is here."""
+        self._ask(head)
+        self._feed(body, complete=True)
+
+    def _ask(self, head: Head) -> None:
+        exchange = self._exchange = Exchange(self, head)
+        task = self._task = self.front.ask(head, exchange, self._transport)
+        task.add_done_callback(lambda done: self._asked(exchange, done))
+
+    def _asked(self, exchange: Exchange, task: asyncio.Task[Any]) -> None:
+        """The application is done with that request."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not exchange.gone:  # then it heard by an error that the client left
+            self.front.report(error)
+        if exchange is not self._exchange or exchange.finished or self.phase is Phase.OVER:
+            return
+        if exchange.started or task.cancelled():
+            self._transport.abort()
+        else:
+            self._refuse(INTERNAL)
+
+    def _let_go(self) -> None:
+        """The application needs to answer no more."""
+        exchange, task = self._exchange, self._task
+        self._exchange = self._task = None
+        if exchange is not None:
+            exchange.leave()
+            if task is not None and not exchange.finished:
+                task.cancel()
+
+    @property
+    def date(self) -> bytes:
+        """See Carrier."""
+        return self.front.date
+
+    async def room(self) -> None:
+        """See Carrier."""
+        await self.flow.room()
+
+    def read_on(self) -> None:
+        """See Carrier."""
+        if self._paused and self.phase is Phase.BODY:
+            self._unpause()
+            self.deadline = self.front.now() + self.front.limits.body_idle_seconds
+
+    def may_keep(self, head: Head) -> bool:
+        """See Carrier."""
+        return head.keeps and not self.front.draining and self.phase is Phase.ANSWER
+
+    def answered(self, *, keep: bool) -> None:
+        """See Carrier."""
+        was = self.phase
+        if was not in (Phase.BODY, Phase.ANSWER):
+            return
+        self.front.under_way -= 1
+        self._exchange = self._task = None
+        if self._known is not None and len(self._known.raw) > states.KEPT_HEAD:
+            self._known = None
+        if not keep or self.front.draining:
+            if was is Phase.BODY or self._later or self.front.draining:
+                self._linger_on()
+            else:
+                self._close()
+            return
+        self.phase = Phase.IDLE
+        if not self.flow.blocked:
+            self.deadline = self.front.now() + self.front.limits.idle_seconds
+            if self._later or self._eof or self._paused:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """What came meanwhile is next."""
+        data, self._later = self._later, b""
+        self._unpause()
+        self._take(data)
+        if self._eof and self.phase < Phase.ANSWER:
+            self._close()
+
+    # --- ending --------------------------------------------------------------------------------------------------
+
+    def _refuse(self, problem: Problem) -> None:
+        """Tell what is wrong with what came, and end the connection."""
+        if self.phase in (Phase.BODY, Phase.ANSWER):
+            self.front.under_way -= 1
+        begun = self._exchange is not None and self._exchange.started
+        self.phase = Phase.LINGER
+        self._let_go()
+        if begun:
+            self._transport.abort()
+            return
+        self._tell(problem)
+        self._linger_on()
+
+    def _tell(self, problem: Problem) -> None:
+        self.write(whole_answer(problem_answer(problem), self.date, keep=False))
+
+    def _linger_on(self) -> None:
+        """Say that this was all, and listen for a while."""
+        self.phase = Phase.LINGER
+        self._release()
+        self.deadline = self.front.now() + _LINGER_SECONDS / (4 if self.front.draining else 1)
+        self._unpause()
+        if self._eof:
+            self._close()
+        elif self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _close(self) -> None:
+        """End it once all was sent."""
+        self.phase = Phase.OVER
+        self.deadline = self.front.now() + self.front.limits.write_seconds
+        self._transport.close()
+
+    def drain(self, *, hurry: bool = False) -> None:
+        """Take no more requests; one that is being answered is, unless there is no time for that."""
+        if hurry:
+            self._transport.abort()
+        elif self.phase is Phase.IDLE and not self._later:
+            self._close()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.flow.blocked and self.flow.moves():
+            self.deadline = self.front.now() + self.front.limits.write_seconds
+        elif self.flow.blocked:
+            self._transport.abort()
+        elif self.phase in (Phase.HEAD, Phase.BODY):
+            self._refuse(states.TIMED_OUT)
+        elif self.phase is Phase.OVER:
+            self._transport.abort()
+        else:
+            self._close()
+
+
+__all__ = ["Connection", "Phase"]
