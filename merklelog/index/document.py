@@ -77,19 +77,26 @@ class Document(msgspec.Struct, frozen=True):
 def document(index: int, entry: Entry | None, data: bytes, entries: int = 1) -> Document:
     """The document of an entry: `entry` is what `parse_entry` or `join_entries` gave, None for no record.
 
-    Raises nothing: an entry that nothing can be read of has an index and nothing more.
+    Raises nothing: an entry that begins as a record and is none is text, too.
     """
     try:
         return _document(index, entry, data, entries)
     except (MerklelogError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        # Whoever may append may append anything: it must not keep what comes after it from being found.
-        return Document(index, entries)
+        # Whoever may append may append anything: it must not keep what comes after it from being found, and not hide.
+        return Document(index, entries, text=_words(data))
+
+
+def _words(data: bytes) -> str:
+    try:
+        return spaced(data.decode("utf-8"))
+    except ValueError:
+        return ""
 
 
 def _document(index: int, entry: Entry | None, data: bytes, entries: int) -> Document:
     if entry is not None:
         record, part = _record(entry.record_bytes), entry.part
-        text = record.get("body", _NONE).get("stringValue")
+        text = (record.get("body") or _NONE).get("stringValue")
         event = json_object(text) if text else None
     else:
         text, part = data.decode("utf-8"), None

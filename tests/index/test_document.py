@@ -11,6 +11,7 @@ from merklelog.index.assembler import Assembler
 from merklelog.index.document import Document, document
 from merklelog.index.match import matches
 from merklelog.index.query import parse_query
+from merklelog.ingest.entry import FORMAT
 from merklelog.ingest.values import MAX_VALUES
 from tests.index.corpus import POISON, SECOND, START, entries_of, record, text
 
@@ -147,6 +148,17 @@ def test_poison_is_a_document_and_so_is_what_follows(data: bytes) -> None:
     assert [each.index for each in found] == [0, 1]
     assert finds("actor:alice", found[1])
     assert finds("", found[0])
+
+
+@pytest.mark.parametrize("body", [None, [], False, 5, "carol", {"kvlistValue": 5}, [{"carol": 1}]], ids=repr)
+def test_no_body_hides_what_its_writer_did(body: Any) -> None:
+    """Whoever appends entries by themselves may write what no OpenTelemetry record has."""
+    actor = [{"key": "audit.actor.id", "value": text("mallory")}]
+    told = json.dumps({"attributes": actor, "body": body}, separators=(",", ":"))
+    (found,) = made([b'{"format":"%s","record":%s}' % (FORMAT.encode(), told.encode())])
+    assert finds("mallory", found)
+    assert finds("actor:mallory", found) == (not body)
+    assert finds("carol", found) == ("carol" in told)
 
 
 @pytest.mark.parametrize(
