@@ -82,7 +82,7 @@ def document(index: int, entry: Entry | None, data: bytes, entries: int = 1) -> 
     try:
         return _document(index, entry, data, entries)
     except (MerklelogError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        # Whoever may append may append anything: it must not keep what comes after it from being found, and not hide.
+        # Whoever may append may append anything: it must neither keep what follows from being found, nor hide.
         return Document(index, entries, text=_words(data))
 
 
