@@ -30,9 +30,9 @@ REQUIREMENTS = {
     "test": ("requirements-dev.txt",),
 }
 OLDEST = (3, 11)
-# Where pip would put things is decided here, not by what the caller's shell says about other environments. And what
-# Python compiled is kept: the tests start hundreds of programs, and each would compile the package again, which
-# takes it longer than all else that it does.
+# Where pip would put things is decided here, not by what the caller's shell says about other environments. What
+# Python compiled is kept: tests start hundreds of programs, and to compile the package takes each of them longer
+# than all else that it does.
 MISLEADING = (
     "PIP_PREFIX",
     "PIP_REQUIRE_VIRTUALENV",
