@@ -32,6 +32,8 @@ _BACKLOG: Final = 1_024
 _SWEEP_SECONDS: Final = 1.0
 # How long after a stop a connection is read from on which nothing is under way: its request may be here already.
 _SETTLE_SECONDS: Final = 0.05
+# Who is answered before all came that it sends is listened to so long, so that it reads the answer and no reset.
+_LINGER_SECONDS: Final = 2.0
 _DIGITS: Final = 20
 # What may be kept of the bodies of plain appends until they are whole, all together.
 _MAX_HELD: Final = 128 << 20
@@ -94,6 +96,11 @@ class LeanFront:
             + b"\r\n"
             for length in range(1, _DIGITS + 2)
         ]
+
+    @property
+    def linger_seconds(self) -> float:
+        """How long what a client still sends behind its last answer is read and thrown away."""
+        return _LINGER_SECONDS / (4 if self.draining else 1)
 
     def hold(self, size: int) -> bool:
         """So many bytes more are kept of bodies that have not come whole; whether that is not too much."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from .lean import LeanFront
 
 _NEVER: Final = math.inf
-# Who is answered before all came that it sends is listened to so long, so that it reads the answer and no reset.
-_LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 8 << 20
 
 
@@ -130,6 +128,8 @@ class Connection(asyncio.Protocol):
             self._go_on()
         elif self.phase is Phase.ANSWER:
             self.deadline = _NEVER
+        elif self.phase is Phase.LINGER:
+            self.deadline = now + self.front.linger_seconds
         else:
             self.deadline = now + limits.body_idle_seconds
 
@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
         if end < 0:
             if len(data) - start > most:
                 raise refusal(431, "HEAD_TOO_LONG", f"the head of the request has more than {most:,} bytes")
-            if self.phase is Phase.IDLE:
+            if self.phase is Phase.IDLE and len(data) > start:
                 self.phase = Phase.HEAD
                 self.deadline = front.now() + front.limits.header_seconds
             self._buffer = data
@@ -182,8 +182,7 @@ class Connection(asyncio.Protocol):
             raise RefusedError(overloaded("requests"))
         length = head.length
         if length is not None and length > front.limits.body_bytes:
-            message = f"the body has more than {front.limits.body_bytes:,} bytes"
-            raise refusal(413, "BODY_TOO_LARGE", message)
+            raise refusal(413, "BODY_TOO_LARGE", f"the body has over {front.limits.body_bytes:,} bytes")
         if known.add is not None and length is not None:
             if len(data) == length:
                 self._append(known, data)
@@ -363,7 +362,8 @@ class Connection(asyncio.Protocol):
         """Say that this was all, and listen for a while."""
         self.phase = Phase.LINGER
         self._release()
-        self.deadline = self.front.now() + _LINGER_SECONDS / (4 if self.front.draining else 1)
+        seconds = self.front.limits.write_seconds if self.flow.blocked else self.front.linger_seconds
+        self.deadline = self.front.now() + seconds
         self._unpause()
         if self._eof:
             self._close()

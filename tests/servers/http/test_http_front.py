@@ -265,6 +265,20 @@ def test_a_stop_ends_what_was_begun_to_be_kept(serving: Serving) -> None:
     serving(FrontLimits(), talk)
 
 
+@pytest.mark.parametrize("serving", ["lean"], indirect=True)
+def test_a_stop_gives_who_reads_slowly_the_time_to_read(serving: Serving) -> None:
+    async def talk(app: App, port: int, stop: asyncio.Event) -> None:
+        client = await Client.to(port)
+        client.send(GET + GET.replace(b"/", b"/big", 1) + b"\r\n")
+        assert await client.status() == 200
+        await client.reader.readuntil(b"\r\n\r\n")
+        stop.set()
+        await asyncio.sleep(1.5)
+        assert len(await client.ended()) == BIG
+
+    serving(FrontLimits(), talk)
+
+
 def test_a_stop_does_not_wait_for_ever(serving: Serving) -> None:
     async def talk(app: App, port: int, stop: asyncio.Event) -> None:
         client = await Client.to(port)
