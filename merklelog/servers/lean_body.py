@@ -12,6 +12,9 @@ from .lean_head import parse_field, refusal
 _SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:[ \t]*;[\t -~\x80-\xff]*)?")
 _MAX_LINE: Final = 256
 _MAX_TRAILERS: Final = 4 << 10
+# A chunk costs some microseconds, however short it is. So many may be short; of more, most may not be.
+_ANY_CHUNKS: Final = 4_096
+_MEAN_BYTES: Final = 64
 
 
 class Counted:
@@ -40,13 +43,14 @@ class Chunks:
     `most` bounds the body's own bytes. Extensions and trailers are not kept.
     """
 
-    __slots__ = ("_in_trailers", "_left", "_length", "_most", "_raw", "_trailers", "done")
+    __slots__ = ("_chunks", "_in_trailers", "_left", "_length", "_most", "_raw", "_trailers", "done")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._raw = b""
         self._left = 0  # of this chunk, with the line end behind it; 0: a size comes next
         self._length = 0
+        self._chunks = 0
         self._in_trailers = False
         self._trailers = 0
         self.done = False
@@ -103,6 +107,10 @@ class Chunks:
         self._length += size
         if self._length > self._most:
             raise refusal(413, "BODY_TOO_LARGE", f"the body has more than {self._most:,} bytes")
+        self._chunks += 1
+        if self._chunks > _ANY_CHUNKS + self._length // _MEAN_BYTES:
+            told = f"the body's first {self._length:,} bytes came in {self._chunks:,} chunks"
+            raise refusal(400, "BAD_CHUNK", f"{told}: of more than {_ANY_CHUNKS:,}, most must be longer")
         if size:
             self._left = size + 2
         else:

@@ -161,6 +161,18 @@ def test_chunks_that_are_none_are_refused(raw: bytes, status: int) -> None:
     assert caught.value.problem.http == status
 
 
+@pytest.mark.parametrize(
+    ("size", "count", "taken"), [(1, 4_000, True), (100, 20_000, True), (1, 5_000, False)]
+)
+def test_chunks_may_be_short_but_not_without_end(size: int, count: int, taken: bool) -> None:
+    chunks, raw = Chunks(1 << 22), b"%x\r\n%b\r\n" % (size, b"x" * size)
+    if taken:
+        assert chunks.feed(raw * count) == (b"x" * size * count, b"")
+    else:
+        with pytest.raises(RefusedError, match="came in 4,1"):
+            chunks.feed(raw * count)
+
+
 def test_a_body_of_a_known_length_ends_there() -> None:
     body = Counted(5)
     assert body.feed(b"abc") == (b"abc", b"")
