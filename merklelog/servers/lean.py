@@ -29,6 +29,9 @@ from .native import Application, Draining, FrontLimits
 
 REQUEST: Final = "merklelog.request"  # what the tasks are called that its requests run in
 _BACKLOG: Final = 1_024
+# uvloop takes one new connection a turn of the loop from each descriptor that it listens at, and a turn is as long
+# as the work of all that sent something: with one a thousand busy clients kept new ones out for seconds.
+_LISTENERS: Final = 16
 _SWEEP_SECONDS: Final = 1.0
 # How long after a stop a connection is read from on which nothing is under way: its request may be here already.
 _SETTLE_SECONDS: Final = 0.05
@@ -200,10 +203,14 @@ async def serve(
     StorageError.
     """
     front = LeanFront(application, limits, plain)
+    servers: list[asyncio.Server] = []
     try:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(front), sock=listener, backlog=_BACKLOG)
+        for each in (listener, *(listener.dup() for _ in range(_LISTENERS - 1))):
+            server = await loop.create_server(lambda: Connection(front), sock=each, backlog=_BACKLOG)
+            servers.append(server)
     except OSError as error:
+        _close(servers)
         front.end()
         raise StorageError(f"can not listen: {error.strerror or error}") from error
     try:
@@ -212,11 +219,16 @@ async def serve(
         waited_for = draining()
         if waited_for is not None:
             await waited_for
-        server.close()
+        _close(servers)
         await front.drain(limits.drain_seconds, asyncio.Event() if hurry is None else hurry)
     finally:
-        server.close()
+        _close(servers)
         front.end()
+
+
+def _close(servers: list[asyncio.Server]) -> None:
+    for each in servers:
+        each.close()
 
 
 __all__ = ["REQUEST", "FindPlain", "LeanFront", "none_plain", "serve"]
