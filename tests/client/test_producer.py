@@ -100,7 +100,7 @@ def test_an_entry_that_was_there_before_is_proven_where_it_stands(logs: Callable
     log = logs(dedupe=True)
     log.append_batch(entries(10))
     door = Door(log)
-    with producer(door) as to:
+    with producer(door, ProducerOptions(linger_seconds=0.5, max_batch_entries=3)) as to:  # three, and one
         sent = [to.send(entry) for entry in (b"new", b"entry 7", b"entry 2", b"new")]
         assert [each.result(SECONDS).index for each in sent] == [10, 7, 2, 10]
         assert [each.result(0).leaf_hash for each in sent[1:3]] == [

@@ -139,11 +139,8 @@ def test_a_key_that_can_not_sign_stops_it(
     assert asyncio.run(again.add_checkpoint(FIRST.request(0, 5), "")).status == 200
 
 
-def test_a_log_that_is_removed_while_its_signature_is_verified_is_not_cosigned(
-    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_witness(tmp_path / "w", FIRST, SECOND)
-    witness = opened(tmp_path / "w")
+def held_judge(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Whoever verifies a log's signature says that it began, and goes on when it is told to."""
     begun, go = threading.Event(), threading.Event()
 
     def judge(policy: Policy | None, request: AddCheckpoint) -> Note | Refused:
@@ -152,6 +149,15 @@ def test_a_log_that_is_removed_while_its_signature_is_verified_is_not_cosigned(
         return judge_signatures(policy, request)
 
     monkeypatch.setattr("merklelog.witness.service.judge_signatures", judge)
+    return begun, go
+
+
+def test_a_log_that_is_removed_while_its_signature_is_verified_is_not_cosigned(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_witness(tmp_path / "w", FIRST, SECOND)
+    witness = opened(tmp_path / "w")
+    begun, go = held_judge(monkeypatch)
 
     async def asking() -> list[int]:
         asked = [
@@ -177,14 +183,7 @@ def test_clients_that_leave_do_not_make_room_before_their_requests_are_done(
     witness = opened(tmp_path / "w")
     witness.config = replace(witness.config, waiting=3)
     monkeypatch.setattr(witness, "_crew", crew := Crew(1))
-    begun, go = threading.Event(), threading.Event()
-
-    def judge(policy: Policy | None, request: AddCheckpoint) -> Note | Refused:
-        begun.set()
-        assert go.wait(60)
-        return judge_signatures(policy, request)
-
-    monkeypatch.setattr("merklelog.witness.service.judge_signatures", judge)
+    begun, go = held_judge(monkeypatch)
 
     async def asking() -> None:
         bodies = (FIRST.request(0, 5), SECOND.request(0, 5), SECOND.request(0, 6))
