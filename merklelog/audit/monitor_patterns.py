@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from merklelog.errors import UsageError
+
+_MOST_DIGITS: Final = 4_000
 
 # Says why an entry is one that the caller watches for; None when it is not.
 Matcher = Callable[[int, bytes], str | None]
@@ -77,13 +81,22 @@ def _field(text: str) -> FieldPattern:
 
 
 def _object(entry: bytes) -> object | None:
-    if not entry.lstrip().startswith(b"{"):
+    """The JSON object that an entry is, with the readings that keep nobody from hiding a field beside another."""
+    if not entry.lstrip().removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
         return None
     try:
-        found: object = json.loads(entry)
+        try:
+            found: object = json.loads(entry, parse_int=_number)
+        except UnicodeDecodeError:  # some text in it: the others are what they say
+            text = entry.removeprefix(BOM_UTF8).decode("utf-8", "surrogateescape")
+            found = json.loads(text, parse_int=_number)
     except (ValueError, RecursionError):
-        return None  # no JSON, so it has no fields
+        return None  # no JSON that can be read, so it has no fields
     return found
+
+
+def _number(digits: str) -> int | str:
+    return int(digits) if len(digits) < _MOST_DIGITS else digits  # Python makes no number of more than 4,300
 
 
 def _is_found(field: FieldPattern, value: object) -> bool:

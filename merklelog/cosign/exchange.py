@@ -166,14 +166,18 @@ def _left(ends: float) -> float:
 
 
 def _addresses(host: str, port: int, ends: float) -> list[Any]:
+    """What an address in digits or a name stands for. Raises OSError."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):  # no digits: a name, that somebody has to be asked about
+        return _looked_up(host, port, ends)
+
+
+def _looked_up(host: str, port: int, ends: float) -> list[Any]:
     """What the system's getaddrinfo says, unless it takes longer: it has no deadline of its own. Raises OSError.
 
     Then its thread is left behind until it has one more answer than anybody waits for; it keeps no program alive.
     """
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        pass  # a name, that somebody has to be asked about
     found: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def ask() -> None:
@@ -182,7 +186,10 @@ def _addresses(host: str, port: int, ends: float) -> list[Any]:
         except Exception as error:  # noqa: BLE001 - raised below, in the thread that waits
             found.put(error)
 
-    threading.Thread(target=ask, name="merklelog-resolve", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="merklelog-resolve", daemon=True).start()
+    except RuntimeError as error:  # there are as many threads as the system lets there be
+        raise OSError(f"{host}: its address can not be looked up: {error}") from error
     try:
         answer = found.get(timeout=_left(ends))
     except Empty:

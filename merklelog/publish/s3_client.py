@@ -36,7 +36,8 @@ def make_client(options: S3Options) -> Any:
 
     Credentials, and what `options` leaves empty, come from boto3's chain: environment, shared files, SSO, a
     container's or a machine's role. Its own retries are off: `Requests` knows which attempt may have been stored.
-    Raises ConfigError without boto3, for a profile that is not there and for settings boto3 does not take.
+    Raises ConfigError without botocore, which comes with boto3, for a profile that is not there and for settings
+    that it does not take.
     """
     try:
         from botocore.config import Config  # takes a while to load, and only S3 targets need it

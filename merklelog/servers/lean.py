@@ -206,9 +206,9 @@ async def serve(
     servers: list[asyncio.Server] = []
     try:
         loop = asyncio.get_running_loop()
-        for each in (listener, *(listener.dup() for _ in range(_LISTENERS - 1))):
-            server = await loop.create_server(lambda: Connection(front), sock=each, backlog=_BACKLOG)
-            servers.append(server)
+        for number in range(_LISTENERS):
+            own = listener.dup() if number else listener
+            servers.append(await loop.create_server(lambda: Connection(front), sock=own, backlog=_BACKLOG))
     except OSError as error:
         _close(servers)
         front.end()

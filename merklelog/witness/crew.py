@@ -14,6 +14,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
+from merklelog.errors import StoppedError
+
 Result = TypeVar("Result")
 
 _AT_ONCE: Final = 8
@@ -41,8 +43,8 @@ class _Job(Generic[Result]):
 class Crew:
     """Threads, begun with the first job: as many as there are cores, and not more than eight.
 
-    Jobs are begun in their order, each thread taking its share of those that wait. All methods are called by one
-    thread, the event loop's.
+    Jobs are begun in their order, each thread taking its share of those that wait. `compute` is called by the
+    event loop's thread, `close` by any.
     """
 
     def __init__(self, threads: int = 0) -> None:
@@ -50,25 +52,33 @@ class Crew:
         self._count = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
         self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._one = threading.Lock()
+        self._closed = False
 
     def compute(self, work: Callable[[], Result | None], done: asyncio.Future[Result]) -> None:
         """Give `done` what `work` gives or raises; when that is None, somebody else does.
 
-        `done` belongs to the event loop that calls this, and may be cancelled.
+        `done` belongs to the event loop that calls this, and may be cancelled; it gets StoppedError once this was
+        closed.
         """
-        self._jobs.put(_Job(work, done))
-        if len(self._threads) < self._count:
-            thread = threading.Thread(target=self._run, name="witness-crew", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        with self._one:
+            if not self._closed:
+                self._jobs.put(_Job(work, done))
+                if len(self._threads) < self._count:
+                    thread = threading.Thread(target=self._run, name="witness-crew", daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+                return
+        done.set_exception(StoppedError("the witness was closed"))
 
     def close(self) -> None:
         """Work off what was given, and end the threads; safe to call twice."""
-        for _ in self._threads:
-            self._jobs.put(None)
+        with self._one:
+            self._closed = True  # nothing comes behind these
+            for _ in self._threads:
+                self._jobs.put(None)
         for thread in self._threads:
             thread.join()
-        self._threads.clear()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from merklelog.errors import KeyFormatError, LocalError
+from merklelog.errors import KeyFormatError, LocalError, StoppedError
 from merklelog.formats import Checkpoint, Note, NoteSignature, Policy, SigningKey
 from merklelog.formats.witness import AddCheckpoint
 from merklelog.protocol.witness import Refused, judge_signatures
@@ -50,6 +50,24 @@ def test_each_gets_its_own_result_or_error(threads: int) -> None:
         else:
             assert isinstance(answer, KeyFormatError)
             assert str(answer) == str(number)
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_who_comes_when_it_was_closed_is_told(used: bool) -> None:
+    crew = Crew(2)
+
+    async def asking() -> None:
+        loop = asyncio.get_running_loop()
+        if used:
+            crew.compute(lambda: 1, before := loop.create_future())
+            assert await before == 1
+        await asyncio.to_thread(crew.close)
+        crew.compute(lambda: 2, done := loop.create_future())
+        with pytest.raises(StoppedError, match="closed"):
+            await asyncio.wait_for(done, 60)
+        crew.close()
+
+    asyncio.run(asking())
 
 
 def test_all_is_worked_off_in_order_also_what_nobody_waits_for_and_what_others_answer() -> None:

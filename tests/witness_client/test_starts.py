@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,22 @@ def asking(tmp_path: Path) -> Iterator[Asking]:
 def asked(log: Log) -> WitnessingStatus:
     assert log.witnessing is not None
     return log.witnessing
+
+
+def recover(asking: Asking, target: Path, place: Path, settings: Mapping[str, Any] | None = None) -> None:
+    """The log of `asking`, with its keys and its policy, from what it published."""
+    config = load_config(asking.path)
+    recover_log(
+        place,
+        DirectoryStore(target),
+        load_signers(config.keys_path(asking.path), config.origin),
+        settings={
+            "store.min_free_bytes": 0,
+            "log.keys": f"{asking.path}/keys",
+            "witness.policy": f"{asking.path}/policy",
+            **(settings or {}),
+        },
+    )
 
 
 def until(what: Callable[[], bool], log: Log) -> None:
@@ -205,17 +221,7 @@ def test_a_log_that_is_recovered_without_the_pointer_shows_no_more_than_was_cosi
         until((target / "checkpoints" / str(log.integrated.size)).exists, log)
         size = log.integrated.size
     (target / "checkpoint").unlink(missing_ok=True)
-    config = load_config(asking.path)
-    recover_log(
-        tmp_path / "new",
-        DirectoryStore(target),
-        load_signers(config.keys_path(asking.path), config.origin),
-        settings={
-            "store.min_free_bytes": 0,
-            "log.keys": f"{asking.path}/keys",
-            "witness.policy": f"{asking.path}/policy",
-        },
-    )
+    recover(asking, target, tmp_path / "new")
     with merklelog.open_reader(tmp_path / "new") as reader:
         assert (reader.integrated.size, reader.size) == (size, int(cosigned))
         if cosigned:
@@ -238,18 +244,7 @@ def test_a_recovered_log_shows_no_more_than_its_target_until_witnesses_have(
         log.append(b"second")
         until((target / "checkpoints" / "2").exists, log)
     kept = (target / "checkpoint").read_bytes()
-    config = load_config(asking.path)
-    recover_log(
-        tmp_path / "new",
-        DirectoryStore(target),
-        load_signers(config.keys_path(asking.path), config.origin),
-        settings={
-            "publish.targets": (f"dir:{target}",),
-            "store.min_free_bytes": 0,
-            "log.keys": f"{asking.path}/keys",
-            "witness.policy": f"{asking.path}/policy",
-        },
-    )
+    recover(asking, target, tmp_path / "new", {"publish.targets": (f"dir:{target}",)})
     with open_log(tmp_path / "new", wait=None) as log:
         assert log.integrated.size == 2
         assert log.checkpoint() == kept

@@ -6,7 +6,7 @@ import http.client
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,15 @@ def ask(address: str, method: str, path: str, body: bytes | None = None, **heade
         connection.close()
 
 
+def method(kind: Callable[..., Any], name: str) -> Any:
+    """A call of the service, of that kind of a channel's."""
+    return kind(
+        f"/merklelog.v1.LogService/{name}",
+        request_serializer=getattr(pb, f"{name}Request").SerializeToString,
+        response_deserializer=getattr(pb, f"{name}Response").FromString,
+    )
+
+
 @pytest.fixture(scope="module")
 def one(witnessed: Scene) -> OneLog:
     """A log that shows its newest checkpoint, cosigned or not."""
@@ -73,31 +82,19 @@ def test_each_door_waits_for_witnesses_and_says_how_far_they_are(
     vkey = format_vkey(one.keys[0])
     with serving(one.path) as doors:
         channel = grpc.insecure_channel(doors["grpc"])
-        call = channel.unary_unary(
-            "/merklelog.v1.LogService/Append",
-            request_serializer=pb.AppendRequest.SerializeToString,
-            response_deserializer=pb.AppendResponse.FromString,
-        )
         request = pb.AppendRequest(
             entry=pb.NewEntry(data=b"rpc"), wait=pb.LEVEL_WITNESSED, detail=pb.DETAIL_PROOF
         )
-        answer = call(request, timeout=SECONDS)
+        answer = method(channel.unary_unary, "Append")(request, timeout=SECONDS)
         assert answer.level == pb.LEVEL_WITNESSED
         assert len(one.names(answer.signed_note)) >= 2
         root = parse_checkpoint(answer.signed_note).checkpoint.root
         verify_inclusion(leaf_hash(b"rpc"), answer.entry.index, answer.tree_size, answer.entry.proof, root)
-        get = channel.unary_unary(
-            "/merklelog.v1.LogService/GetCheckpoint",
-            request_serializer=pb.GetCheckpointRequest.SerializeToString,
-            response_deserializer=pb.GetCheckpointResponse.FromString,
-        )
+        get = method(channel.unary_unary, "GetCheckpoint")
         newest = get(pb.GetCheckpointRequest(level=pb.LEVEL_WITNESSED), timeout=SECONDS)
         assert one.names(newest.checkpoint)
-        watch: Any = channel.unary_stream(
-            "/merklelog.v1.LogService/WatchCheckpoints",
-            request_serializer=pb.WatchCheckpointsRequest.SerializeToString,
-            response_deserializer=pb.WatchCheckpointsResponse.FromString,
-        )(pb.WatchCheckpointsRequest(level=pb.LEVEL_WITNESSED), timeout=SECONDS)
+        seen = method(channel.unary_stream, "WatchCheckpoints")
+        watch = seen(pb.WatchCheckpointsRequest(level=pb.LEVEL_WITNESSED), timeout=SECONDS)
         assert next(watch).checkpoint == newest.checkpoint
         wish = {"merklelog_wait": "witnessed", "accept": "application/json"}
         status, body = ask(doors["http"], "POST", "/add", b"web", **wish)
