@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import merklelog
+from merklelog.audit import audit
 from tests.support.lives import lives_of
 
 APPENDER = Path(__file__).with_name("appender.py")
-STEPS = ("planned", "hashed", "signed", "written", "synced", "settled", "kept")
+STEPS = ("drained", "planned", "hashed", "signed", "written", "gathered", "synced", "settled", "kept")
 
 
 @dataclass
@@ -50,7 +51,10 @@ def kill_once(directory: Path, seed: int, step: str, count: int, told: Witnessed
 
 
 def judge(directory: Path, told: Witnessed, check_log) -> None:
-    """The log is whole, holds all that was acknowledged, and extends every head ever seen."""
+    """The log is whole, holds all that was acknowledged, extends every head ever seen, and passes its audit."""
     with merklelog.open_reader(directory) as log:
         check_log(log, seen=told.heads, acknowledged=told.acknowledged)
         told.heads.append(log.checkpoint())
+        size = log.size
+    report = audit(str(directory), processes=1)
+    assert (report.findings, report.entries) == ((), size), report

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import merklelog.log
+
 HERE = Path(__file__).parent
 
 
@@ -41,6 +43,15 @@ def test_a_killed_writer_loses_nothing_acknowledged(tmp_path: Path, step: str) -
         kills.judge(directory, told, checker.check_log)
     assert killed == 3, f"the step {step!r} did not come often enough: {killed} kills"
     assert told.heads
+
+
+def test_every_step_that_a_commit_passes_is_one_that_kills(tmp_path: Path) -> None:
+    """A new step in the sequencer or the syncer: kill there too."""
+    passed: set[str] = set()
+    directory = logs.make(tmp_path / "log")
+    with merklelog.log.open_log(directory, step=passed.add) as log:
+        log.append(b"one")
+    assert passed == set(kills.STEPS)
 
 
 def test_a_writer_that_is_not_killed_says_so(tmp_path: Path) -> None:
