@@ -118,10 +118,10 @@ def walk(count: int, seed: int) -> int:
     return 0
 
 
-def abuse_service(seconds: float, seed: int) -> int:
+def abuse_service(seconds: float, seed: int, door: str) -> int:
     """Good clients and every flood in turn, on one server; its memory is flat and nothing acknowledged is lost."""
     sys.path[:0] = [str(ROOT), str(TESTS / "servers" / "abuse")]
-    soaking = importlib.import_module("soaking")
+    soaking = importlib.import_module({"grpc": "soaking", "http": "http_soaking"}[door])
     with tempfile.TemporaryDirectory(prefix="merklelog-soak-") as place:
         wrong = soaking.soak(Path(place), seconds, seed)
     print(wrong or "nothing found")
@@ -178,8 +178,9 @@ def main() -> int:
     fuzzing = commands.add_parser("fuzz", help="garbage into every parser of outside bytes")
     fuzzing.add_argument("--seconds", type=float, default=600)
     fuzzing.add_argument("targets", nargs="*", help="only these")
-    service = commands.add_parser("service", help="load and abuse of the native front")
+    service = commands.add_parser("service", help="load and abuse of the native front, or of the lean one")
     service.add_argument("--seconds", type=float, default=3_600)
+    service.add_argument("--door", choices=("grpc", "http"), default="grpc", help="http: the lean front")
     overload = commands.add_parser("overload", help="ten times what a log takes, on each front")
     overload.add_argument("--seconds", type=float, default=60)
     collector = commands.add_parser("collector", help="kills between an SDK, a Collector and a log")
@@ -197,7 +198,7 @@ def main() -> int:
     if args.what == "overload":
         return overload_service(args.seconds)
     if args.what == "service":
-        return abuse_service(args.seconds, args.seed)
+        return abuse_service(args.seconds, args.seed, args.door)
     return fuzz(args.seconds, args.seed, args.targets)
 
 

@@ -139,8 +139,8 @@ def overload(folder: Path, seconds: float, front: str) -> str:
             },
         )
         try:
-            addresses = _ready(folder / "said", server)
-            rest = _memory(server.pid)
+            addresses = ready(folder / "said", server)
+            rest = memory(server.pid)
             told, peak = asyncio.run(_watched(Overload(addresses, seconds), server.pid))
             server.send_signal(signal.SIGTERM)
             status = server.wait(60)
@@ -163,7 +163,7 @@ async def _watched(load: Overload, pid: int) -> tuple[Told, int]:
     peak = 0
     running = asyncio.create_task(load.run())
     while not running.done():
-        peak = max(peak, _memory(pid))
+        peak = max(peak, memory(pid))
         await asyncio.wait({running}, timeout=0.1)
     return running.result(), peak
 
@@ -178,18 +178,20 @@ def _missing(log: Path, told: Told) -> str:
     return f"{len(told.stored)} acknowledged entries are not there, size {size}" if told.stored else ""
 
 
-def _ready(said: Path, server: subprocess.Popen[bytes]) -> dict[str, str]:
+def ready(said: Path, server: subprocess.Popen[bytes]) -> dict[str, str]:
+    """The addresses that `merklelog serve` says it has, once it serves; `said` is its log, in JSON."""
     end = time.monotonic() + 60
     while time.monotonic() < end and server.poll() is None:
         for line in said.read_text().splitlines():
             if " serves" in line:
                 record = json.loads(line)
-                return {"grpc": record["grpc"], "http": record["http"]}
+                return {door: record[door] for door in ("grpc", "http") if door in record}
         time.sleep(0.05)
     raise AssertionError(f"the server did not start: {said.read_text()}")
 
 
-def _memory(pid: int) -> int:
+def memory(pid: int) -> int:
+    """What the process holds now, in bytes; 0: it is gone."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) << 10

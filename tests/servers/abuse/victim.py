@@ -1,7 +1,8 @@
-"""A server with the native front for others to abuse, and a good client beside them."""
+"""Servers for others to abuse, with the native front and with the lean one, and a good client beside them."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
+from overload import memory, ready
 
 from merklelog.v1 import log_pb2 as pb
 
@@ -50,10 +52,9 @@ class Victim:
 
     def memory(self) -> int:
         """What the process holds now, in bytes."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) << 10
-        raise AssertionError("the server is gone")
+        held = memory(self.process.pid)
+        assert held, "the server is gone"
+        return held
 
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(
@@ -75,6 +76,44 @@ class Victim:
         self.process.terminate()
         out, _ = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, out, self.errors.read_text()
+
+
+class LeanVictim:
+    """`merklelog serve` with HTTP alone, as it comes: the lean front."""
+
+    def __init__(self, log: Path) -> None:
+        self._said = log.with_suffix(".said")
+        words = ["serve", str(log), "--grpc", "", "--http", "127.0.0.1:0", "--admin", ""]
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "merklelog", *words],
+                stdin=subprocess.DEVNULL,
+                stderr=said,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "MERKLELOG_SERVER__LOG_FORMAT": "json"},
+            )
+        self.port = int(ready(self._said, self.process)["http"].rpartition(":")[2])
+
+    def memory(self) -> int:
+        """What the process holds now, in bytes."""
+        return memory(self.process.pid)
+
+    def well(self) -> int:
+        """It takes an append; gives the index."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        try:
+            connection.request("POST", "/add", b"well")
+            answer = connection.getresponse()
+            assert answer.status == 200
+            return int(answer.read())
+        finally:
+            connection.close()
+
+    def end(self) -> str:
+        """SIGTERM; what was wrong with its end, empty if nothing was."""
+        self.process.terminate()
+        status = self.process.wait(SECONDS)
+        said = self._said.read_text()
+        return f"the server ended with {status}: {said}" if status or "Traceback" in said else ""
 
 
 class Beside:
