@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from merklelog.errors import ConfigError
+
 from .table import Key, Settings
 
 DEFAULT_DAYS: Final = 2_557  # seven years, two of them leap years
+MAX_YEARS: Final = 99  # so that no year is cut short: the most S3 takes is 36,500 days
 S3: Final = "publish.s3"
 
 PUBLISH_KEYS: Final = (
@@ -65,6 +68,13 @@ PUBLISH_KEYS: Final = (
     Key(S3, "retention_days", DEFAULT_DAYS, "days that a lock lasts", low=1, high=36_500),
     Key(
         S3,
+        "retention_years",
+        0,
+        "years that a lock lasts, instead of days; 0: retention_days says it",
+        high=MAX_YEARS,
+    ),
+    Key(
+        S3,
         "i_understand_compliance",
         False,
         "true: objects may be locked for longer than a day, which nobody can undo and everybody pays for",
@@ -75,7 +85,7 @@ PUBLISH_KEYS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class S3Config:
-    """What [publish.s3] says; empty strings where nothing was said."""
+    """What [publish.s3] says; empty strings where nothing was said, and years as days."""
 
     endpoint_url: str = ""
     region: str = ""
@@ -112,7 +122,7 @@ def publish_config(got: Settings) -> PublishConfig:
         sse_kms_key_id=got.text("publish.s3.sse_kms_key_id"),
         storage_class=got.text("publish.s3.storage_class"),
         retention_mode=got.text("publish.s3.retention_mode"),
-        retention_days=got.number("publish.s3.retention_days"),
+        retention_days=_days(got),
         i_understand_compliance=got.flag("publish.s3.i_understand_compliance"),
         parallel=got.number("publish.s3.parallel"),
     )
@@ -123,6 +133,17 @@ def publish_config(got: Settings) -> PublishConfig:
         partitions=got.text("publish.partitions"),
         s3=s3,
     )
+
+
+def _days(got: Settings) -> int:
+    """How long a lock lasts: of years, as many days as so many can have. Raises ConfigError for both."""
+    days, years = got.number("publish.s3.retention_days"), got.number("publish.s3.retention_years")
+    if years and days != DEFAULT_DAYS:
+        raise ConfigError(
+            f"{got.place('publish.s3.retention_years')} is {years}, and publish.s3.retention_days is {days}: "
+            "want one of the two"
+        )
+    return 365 * years + (years + 3) // 4 if years else days
 
 
 __all__ = ["PUBLISH_KEYS", "PublishConfig", "S3Config", "publish_config"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,18 @@ def test_a_long_compliance_lock_has_to_be_understood(make: Callable[..., Path], 
     with pytest.raises(ConfigError, match="i_understand_compliance"):
         make("log", **settings)
     assert list(bucket.store("a/log").list_keys()) == []
+
+
+def test_a_lock_of_years(make: Callable[..., Path], bucket: Bucket) -> None:
+    """As many days as so many years can have, and never beside days."""
+    years = {"publish__s3__retention_mode": "GOVERNANCE", "publish__s3__retention_years": 7}
+    with pytest.raises(ConfigError, match="retention_years is 7, and"):
+        make("both", **years)
+    directory = make("log", **years, publish__s3__retention_days=2557)
+    with merklelog.open(directory) as log:
+        log.append(b"one")
+        log.publish_now().result(60)
+    lock = bucket.store("a/log").retention_of("checkpoints/1")
+    assert lock is not None
+    assert lock.until is not None
+    assert 2556 < (lock.until - datetime.now(UTC)) / timedelta(days=1) < 2558
