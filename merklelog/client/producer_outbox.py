@@ -72,7 +72,7 @@ class Outbox:
         try:
             found = json.loads(told)
             version, of = found["format"], found["origin"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DamagedError(f"{about}: it does not say which log the outbox is for") from error
         if version != _FORMAT:
             raise FormatVersionError(f"{about}: got format {version!r}, this version reads {_FORMAT}")
@@ -180,7 +180,7 @@ class Outbox:
             return None
         except OSError as error:
             raise _fault(file, error) from error
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def _write(self, file: Path, data: bytes, *, directory: bool = True) -> None:

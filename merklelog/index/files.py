@@ -142,7 +142,7 @@ def check_files(index: Path) -> None:
     for path in _segment_files(index):
         try:
             _check_file(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(f"{path}: {error}") from error
 
 
@@ -151,7 +151,7 @@ def _segment_files(index: Path) -> list[Path]:
         meta = json.loads((index / "meta.json").read_bytes())
         names = {str(each["segment_id"]).replace("-", "") for each in meta["segments"]}
         found = [path for path in index.iterdir() if path.name.partition(".")[0] in names]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{index / 'meta.json'}: {error}") from error
     missing = names - {path.name.partition(".")[0] for path in found if path.suffix == ".store"}
     if missing:

@@ -327,7 +327,7 @@ def load_mapper(path: Path) -> Mapper:
         return Mapper(tomllib.loads(path.read_text("utf-8")), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError; nested too deep
         raise ConfigError(f"{path}: {error}") from error
 
 

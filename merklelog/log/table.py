@@ -107,7 +107,7 @@ class TomlFile:
         self._text = text
         try:
             self.sections = tomllib.loads(text)
-        except ValueError as error:  # TOMLDecodeError names line and column
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError names line and column
             raise ConfigError(f"{path}: {error}") from error
 
     @classmethod
@@ -241,8 +241,8 @@ def _parse_list(place: str, key: Key, text: str) -> tuple[str, ...]:
         return (text,) if text else ()
     try:
         return _checked_list(place, key, tomllib.loads(f"x = {text}").get("x"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{place} is {text!r}: want {_kind(key)}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, a number too long to be one, or nested too deep
+        raise ConfigError(f"{place} is {text[:200]!r}: want {_kind(key)}") from error
 
 
 def _kind(key: Key) -> str:

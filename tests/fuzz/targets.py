@@ -2,7 +2,8 @@
 
 What is accepted must also come back byte for byte; an AssertionError, or anything but a MerklelogError, is a
 finding. `TARGETS` names the functions, `SEEDS` holds valid inputs to start from, `mutate` bends one. The tests run
-each for a moment; a soak may run them for days.
+each for a moment; a soak may run them for days. Those beside the C2SP formats and OpenTelemetry stand in
+`kept_targets.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from merklelog.protocol.verdict import verify_proof_file
 from merklelog.publish import encoding, manifest
 from merklelog.tree.hashing import Hash, TreeSize, leaf_hash
 from merklelog.tree.tiles import BUNDLE_LEVEL, bundle_path, parse_path, tile_path
+from tests.fuzz import kept_targets
 
 ORIGIN = "example.com/log"
 ENTRY = b"an entry"
@@ -270,6 +272,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "record_entry": record_entry,
     "otlp": otlp,
     "otlp_of_json": otlp_of_json,
+    **kept_targets.TARGETS,
 }
 
 _LINES = NOTE.split(b"\n\n")[1]
@@ -316,6 +319,7 @@ SEEDS: dict[str, list[bytes]] = {
     "cosignatures": [_LINES, *_LINES.splitlines(keepends=True)],
     "witness_size": [b"0\n", b"1234567\n"],
     "tile": [b"tile/0/x001/234", b"tile/8/001.p/17", b"tile/entries/x001/x234/067.p/255"],
+    **kept_targets.SEEDS,
 }
 
 _TOKENS = [
@@ -349,6 +353,7 @@ _TOKENS += [
     b"9223372036854775808",
     b"18446744073709551616",
     b"9" * 5000,
+    b"[" * 5000,
     b"extra ",
     b"index ",
     b"quorum none\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import merklelog
 from merklelog.errors import MerklelogError
 
 
@@ -27,6 +29,33 @@ def load_targets() -> ModuleType:
 
 targets = load_targets()
 NAMES = sorted(targets.TARGETS)
+
+
+# Parsers that a target reaches through another one, and by which.
+WITHIN = {
+    "parse_hash": "head_text",
+    "decode_timestamped": "verified_note",
+    "decode_text": "signed_note",
+    "parse_receipt_text": "receipt_note",
+    "parse_statement_text": "log_statement",
+    "parse_value": "setting",
+    "parse_field": "http_head",
+    "records_from_wire": "otlp",
+}
+# What one process of an audit writes to another of the same audit.
+OUR_OWN = {"parse_setup", "parse_task", "parse_scanned"}
+
+
+def test_every_parser_has_a_target() -> None:
+    """Of all of the product: whatever a module calls a parser is fed garbage, here and by a soak."""
+    product = Path(merklelog.__file__).parent
+    named = re.compile(r"(?m)^def ((?:parse|decode|decompress|records_from)(?:_\w+)?)\(")
+    parsers = {name for path in product.rglob("*.py") for name in named.findall(path.read_text("utf-8"))}
+    assert len(parsers) > 40
+    texts = [path.read_text("utf-8") for path in Path(__file__).parent.glob("*targets.py")]
+    fed = {word for text in texts for word in re.findall(r"\w+", text)}
+    assert parsers - fed == set(WITHIN) | OUR_OWN
+    assert set(WITHIN.values()) <= set(NAMES)
 
 
 def test_every_target_has_seeds() -> None:

@@ -18,6 +18,8 @@ KEYS = (
     Key("two", "name", "", "a name", pattern="|[a-z]+", form="a name of a-z"),
 )
 
+LIST = Key("two", "many", (), "names", pattern="[a-z]+", form="a name of a-z")
+
 
 def read(text: str, **environment: str) -> dict[str, object]:
     file = TomlFile(Path("f.toml"), text)
@@ -70,6 +72,12 @@ def test_a_variable_is_read_strictly(text: str) -> None:
         read("", MERKLELOG_ONE__COUNT=text)
     with pytest.raises(ConfigError, match="want true or false"):
         parse_value("here", KEYS[1], text)
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", "[" * 5_000, f"[{'9' * 5_000}]", "['dir:/a']\ny = 1]"])
+def test_a_list_in_a_variable_is_read_strictly(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"here is .*want a list of strings"):
+        parse_value("here", LIST, text)
 
 
 def test_a_new_file_says_every_key_and_reads_back() -> None:

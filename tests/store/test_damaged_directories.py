@@ -230,6 +230,7 @@ CONFIGURATIONS = {
     "unknown key": b'[log]\norigin = "engine.example/log"\ndedup = true\n',
     "unknown section": b'[logs]\norigin = "engine.example/log"\n',
     "a string for a number": b'[log]\norigin = "engine.example/log"\n[store]\nmin_free_bytes = "1"\n',
+    "nested too deep": b"x = " + b"[" * 5_000,
     "too little": b'[log]\norigin = "engine.example/log"\nmax_pending_bytes = 1\n',
 }
 
