@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORIGIN = "bench.example/log"
 RANDOM_BYTES = 256
 POOL = 100_000
+_EVENTS = ROOT / "tests" / "vectors" / "events" / "windows-events.zip"
 
 
 @dataclass
@@ -128,19 +129,15 @@ def random_entries(count: int, size: int = RANDOM_BYTES) -> list[bytes]:
 
 
 def windows_events() -> list[bytes]:
-    """The real events, from MERKLELOG_BENCH_EVENTS: a JSON-lines file, or a zip that holds one.
-
-    The repository ships a small sample only; without the variable the sample is repeated with a counter.
+    """The 13,645 real events in the repository; others from MERKLELOG_BENCH_EVENTS, a JSON-lines file or a zip
+    that holds one.
     """
-    given = os.environ.get("MERKLELOG_BENCH_EVENTS")
-    if given and given.endswith(".zip"):
-        with zipfile.ZipFile(given) as archive:
+    path = Path(os.environ.get("MERKLELOG_BENCH_EVENTS", _EVENTS))
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
             data = archive.read(archive.namelist()[0])
-    elif given:
-        data = Path(given).read_bytes()
     else:
-        sample = next((ROOT / "tools").rglob("*.jsonl")).read_bytes().splitlines()
-        return [line + b" " * (i % 7) for i, line in enumerate(sample * (13_645 // len(sample) + 1))][:13_645]
+        data = path.read_bytes()
     return [line for line in data.split(b"\n") if line]
 
 

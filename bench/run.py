@@ -2,7 +2,7 @@
 
 Each prints its environment and command, every measurement as it comes, then a table of medians with their spread
 and, where it has one, the ratio to a reference measured in the same run. Nothing here passes or fails.
-Set MERKLELOG_BENCH_EVENTS to a JSON-lines file (or a zip with one) for real events.
+The Windows events are those in tests/vectors; MERKLELOG_BENCH_EVENTS names others, a JSON-lines file or a zip of one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Search: how quickly a log is indexed by the process beside its writer, how large the index is, how long a query
 takes, how far the index lags behind steady appends, and what appends notice of it.
 
-Events are the real ones of MERKLELOG_BENCH_EVENTS and the CloudTrail sample, repeated with new times, each as the
-body of a record.
+Events are the real Windows ones and the CloudTrail sample, repeated with new times, each as the body of a record.
 """
 
 from __future__ import annotations
