@@ -2,7 +2,8 @@
 
 Each prints its environment and command, every measurement as it comes, then a table of medians with their spread
 and, where it has one, the ratio to a reference measured in the same run. Nothing here passes or fails.
-The Windows events are those in tests/vectors; MERKLELOG_BENCH_EVENTS names others, a JSON-lines file or a zip of one.
+The Windows events are those in tests/vectors, or in the file of JSON lines (or a zip of one) that
+MERKLELOG_BENCH_EVENTS names.
 """
 
 from __future__ import annotations
