@@ -217,7 +217,10 @@ def _problem_of_client(error: Exception, operation: str) -> Problem:
         *(known.TokenRetrievalError, known.SSOError, known.NoAuthTokenError),
     )
     if isinstance(error, credentials):
-        return Problem(Kind.DENIED, operation, name, detail=f"no usable credentials found ({detail})")
+        sought = "docs/s3.md says where they are looked for"
+        return Problem(
+            Kind.DENIED, operation, name, detail=f"no usable credentials found ({detail}): {sought}"
+        )
     if isinstance(error, known.FlexibleChecksumError):
         return Problem(Kind.SILENT, operation, BAD_CHECKSUM, detail="damaged")
     if isinstance(error, known.ConnectionError | known.HTTPClientError | known.IncompleteReadError):

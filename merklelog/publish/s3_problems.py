@@ -185,7 +185,8 @@ def error_of(problem: Problem, what: str, attempts: int = 1) -> MerklelogError:
         after = f" ({attempts} attempts)" if attempts > 1 else ""
         return UnreachableError(f"{tried}: {problem.detail or problem.code}{after}")
     request = f", request {problem.request_id}" if problem.request_id else ""
-    answer = f"the store answered {problem.status} {problem.code}{request}"
+    code = "" if problem.code == str(problem.status) else f" {problem.code}"  # a HEAD's answer has none
+    answer = f"the store answered {problem.status}{code}{request}"
     if problem.kind is Kind.GONE:
         return ConfigError(f"{tried}: {answer}: there is no such bucket; create it or correct the target")
     if problem.kind is Kind.ABSENT:

@@ -19,13 +19,14 @@ from merklelog.publish.objects import (
 from merklelog.publish.s3_client import Answer, Requests
 from merklelog.publish.s3_locks import lock_of, read_lock
 from merklelog.publish.s3_options import Lock, ObjectVersion
-from merklelog.publish.s3_problems import Kind
+from merklelog.publish.s3_problems import Kind, Problem, error_of
 from merklelog.publish.s3_transfer import Transfer
 from merklelog.publish.s3_versions import list_versions
 
 MAX_COVERED: Final = 1000
 
 _ABSENT: Final = frozenset((Kind.ABSENT,))
+_REFUSED: Final = frozenset((Kind.DENIED, Kind.REFUSED))
 _log = logging.getLogger("merklelog.publish")
 
 
@@ -90,7 +91,7 @@ class S3Reads:
     def head(self, key: str, version_id: str | None = None) -> Answer:
         """What HeadObject says of a version (None: the newest); the problem when it is not there.
 
-        Raises ConfigError when the bucket is not there, which a HEAD does not tell by itself.
+        Raises ConfigError when the bucket is not there, which a HEAD does not tell by itself, UnreachableError.
         """
         which = {} if version_id is None else {"VersionId": version_id}
         answer = self._requests.send(
@@ -99,18 +100,31 @@ class S3Reads:
             ),
             "HeadObject",
             self.name(key),
-            _ABSENT,
+            _ABSENT | _REFUSED,
         )
+        if answer.problem is not None and answer.problem.kind in _REFUSED:
+            raise error_of(self._reason(answer.problem), self.name(key))
         if answer.problem is not None and not self._requests.bucket_seen:
             self._find_bucket()
         return answer
 
+    def _reason(self, refused: Problem) -> Problem:
+        """Why a HEAD was refused: its answer has no body to say it in, that of a listing has one."""
+        if refused.code != str(refused.status):
+            return refused
+        listed = self._list_one(_REFUSED).problem
+        return refused if listed is None or listed.code == "AccessDenied" else listed
+
     def _find_bucket(self) -> None:
         """Raises ConfigError when there is no such bucket: a listing says so, and needs no more permissions."""
-        self._requests.send(
+        self._list_one(frozenset())
+
+    def _list_one(self, expected: frozenset[Kind]) -> Answer:
+        return self._requests.send(
             lambda: self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._root, MaxKeys=1),
             "ListObjectsV2",
             self._location,
+            expected,
         )
 
     def stat(self, key: str) -> ObjectStat | None:
