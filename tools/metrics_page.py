@@ -35,9 +35,10 @@ addresses and to `server.names` only, so that no page that a browser shows can r
 `/readyz` is 503 while the server starts or drains, while one of its logs has not compared itself with its publish
 targets and witnesses (it names who is missing, and goes on asking), and once a failure has stopped one: that log
 takes nothing more until the server is started again. A log whose disk has too little room refuses appends too, but
-it leaves the server ready: reads go on, and it takes appends by itself when there is room again. A log with targets
-says how far it has published, in which epoch, and why not where that fails. Each line ends with what protects the
-log from signing a fork after an old backup was brought back: its targets, its witnesses, both, or nothing.
+it leaves the server ready: reads go on, and it takes appends by itself when there is room again. A log with
+targets says how far it has published, in which epoch, and why not where that fails. Each line ends with what
+protects the log from signing a fork after an old backup was brought back: its targets, its witnesses, both, or
+nothing.
 
 ## For Prometheus and Grafana
 
