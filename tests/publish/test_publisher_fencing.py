@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "publication_model"))
 from failing_store import FailingStore, WrittenOnce
+from publication_path import Path as ModelPath
+from publication_path import look
 from published_log import DiskLog
 from publisher_tools import drain, dump, insist, publisher, running, shown
 
@@ -30,31 +33,107 @@ from merklelog.publish.memory import MemoryStore
 from merklelog.publish.pointer import read_head
 
 CLONES = 200
+HELD = 8  # each of so many is held to the model too, which takes longer than all the rest
+
+
+class Held:
+    """The model's view of two writers on one target: one request at a time, and each is looked at."""
+
+    def __init__(self, target: MemoryStore, kept: WrittenOnce, log: DiskLog) -> None:
+        told = log.told
+        self.lock = threading.RLock()
+        self.path = ModelPath(lambda: look(target, told.entries, told.signed), told.entries)
+        self.path.disk(0, ())
+        drain(running(self.disk(log, 0), HeldStore(kept, self, 0), step=partial(self.path.passed, 0)))
+        self.path.crashed(0)
+
+    def disk(self, log: DiskLog, number: int) -> DiskLog:
+        """The disk of a writer, who signs where nobody else does anything."""
+        self.path.disk(number, log.told.entries[log.integrated().root])
+        sign = log.sign
+
+        def signs(head: Any) -> bytes:
+            with self.lock:
+                note = sign(head)
+                self.path.quietly(number)
+                return note
+
+        log.sign = signs  # type: ignore[method-assign]
+        return log
+
+    def passed(self, number: int, step: Any) -> None:
+        with self.lock:
+            self.path.passed(number, step)
+
+    def grow(self, number: int, log: DiskLog, name: bytes) -> None:
+        with self.lock:
+            self.path.appended(number, log.told.entries[log.grow(3, name).integrated().root])
+
+    def crashed(self, number: int) -> None:
+        with self.lock:
+            self.path.crashed(number)
+
+
+class HeldStore(FailingStore):
+    """A target as one of these writers reaches it."""
+
+    def __init__(self, target: Any, held: Held, number: int) -> None:
+        super().__init__(target, lambda _name, _write: None)
+        self.held = held
+        self.number = number
+
+    def _write(self, name: str, make: Any) -> Any:
+        with self.held.lock:
+            done = make()
+            self.held.path.quietly(self.number)
+            return done
 
 
 class Clone:
     """One of two processes on copies of one disk; its disk tells what it signed since."""
 
-    def __init__(self, log: DiskLog, store: Any, name: bytes) -> None:
-        self.log = log.copy()
+    def __init__(self, log: DiskLog, store: Any, name: bytes, held: Held | None = None) -> None:
+        self.number = int(name == b"other")
+        self.log = log.copy() if held is None else held.disk(log.copy(), self.number)
         self.had = set(self.log.notes)
         self.name = name
-        self.error: MerklelogError | None = None
-        self.made = publisher(self.log, store, encoding="identity")
+        self.held = held
+        self.error: MerklelogError | AssertionError | None = None
+        if held is None:
+            self.made = publisher(self.log, store, encoding="identity")
+        else:
+            reached = HeldStore(store, held, self.number)
+            self.made = publisher(self.log, reached, step=partial(held.passed, self.number))
 
     def live(self, publications: int) -> None:
         """Start, and publish a few times what it appends, until it is stopped."""
         try:
             insist(self.made.start)
             for _ in range(publications):
-                self.log.grow(3, self.name)
+                self.grow()
                 insist(lambda: drain(self.made))
-        except MerklelogError as error:
+        except (MerklelogError, AssertionError) as error:
             self.error = error
+            if self.held is not None and isinstance(error, MerklelogError):
+                self.held.crashed(self.number)
+
+    def grow(self) -> None:
+        if self.held is None:
+            self.log.grow(3, self.name)
+        else:
+            self.held.grow(self.number, self.log, self.name)
 
     @property
     def new_notes(self) -> set[int]:
         return set(self.log.notes) - self.had
+
+
+def begin(log: DiskLog, target: MemoryStore, kept: WrittenOnce, number: int) -> Held | None:
+    """Publish what the disk has, before there are two of it; some are held to the model."""
+    if number % HELD == 0:
+        return Held(target, kept, log)
+    drain(running(log, kept))
+    return None
 
 
 def judge(target: Any, one: Clone, other: Clone) -> None:
@@ -79,18 +158,18 @@ def test_clones_started_one_after_the_other() -> None:
     """The second one takes over before the first publishes again, or finds what it published and refuses."""
     choice = random.Random(1)
     ends = []
-    for _ in range(CLONES):
+    for number in range(CLONES):
         target = MemoryStore()
         kept = WrittenOnce(target)
         log = DiskLog().grow(choice.randrange(1, 300))
-        drain(running(log, kept))
-        one, other = Clone(log, kept, b"one"), Clone(log, kept, b"other")
+        held = begin(log, target, kept, number)
+        one, other = Clone(log, kept, b"one", held), Clone(log, kept, b"other", held)
         one.live(choice.randrange(2))
         other.live(choice.randrange(2))
         locked = dict(kept.locked)
         if one.error is None:
             try:
-                one.log.grow(3, b"one")
+                one.grow()
                 drain(one.made)
             except MerklelogError as error:
                 one.error = error
@@ -115,8 +194,8 @@ def test_clones_started_together() -> None:
             target = MemoryStore()
             kept = WrittenOnce(target)
             log = DiskLog().grow(1 + seed)
-            drain(running(log, kept))
-            clones = Clone(log, kept, b"one"), Clone(log, kept, b"other")
+            held = begin(log, target, kept, seed)
+            clones = Clone(log, kept, b"one", held), Clone(log, kept, b"other", held)
             threads = [threading.Thread(target=clone.live, args=(3,)) for clone in clones]
             for thread in threads:
                 thread.start()
