@@ -76,6 +76,11 @@ class DatabaseRows:
             raise NotFoundError(f"{self._name}: no checkpoint is kept for size {size}")
         return note
 
+    def witnessed(self) -> tuple[str, bytes] | None:
+        """See AuditRows.witnessed."""
+        note = self._store.witnessed()
+        return None if note is None else (f"{self._name}: the newest cosigned checkpoint", note)
+
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """See AuditRows.kept_sizes."""
         last = -1

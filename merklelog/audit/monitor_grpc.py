@@ -15,10 +15,11 @@ from merklelog.client.access import Access
 from merklelog.client.grpc_transport import GrpcTransport
 from merklelog.client.grpc_wire import place_of
 from merklelog.client.transport import Included
-from merklelog.errors import FormatError, NotFoundError, ProofError
+from merklelog.errors import FormatError, LevelError, NotFoundError, ProofError
 from merklelog.formats.bundle import format_bundle
 from merklelog.formats.checkpoint import parse_checkpoint
 from merklelog.formats.wire import quote
+from merklelog.publish.layout import WITNESSED_KEY
 from merklelog.tree import TILE_HEIGHT, TILE_WIDTH, Hash, leaf_hashes, node_hash
 
 _AHEAD: Final = 4_096  # entries that one call asks for
@@ -47,6 +48,15 @@ class GrpcTiles:
         if size is None:
             self._size = _size_of(note)
         return note
+
+    def pointer(self, key: str) -> bytes | None:
+        """The newest cosigned checkpoint; other names stand for nothing on this door. See Pointing."""
+        if key != WITNESSED_KEY:
+            return None
+        try:
+            return self._transport.witnessed(self._seconds)
+        except (NotFoundError, LevelError):
+            return None
 
     def stored_sizes(self) -> Iterator[int]:
         """None: which checkpoints are kept can not be asked for on this door."""

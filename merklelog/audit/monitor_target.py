@@ -206,10 +206,7 @@ class MonitoredTarget:
 
 
 def _pointed(source: TileSource) -> Iterator[tuple[str, bytes]]:
-    if isinstance(source, LogReader):
-        if (head := source.witnessed) is not None:
-            yield WITNESSED_KEY, head.note
-    elif isinstance(source, Pointing):
+    if isinstance(source, Pointing):
         for key in (UNWITNESSED_KEY, WITNESSED_KEY):
             if (note := source.pointer(key)) is not None:
                 yield key, note

@@ -25,6 +25,7 @@ from merklelog.publish.layout import (
     STAGING,
     TILES,
     UNFINISHED_KEY,
+    WITNESSED_KEY,
     checkpoint_key,
     stored_checkpoint_sizes,
 )
@@ -101,6 +102,14 @@ class PublishedRows:
     def kept(self, size: int) -> bytes:
         """See AuditRows.kept."""
         return self._reads.get(checkpoint_key(size), limit=MAX_NOTE_BYTES).data
+
+    def witnessed(self) -> tuple[str, bytes] | None:
+        """See AuditRows.witnessed."""
+        try:
+            note = self._store.get(WITNESSED_KEY, limit=MAX_NOTE_BYTES).data
+        except NotFoundError:
+            return None
+        return f"{self._store.location}/{WITNESSED_KEY}", note
 
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """See AuditRows.kept_sizes. Holds eight bytes a size: names in a directory are in no order of numbers."""

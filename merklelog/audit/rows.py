@@ -47,6 +47,9 @@ class AuditRows(Protocol):
     def kept(self, size: int) -> bytes:
         """The checkpoint kept under a size."""
 
+    def witnessed(self) -> tuple[str, bytes] | None:
+        """The newest checkpoint with its witnesses' cosignatures, behind its place, where it is kept apart."""
+
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """All sizes a checkpoint is kept under, smallest first; what can not be listed becomes a finding."""
 

@@ -19,9 +19,10 @@ from merklelog.formats import (
     parse_receipt,
     verify_receipt,
 )
+from merklelog.formats.policy import QUORUM_NONE
 from merklelog.formats.wire import quote
 from merklelog.protocol import evaluate_policy
-from merklelog.tree import Hash, TreeSize
+from merklelog.tree import HASH_SIZE, Hash, Tile, TileHashes, TreeSize, root_hash, width_at
 
 # How far back from the newest checkpoint one is looked for that is whole, or meets the policy: a log signs with
 # all its keys about once a second and keeps only such checkpoints, so the next one nearly always does.
@@ -160,24 +161,81 @@ def _under_policy(
     rows: AuditRows, policy: Policy, head: AuditedHead, note: bytes, size: int | None, findings: Findings
 ) -> AuditedHead:
     """Look for the newest checkpoint that meets the policy, and say so when that is not the audited one."""
-    try:
-        return replace(head, existed_by=evaluate_policy(policy, parse_checkpoint(note)).existed_by)
-    except (PolicyUnmetError, SignatureError, FormatError) as error:
-        refused = error
+    refused: MerklelogError
+    if head.epoch is None:
+        try:
+            return replace(head, existed_by=evaluate_policy(policy, parse_checkpoint(note)).existed_by)
+        except (PolicyUnmetError, SignatureError, FormatError) as error:
+            refused = error
+    else:
+        refused = PolicyUnmetError("it is a receipt, and no checkpoint of its tree meets the policy")
+    if policy.quorum != QUORUM_NONE:
+        witnessed = _under_witnesses(rows, policy, head, size, findings)
+        if witnessed is not None:
+            return witnessed
     for kept in rows.newest_kept(_TRIED) if size is None else ():
         try:
             met = kept <= head.size and _refusal(policy, rows.kept(kept)) is None
         except MerklelogError:
             continue  # it is a finding when its size comes
         if met:
-            signed = "the log's other keys" if head.epoch is None else "the log's receipt key"
-            words = (
-                f"{rows.place_of_checkpoint(kept)} is the newest checkpoint that meets the policy; what was "
-                f"audited behind size {kept} is signed by {signed}"
-            )
-            return replace(head, remarks=(*head.remarks, words))
+            return _behind(head, rows.place_of_checkpoint(kept), kept)
     findings.fault(FindingKind.SIGNATURE, head.where, refused)
     return head
+
+
+def _under_witnesses(
+    rows: AuditRows, policy: Policy, head: AuditedHead, size: int | None, findings: Findings
+) -> AuditedHead | None:
+    """What witnesses cosigned is kept apart: in a data directory, and where readers do not wait for them.
+
+    None where there is none that meets the policy, or it is not of the audited tree, which is a finding.
+    """
+    where = rows.place_of_checkpoint(None)
+    try:
+        if (found := rows.witnessed()) is None:
+            return None
+        where, note = found
+        signed = parse_checkpoint(note)
+        checkpoint = signed.checkpoint
+        if checkpoint.size > head.size or size not in {None, checkpoint.size}:
+            return None  # it came while this began, or is not asked for
+        verdict = evaluate_policy(policy, signed)
+        root = head.root if checkpoint.size == head.size else _root(rows, head, checkpoint.size)
+    except PolicyUnmetError:
+        return None
+    except MerklelogError as error:
+        findings.fault(FindingKind.CHECKPOINT, where, error)
+        return None
+    if checkpoint.root != root:
+        detail = (
+            f"its root is {checkpoint.root.hex()}, and the tree has {root.hex()} at size {checkpoint.size}"
+        )
+        findings.add(FindingKind.CHECKPOINT, where, detail, (0, checkpoint.size))
+        return None
+    if checkpoint.size == head.size:
+        return replace(head, existed_by=verdict.existed_by)
+    return _behind(head, where, checkpoint.size)
+
+
+def _root(rows: AuditRows, head: AuditedHead, size: int) -> Hash:
+    """The root at a smaller size, out of tiles that the audit holds against the entries."""
+
+    def fetch(tile: Tile) -> bytes:
+        width = width_at(tile.level, tile.index, head.size)
+        return rows.tile(tile.level, tile.index, width)[: tile.width * HASH_SIZE]
+
+    return root_hash(size, TileHashes(size, fetch))
+
+
+def _behind(head: AuditedHead, where: str, size: int) -> AuditedHead:
+    """The policy is met by a checkpoint of a smaller size."""
+    signed = "the log's other keys" if head.epoch is None else "the log's receipt key"
+    words = (
+        f"{where} is the newest checkpoint that meets the policy; what was audited behind size {size} is signed "
+        f"by {signed}"
+    )
+    return replace(head, remarks=(*head.remarks, words))
 
 
 def _refusal(policy: Policy, note: bytes) -> MerklelogError | None:

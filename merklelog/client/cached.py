@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from merklelog.client.source import Dated, Expectant, Forgetful, TileSource
+from merklelog.client.source import Dated, Expectant, Forgetful, Pointing, TileSource
 from merklelog.errors import StorageError
 from merklelog.formats.bundle import MAX_BUNDLE_BYTES
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, tile_path
@@ -52,6 +52,10 @@ class CachedSource:
     def checkpoint(self, size: int | None = None) -> bytes:
         """As the source's."""
         return self._source.checkpoint(size)
+
+    def pointer(self, key: str) -> bytes | None:
+        """As the source's, never kept; None for a source that shows one checkpoint alone."""
+        return self._source.pointer(key) if isinstance(self._source, Pointing) else None
 
     def stored_sizes(self) -> Iterator[int]:
         """As the source's."""

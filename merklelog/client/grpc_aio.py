@@ -45,6 +45,10 @@ class GrpcAioTransport:
         """See Transport."""
         return await self._ask(self._questions.checkpoint(size), seconds)
 
+    async def witnessed(self, seconds: float) -> bytes:
+        """See Transport."""
+        return await self._ask(self._questions.witnessed(), seconds)
+
     async def grown(self, size: int, seconds: float) -> bytes:
         """See Transport."""
         newest: bytes = b""

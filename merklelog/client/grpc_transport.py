@@ -33,6 +33,10 @@ class GrpcTransport:
         """See Transport."""
         return self.ask(self._questions.checkpoint(size), seconds)
 
+    def witnessed(self, seconds: float) -> bytes:
+        """See Transport."""
+        return self.ask(self._questions.witnessed(), seconds)
+
     def grown(self, size: int, seconds: float) -> bytes:
         """See Transport."""
         newest: bytes = b""

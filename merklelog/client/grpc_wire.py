@@ -129,6 +129,11 @@ class Questions:
             request.tree_size = size
         return Question("GetCheckpoint", request, pb.GetCheckpointResponse, _checkpoint)
 
+    def witnessed(self) -> Question[bytes]:
+        """The newest one that bears the cosignatures which the log asks for."""
+        request = pb.GetCheckpointRequest(origin=self._origin, level=pb.LEVEL_WITNESSED)
+        return Question("GetCheckpoint", request, pb.GetCheckpointResponse, _checkpoint)
+
     def checkpoints(self) -> Question[bytes]:
         """A stream: the newest, then each later one."""
         request = pb.WatchCheckpointsRequest(origin=self._origin, level=pb.LEVEL_INTEGRATED)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from merklelog.client.source import TileSource
+from merklelog.client.source import Pointing, TileSource
 from merklelog.errors import DamagedError, FormatError, NotFoundError, PolicyUnmetError, SignatureError
 from merklelog.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
-from merklelog.formats.policy import Policy
+from merklelog.formats.policy import QUORUM_NONE, Policy
 from merklelog.formats.wire import quote
 from merklelog.protocol.verdict import PolicyVerdict, evaluate_policy
+from merklelog.publish.layout import WITNESSED_KEY, cosigned_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,27 @@ def head_of_size(source: TileSource, policy: Policy, size: int) -> VerifiedHead:
     signed = _parse(note, name)
     if signed.checkpoint.size != size:
         raise DamagedError(f"{name}: it is for size {signed.checkpoint.size}")
-    return _verify(signed, note, policy, name)
+    try:
+        return _verify(signed, note, policy, name)
+    except PolicyUnmetError:
+        found = _cosigned(source, policy, size)
+        if found is None:
+            raise
+        return found
+
+
+def _cosigned(source: TileSource, policy: Policy, size: int) -> VerifiedHead | None:
+    """The checkpoint of that size as it is kept apart, with its cosignatures; None without one that meets."""
+    if policy.quorum == QUORUM_NONE or not isinstance(source, Pointing):
+        return None
+    for name in (cosigned_key(size), WITNESSED_KEY):
+        note = source.pointer(name)
+        signed = None if note is None else _parse(note, name)
+        if note is None or signed is None or signed.checkpoint.size != size:
+            continue
+        with suppress(PolicyUnmetError):  # what was stored under the size says why
+            return _verify(signed, note, policy, name)
+    return None
 
 
 def newest_head(source: TileSource, policy: Policy) -> VerifiedHead:
@@ -45,7 +67,7 @@ def newest_head(source: TileSource, policy: Policy) -> VerifiedHead:
     """
     passed: list[tuple[str, SignedCheckpoint]] = []
     last: Exception | None = None
-    for name, note in _candidates(source):
+    for name, note in _candidates(source, policy):
         signed = _parse(note, name)
         try:
             head = _verify(signed, note, policy, name)
@@ -65,9 +87,16 @@ def newest_head(source: TileSource, policy: Policy) -> VerifiedHead:
     ) from last
 
 
-def _candidates(source: TileSource) -> Iterator[tuple[str, bytes]]:
-    """The newest checkpoint, then every stored one from the newest on (its note may have other signatures)."""
+def _candidates(source: TileSource, policy: Policy) -> Iterator[tuple[str, bytes]]:
+    """The newest checkpoint, then every stored one from the newest on (its note may have other signatures).
+
+    Where witnesses are asked for, the newest cosigned one comes before those: a log whose readers do not wait for
+    them (`witness.mode = continue`) shows it apart.
+    """
     yield "checkpoint", source.checkpoint()
+    asks = policy.quorum != QUORUM_NONE
+    if asks and isinstance(source, Pointing) and (note := source.pointer(WITNESSED_KEY)) is not None:
+        yield WITNESSED_KEY, note
     for size in source.stored_sizes():
         yield f"checkpoints/{size}", source.checkpoint(size)
 

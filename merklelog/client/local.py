@@ -30,6 +30,7 @@ class _Directory:
         self._reader = reader
         self._log: Log | None = None
         self.checkpoint = reader.checkpoint
+        self.pointer = reader.pointer
         self.stored_sizes = reader.stored_sizes
         self.tile: Callable[..., bytes] = reader.tile
         self.bundle: Callable[..., bytes] = reader.bundle
@@ -77,6 +78,7 @@ class _Directory:
         if self._log is None:
             log = self._log = open_log(self._path)
             self.checkpoint, self.stored_sizes = log.checkpoint, log.stored_sizes
+            self.pointer = log.pointer
             # Receipts lead beyond what is published.
             self.tile = lambda level, index, width=TILE_WIDTH: log.integrated_tiles().tile(
                 level, index, width

@@ -24,6 +24,7 @@ from merklelog.errors import (
     FormatError,
     MerklelogError,
     NotFoundError,
+    PolicyUnmetError,
     ProofError,
     RangeError,
     StaleError,
@@ -31,6 +32,7 @@ from merklelog.errors import (
     UsageError,
     VerificationError,
 )
+from merklelog.formats.policy import QUORUM_NONE
 from merklelog.formats.proof import ProofFile, format_proof
 from merklelog.protocol.advance import TrustedHead
 from merklelog.tree.hashing import Hash, leaf_hashes
@@ -38,6 +40,7 @@ from merklelog.tree.verify import verify_consistency, verify_inclusion, verify_r
 
 Result = TypeVar("Result")
 _KEY_BYTES = 16
+_FOR_WITNESSES = 0.5  # seconds between two looks at a checkpoint that witnesses have yet to cosign
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Logic:
     def _checkpoint(self, size: int | None, attempts: Attempts) -> Steps[VerifiedHead]:
         before = self.trust.head
         note: bytes = yield Ask("checkpoint", (size,), attempts.seconds)
-        head = self.verified(note)
+        head = yield from self._met(note, size, attempts)
         if size is not None and head.checkpoint.size != size:
             raise ProofError(f"checkpoint of size {size}: got one of size {head.checkpoint.size}")
         if size is None:
@@ -119,12 +122,33 @@ class Logic:
         yield from self.learn(trusted_head(head), (), attempts)
         return head
 
+    def _met(self, note: bytes, size: int | None, attempts: Attempts) -> Steps[VerifiedHead]:
+        """The checkpoint, verified. One that lacks cosignatures of the policy's witnesses gives way to the newest
+        that has them, where a log shows both (`witness.mode = continue`), and `size` is that one's or None.
+        """
+        try:
+            return self.verified(note)
+        except PolicyUnmetError as error:
+            if self.trust.policy.quorum == QUORUM_NONE:
+                raise
+            unmet = error
+        try:
+            cosigned: bytes = yield Ask("witnessed", (), attempts.seconds)
+        except (NotFoundError, UsageError):
+            raise unmet from None
+        head = self.verified(cosigned)
+        if size is not None and head.checkpoint.size != size:
+            raise unmet
+        return head
+
     def newest_beyond(self, size: int, wait: float, attempts: Attempts) -> Steps[TrustedHead]:
         """See `grown`: one try."""
         before = self.trust.head
         note: bytes = yield Ask("grown", (size,), wait)
-        head = self.verified(note)
+        head = yield from self._met(note, None, attempts)
         _refuse_older(head, before)
+        if head.note != note and head.checkpoint.size <= size:
+            yield Sleep(min(wait, _FOR_WITNESSES))  # who comes back at once would be told the same
         new = trusted_head(head)
         yield from self.learn(new, (), attempts)
         return new

@@ -19,6 +19,10 @@ class ThreadedTransport:
         """See Transport."""
         return await asyncio.to_thread(self._transport.checkpoint, size, seconds)
 
+    async def witnessed(self, seconds: float) -> bytes:
+        """See Transport."""
+        return await asyncio.to_thread(self._transport.witnessed, seconds)
+
     async def grown(self, size: int, seconds: float) -> bytes:
         """See Transport."""
         return await asyncio.to_thread(self._transport.grown, size, seconds)

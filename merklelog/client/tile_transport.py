@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from merklelog.client.source import Dated, Expectant, Forgetful, TileSource
+from merklelog.client.source import Dated, Expectant, Forgetful, Pointing, TileSource
 from merklelog.client.transport import Appended, Batch, Epoch, Included, Stretch
-from merklelog.errors import DamagedError, UsageError
+from merklelog.errors import DamagedError, NotFoundError, UsageError
 from merklelog.formats.checkpoint import parse_checkpoint
+from merklelog.publish.layout import WITNESSED_KEY
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree.hashing import HASH_SIZE, Hash
 from merklelog.tree.prove import prove_consistency, prove_inclusions, prove_range
@@ -61,6 +62,16 @@ class TileTransport:
             if self._refresh is not None:
                 self._refresh()
             return self._source.checkpoint(size)
+
+    def witnessed(self, seconds: float) -> bytes:
+        """See Transport."""
+        with self._lock:
+            if self._refresh is not None:
+                self._refresh()
+            note = self._source.pointer(WITNESSED_KEY) if isinstance(self._source, Pointing) else None
+        if note is None:
+            raise NotFoundError("no checkpoint with the cosignatures of witnesses is shown")
+        return note
 
     def grown(self, size: int, seconds: float) -> bytes:
         """See Transport."""

@@ -81,6 +81,12 @@ class Transport(Protocol):
     def checkpoint(self, size: int | None, seconds: float) -> bytes:
         """The newest signed checkpoint, or the stored one of that size."""
 
+    def witnessed(self, seconds: float) -> bytes:
+        """The newest checkpoint that bears cosignatures which the log asks for, where the log shows it apart.
+
+        Raises NotFoundError or LevelError where there is none.
+        """
+
     def grown(self, size: int, seconds: float) -> bytes:
         """The newest checkpoint, as soon as it is larger than `size`, else after `seconds`."""
 
@@ -110,6 +116,9 @@ class AsyncTransport(Protocol):
     """The same for tasks: see Transport."""
 
     async def checkpoint(self, size: int | None, seconds: float) -> bytes:
+        """See Transport."""
+
+    async def witnessed(self, seconds: float) -> bytes:
         """See Transport."""
 
     async def grown(self, size: int, seconds: float) -> bytes:

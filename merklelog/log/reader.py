@@ -106,8 +106,7 @@ class LogReader:
     @property
     def levels(self) -> tuple[str, ...]:
         """What an append of this log may wait for, by its configuration: integrated, published, witnessed."""
-        config = self.config
-        more = (("published", config.publish.targets), ("witnessed", config.witness.policy))
+        more = (("published", self.config.publish.targets), ("witnessed", self.config.witness.policy))
         return ("integrated", *(level for level, there in more if there))
 
     @property
@@ -119,6 +118,10 @@ class LogReader:
         from .witnessing import read_witnessed_by  # brings the client of witnesses
 
         return read_witnessed_by(self._reads, self.config.witness, self.path, self.vkeys)
+
+    def pointer(self, key: str) -> bytes | None:
+        """For `checkpoint.witnessed` the newest cosigned one, whatever policy it meets; None for others."""
+        return self._reads.witnessed() if key == "checkpoint.witnessed" else None
 
     @property
     def epoch(self) -> int | None:

@@ -1,0 +1,103 @@
+"""Who demands a quorum reads a log whose newest checkpoint has none: what witnesses cosigned is beside it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import merklelog
+from merklelog.audit import audit
+from merklelog.audit.monitor import Monitor
+from merklelog.audit.report import FindingKind
+from merklelog.client import VerifiedReads, open_target
+from merklelog.errors import NotFoundError
+from merklelog.formats import SignatureType, format_vkey, generate_signing_key, parse_policy, parse_proof
+from merklelog.protocol import verify_proof_file
+from merklelog.tree import leaf_hash
+from tests.witness_client.scene import OneLog, Scene
+from tests.witness_client.test_witnessed_doors import serving
+
+ENTRIES = [b"one", b"two", b"three"]
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module", params=["continue", "hold, alone"])
+def behind(
+    witnessed: Scene, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> OneLog:
+    """A log that was cosigned at size 3, and grew to 4 while its witnesses were away."""
+    mode, _, alone = request.param.partition(", ")
+    made = witnessed.log(mode=f'"{mode}"', timeout=0.5)
+    if not alone:
+        made.configure(None, mode=f'"{mode}"', timeout=0.5, target=tmp_path_factory.mktemp("target") / "copy")
+    with merklelog.open(made.path) as log:
+        log.append_batch(ENTRIES)
+        log.wait_witnessed(3).result(SECONDS)
+        for each in witnessed.witnesses[1:]:
+            each.kill()
+        log.append(b"not cosigned")
+    for each in witnessed.witnesses[1:]:
+        each.start()
+    return made
+
+
+def targets(log: OneLog) -> list[str]:
+    return [str(log.path)] if log.target is None else [str(log.path), f"dir:{log.target}"]
+
+
+def test_files_are_read_under_the_newest_that_meets(behind: OneLog) -> None:
+    for target in targets(behind):
+        with closing(open_target(target)) as source:
+            reads = VerifiedReads(source, behind.policy)
+            assert reads.head().checkpoint.size == 3, target
+            assert reads.head(3).verdict.existed_by, target
+            assert list(reads.entries(0)) == ENTRIES
+            proof = parse_proof(reads.prove(1))
+            assert verify_proof_file(proof, leaf_hash(b"two"), behind.policy).index == 1
+
+
+def test_an_audit_says_what_the_policy_reaches(behind: OneLog) -> None:
+    for target in targets(behind):
+        report = audit(target, behind.policy)
+        assert not report.findings
+        if report.size == 3:  # a copy that waits for its witnesses shows no more
+            assert report.existed_by
+        else:
+            assert any("behind size 3 is signed" in each for each in report.remarks), report.remarks
+
+
+def test_over_the_network_too(behind: OneLog, tmp_path: Path) -> None:
+    """The doors show both; once it runs again, the witnesses cosign what they had missed."""
+    with merklelog.open(behind.path) as log:
+        log.wait_witnessed(4).result(SECONDS)
+    with serving(behind.path) as doors:
+        for target in (f"grpc://{doors['grpc']}", f"http://{doors['http']}"):
+            with merklelog.connect(target, trust=behind.policy) as client:
+                head = client.checkpoint()
+                assert (head.checkpoint.size, head.note) == (4, client.checkpoint(4).note)
+                assert head.verdict.existed_by
+                assert next(client.follow(3)) == (3, b"not cosigned")
+                proof = parse_proof(client.prove(3))
+                assert verify_proof_file(proof, leaf_hash(b"not cosigned"), behind.policy).index == 3
+            report = audit(target, behind.policy)
+            assert not report.findings
+            assert (report.size, bool(report.existed_by)) == (4, True)
+            with Monitor([target], behind.policy, tmp_path / target[:4]) as monitor:
+                assert not monitor.catch_up().unknown
+                (watched,) = monitor.logs
+                assert monitor.lasting == []
+                assert not watched.behind
+
+
+def test_a_policy_that_nobody_meets_is_met_nowhere(behind: OneLog, witnessed: Scene) -> None:
+    key = generate_signing_key("stranger.example/w", SignatureType.COSIGNATURE_ED25519).verifier
+    rules = witnessed.rules(behind.keys).replace("quorum q\n", f"witness x {format_vkey(key)}\n")
+    policy = parse_policy(f"{rules}group both all q x\nquorum both\n".encode())
+    for target in targets(behind):
+        source = open_target(target)
+        with closing(source), pytest.raises(NotFoundError, match=r"none of .* meets the policy"):
+            VerifiedReads(source, policy).head()
+        (finding,) = audit(target, policy).findings
+        assert finding.kind is FindingKind.SIGNATURE
