@@ -77,7 +77,7 @@ def publish(
         return
     if refill:
         raise UsageError("--refill is for the log's own targets, not for a copy (--to)")
-    store = _store(target)
+    store = _store(target, directory)
     with open_reader(directory) as reader, progress_bar("publishing") as advance:
         report = publish_copy(
             reader, store, verifiers=reader.vkeys, bundle_encoding=encoding, progress=advance
@@ -95,8 +95,8 @@ def publish(
     session.show(result, [_publish_line(result)])
 
 
-def _store(target: str) -> DirectoryStore:
-    """The place of the copy. Raises UsageError for what no static copy is made in."""
+def _store(target: str, directory: str) -> DirectoryStore:
+    """The place of the copy. Raises UsageError for what no static copy of that log is made in."""
     from merklelog.client import published_directory
 
     if "://" in target:
@@ -104,7 +104,13 @@ def _store(target: str) -> DirectoryStore:
             f"--to {target!r}: a static copy is made in a directory, dir:PATH. To publish there as the log grows, "
             f"set publish.targets"
         )
-    return published_directory(target)
+    store = published_directory(target)
+    place = Path(store.location.removeprefix("dir:"))
+    if place.resolve().is_relative_to(Path(directory).resolve()):
+        raise UsageError(
+            f"--to {visible(target)}: it is inside the log {visible(directory)}: a copy goes elsewhere"
+        )
+    return store
 
 
 def _publish_line(result: PublishResult) -> str:

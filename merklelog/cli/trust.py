@@ -39,11 +39,16 @@ def read_trust(policy: str | None, vkeys: tuple[str, ...]) -> Policy | None:
     if not vkeys:
         return None
     try:
-        return single_log_policy([parse_vkey(text) for text in vkeys])
+        keys = [parse_vkey(text) for text in vkeys]
+        trusted = single_log_policy(keys)
     except KeyFormatError as error:
         raise KeyFormatError(f"--vkey: {error}") from error
     except PolicyError as error:
         raise PolicyError(f"--vkey: {str(error).removeprefix('policy: ')}") from error
+    if not trusted.logs:
+        named = f"{visible(keys[0].name)} ({keys[0].key_id.hex()})"
+        raise UsageError(f"--vkey: {named} is a receipt key, which signs no checkpoint; {WANT_TRUST} too")
+    return trusted
 
 
 def read_believed(policy: str | None, vkeys: tuple[str, ...], receipt_key: str | None) -> Believed | None:
@@ -58,8 +63,6 @@ def read_believed(policy: str | None, vkeys: tuple[str, ...], receipt_key: str |
             raise UsageError(f"--receipt-key: it signs no checkpoint; {WANT_TRUST} too")
         return None
     keys = tuple(key for text in vkeys if (key := parse_vkey(text)).type is SignatureType.RECEIPT)
-    if not trusted.logs and not trusted.witnesses:
-        raise UsageError(f"--vkey: a receipt key signs no checkpoint; {WANT_TRUST} too")
     try:
         more = believed(trusted, receipt_key).receipt_keys
     except KeyFormatError as error:

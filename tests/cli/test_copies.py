@@ -159,6 +159,16 @@ def test_a_backup_replaces_nothing(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("place", ["log", "log/copy", "link/index"])
+def test_a_copy_goes_elsewhere(
+    run: Callable, log: Path, tmp_path: Path, snapshot: Callable, place: str
+) -> None:
+    (tmp_path / "link").symlink_to(log)
+    before = snapshot(log)
+    assert "inside the log" in run("publish", log, "--to", f"dir:{tmp_path / place}", status=2).err
+    assert snapshot(log) == before
+
+
 def test_a_backup_goes_elsewhere(run: Callable, log: Path, snapshot: Callable) -> None:
     before = snapshot(log)
     assert "inside the log" in run("backup", log, log / "backup", status=2).err

@@ -153,6 +153,13 @@ def test_a_key_of_the_wrong_form_or_type_is_a_usage_error(
     assert said in run("verify", proof, "--entry", "entry", "--vkey", change(vkeys[0]), status=2).err
 
 
+def test_the_receipt_key_alone_is_named_as_what_it_is(run: Callable, log: Path, proof: Path) -> None:
+    receipt_key = run("vkey", log).text.splitlines()[2]
+    said = run("verify", proof, "--entry", "entry", "--vkey", receipt_key, status=2).err
+    name, key_id, _ = receipt_key.split("+", 2)
+    assert f"--vkey: {name} ({key_id}) is a receipt key, which signs no checkpoint" in said
+
+
 def test_a_signing_key_where_a_verifier_key_belongs_is_not_repeated(
     run: Callable, proof: Path, log: Path
 ) -> None:
