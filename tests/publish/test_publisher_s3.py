@@ -17,7 +17,7 @@ from publisher_tools import drain, insist, running, shown
 
 from merklelog.audit.run import audit
 from merklelog.client.access import Access
-from merklelog.errors import FencedError, UnreachableError
+from merklelog.errors import FencedError, UnavailableError, UnreachableError
 from merklelog.publish.pointer import read_head
 from merklelog.publish.s3 import Retention, S3Options, S3Store, parse_s3_url
 from merklelog.publish.s3_client import make_client
@@ -97,17 +97,22 @@ def test_clones_on_a_bucket(s3_server: S3Server, s3_bucket: MakeBucket) -> None:
 class Scene:
     """A log that published 300 entries to a bucket behind a proxy, and is about to publish 500 more."""
 
-    def __init__(self, bucket: Bucket, proxy: Proxy, client: Any, prefix: str) -> None:
+    def __init__(self, bucket: Bucket, proxy: Proxy, client: Any, prefix: str, parallel: int = 16) -> None:
         proxy.reset()
         self.proxy = proxy
         self.prefix = prefix
-        options = S3Options(endpoint_url=proxy.endpoint, region=REGION, retention=DAY)
-        self.store = S3Store(client, parse_s3_url(bucket.url(prefix)), options, sleep=lambda _: None)
+        self.waited = 0.0  # seconds, by all that the store waited for
+        options = S3Options(endpoint_url=proxy.endpoint, region=REGION, retention=DAY, parallel=parallel)
+        self.store = S3Store(client, parse_s3_url(bucket.url(prefix)), options, sleep=self.wait)
         self.log = DiskLog().grow(300)
         self.made = running(self.log, self.store)
         drain(self.made)
         self.log.grow(500)
         proxy.asked.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, for the store."""
+        self.waited += seconds
 
     def name(self, asked: Asked) -> str:
         """What a request is for: the same in each scene."""
@@ -155,10 +160,47 @@ def test_every_request_of_a_publication(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", ["/staging/", "/head", "/tile/entries/", "/checkpoints/", "/checkpoint?"])
 def test_a_minute_of_slow_down(
+    versitygw: S3Server, s3_bucket: MakeBucket, proxied_client: tuple[Proxy, Any], first: str
+) -> None:
+    """From a request of the publication on every one is throttled, for a minute of the waits alone.
+
+    The store asks less and less, entries are appended meanwhile, and all is published when it is over.
+    """
+    scene = Scene(s3_bucket(versitygw), *proxied_client, "minute", parallel=1)
+    scene.waited, throttled = 0.0, []
+
+    def judge(asked: Asked) -> Fault | None:
+        if scene.waited >= 60 or not (throttled or scene.name(asked).startswith(f"PUT {first}")):
+            return None
+        throttled.append(scene.name(asked))
+        return SLOW_DOWN
+
+    scene.proxy.judge = judge
+    calls = []
+    while scene.waited < 60:
+        try:
+            drain(scene.made)
+        except UnavailableError as error:
+            calls.append(str(error))
+        scene.log.grow(50)
+    assert len(calls) > 2
+    assert all("503 SlowDown" in call and "7 times: it asks for fewer requests" in call for call in calls)
+    assert len({name.split("/")[1] for name in throttled}) == 1, "the next step does not begin"
+    assert len(throttled) < 200
+    drain(scene.made)
+    written_once(scene.store)
+    assert list(scene.store.list_keys("staging/")) == []
+    assert shown(scene.store, scene.log.verifiers) == len(scene.log.entries) > 850
+    assert recovered(scene.store, scene.log.told).entries == scene.log.entries
+
+
+@pytest.mark.slow
+def test_two_of_three_requests_are_throttled(
     versitygw: S3Server, s3_bucket: MakeBucket, proxied_client: tuple[Proxy, Any]
 ) -> None:
-    """Two of three requests are throttled for as long as it lasts: every publication comes through in the end."""
+    """For as long as it lasts every publication comes through in the end."""
     scene = Scene(s3_bucket(versitygw), *proxied_client, "throttled")
     chance = random.Random(3)  # not each third one: a request could meet the other two at each of its tries
     scene.proxy.judge = lambda _: SLOW_DOWN if chance.random() < 2 / 3 else None
