@@ -206,6 +206,11 @@ class Monitor:
         """What was told and lasts."""
         return self._conditions.told
 
+    @property
+    def waiting(self) -> list[Observation]:
+        """What is so now and is told once its grace is over."""
+        return self._conditions.waiting
+
     def close(self) -> None:
         """Let go of everything; safe to call twice."""
         self._delivery.close()

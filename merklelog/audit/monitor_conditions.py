@@ -92,6 +92,11 @@ class Conditions:
         """What lasts and was told."""
         return [each.seen for each in self._lasting.values() if each.told]
 
+    @property
+    def waiting(self) -> list[Observation]:
+        """What lasts and is not told yet: its grace is not over."""
+        return [each.seen for each in self._lasting.values() if not each.told]
+
 
 def _finding(seen: Observation, now: int, *, over: bool = False) -> MonitorFinding:
     return MonitorFinding(

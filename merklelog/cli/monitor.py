@@ -142,7 +142,10 @@ def monitor(
         tell=lambda text: session.note(text, "merklelog:"),
     ) as watch:
         if once:
-            context.exit(_status(watch, watch.catch_up()))
+            last = watch.catch_up()
+            for each in watch.waiting:
+                session.note(f"not told yet: {each.kind}: {each.source}: {each.detail}", "merklelog:")
+            context.exit(_status(watch, last))
         _run(watch)
 
 

@@ -58,7 +58,10 @@ def test_a_split_ends_with_status_1_and_names_its_evidence(scene: Scene) -> None
 
 def test_what_does_not_answer_ends_with_status_3(scene: Scene) -> None:
     append(scene.log, numbered(0, 20))
-    run(scene, str(scene.log), "http://127.0.0.1:1", "--once", "--timeout", "0.5", status=3)
+    words = (str(scene.log), "http://127.0.0.1:1", "--once", "--timeout", "0.5")
+    done = subprocess.run(command(scene, *words), capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "merklelog: not told yet: unreachable: http://127.0.0.1:1: " in done.stderr
 
 
 def test_a_policy_without_its_quorum(scene: Scene) -> None:
