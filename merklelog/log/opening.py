@@ -63,6 +63,10 @@ def open_log(
     not answered by then (or at once, with None) the log is open for reading, `starting` is True, and appends raise
     UnavailableError until they have.
 
+    A program that forks opens its log after that. A child that was forked off an open log has none of its threads
+    and must leave it alone; it ends by exec or os._exit, as those of multiprocessing do: at another exit RocksDB
+    waits for threads that only the parent has, and the child dies of a signal. The parent and the log are well.
+
     Raises NotALogError, FormatVersionError, ConfigError, KeyFileError, LockedError (naming the process that has
     it), DamagedError, StorageError; then nothing was changed. Within `wait`, too: BehindError and ForkError for a
     target that has more than this log or another history, FencedError when another process began at the target.

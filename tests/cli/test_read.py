@@ -21,6 +21,7 @@ READERS = (
     ("prove", 0),
     ("consistency", 0, 3),
     ("vkey",),
+    ("audit",),
 )
 
 
