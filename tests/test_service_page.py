@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from merklelog.client import AsyncClient, Client
+from merklelog.client.connecting import Connecting
 from merklelog.formats import parse_proof
 from merklelog.servers import handlers
 from merklelog.servers.exposure import WITHOUT_TLS, WITHOUT_TOKENS
@@ -26,6 +28,7 @@ from merklelog.tree import leaf_hash
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "service.md").read_text("utf-8")
 PORTS = ("7070", "7080", "7090")
+METHODS = {method.path.rpartition("/")[2] for method in handlers.METHODS}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STOP = "trap 'kill -9 \"$SERVER\" 2>/dev/null || true' EXIT"
 
@@ -172,6 +175,17 @@ def test_every_path_and_method_is_named() -> None:
         assert f"/{operation.path}" in words, operation.path
     for method in handlers.METHODS:
         assert method.path.rpartition("/")[2] in words, method.path
+
+
+def test_every_method_and_option_of_a_client_is_named() -> None:
+    rows = re.findall(r"^\| ((?:`\w+` ?)+) \| ", PAGE, re.MULTILINE)
+    words = [word for row in rows for word in re.findall(r"`(\w+)`", row)]
+    for kind in (Client, AsyncClient):
+        assert {name for name in vars(kind) if not name.startswith("_")} <= set(words)
+    assert set(Connecting.__annotations__) <= set(words)
+    assert (
+        set(words) <= {*vars(Client), *Connecting.__annotations__, *(row.reason for row in TABLE)} | METHODS
+    )
 
 
 def test_every_refusal_is_named_as_it_is() -> None:
