@@ -11,7 +11,7 @@ from typing import Final
 from merklelog.audit.report import AuditReport, FindingKind, Findings
 from merklelog.client.heads import VerifiedHead
 from merklelog.client.remote import Client
-from merklelog.errors import FormatError, MerklelogError, VerificationError
+from merklelog.errors import FormatError, MerklelogError, NotFoundError, PolicyUnmetError, VerificationError
 from merklelog.tree import EMPTY_ROOT, TILE_WIDTH, CompactRange, TreeSize, leaf_hashes, tree_from_range
 
 # What is not believed of a stretch of entries is passed over, and the audit goes on behind it.
@@ -29,6 +29,11 @@ def audit_service(
     """
     try:
         head = client.checkpoint(size)
+    except NotFoundError as error:
+        if not isinstance(error.__cause__, PolicyUnmetError):
+            raise
+        findings.fault(FindingKind.SIGNATURE, f"{target}: checkpoint", error.__cause__)
+        return AuditReport(target, None, TreeSize(0), None)
     except (VerificationError, FormatError) as error:
         findings.fault(FindingKind.CHECKPOINT, f"{target}: checkpoint", error)
         return AuditReport(target, None, TreeSize(0), None)

@@ -22,6 +22,7 @@ from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import (
     ForkError,
     FormatError,
+    LevelError,
     MerklelogError,
     NotFoundError,
     PolicyUnmetError,
@@ -125,6 +126,8 @@ class Logic:
     def _met(self, note: bytes, size: int | None, attempts: Attempts) -> Steps[VerifiedHead]:
         """The checkpoint, verified. One that lacks cosignatures of the policy's witnesses gives way to the newest
         that has them, where a log shows both (`witness.mode = continue`), and `size` is that one's or None.
+
+        Raises as `verified`; NotFoundError where none that is shown has its quorum: it may come.
         """
         try:
             return self.verified(note)
@@ -134,11 +137,13 @@ class Logic:
             unmet = error
         try:
             cosigned: bytes = yield Ask("witnessed", (), attempts.seconds)
-        except (NotFoundError, UsageError):
-            raise unmet from None
-        head = self.verified(cosigned)
-        if size is not None and head.checkpoint.size != size:
-            raise unmet
+            head = self.verified(cosigned)
+        except (NotFoundError, LevelError, PolicyUnmetError):
+            head = None
+        if head is None or size not in {None, head.checkpoint.size}:
+            if size is not None:
+                raise unmet
+            raise NotFoundError(f"no checkpoint that is shown meets the policy: {unmet}") from unmet
         return head
 
     def newest_beyond(self, size: int, wait: float, attempts: Attempts) -> Steps[TrustedHead]:

@@ -12,8 +12,15 @@ from merklelog.audit import audit
 from merklelog.audit.monitor import Monitor
 from merklelog.audit.report import FindingKind
 from merklelog.client import VerifiedReads, open_target
-from merklelog.errors import NotFoundError
-from merklelog.formats import SignatureType, format_vkey, generate_signing_key, parse_policy, parse_proof
+from merklelog.errors import NotFoundError, PolicyUnmetError
+from merklelog.formats import (
+    Policy,
+    SignatureType,
+    format_vkey,
+    generate_signing_key,
+    parse_policy,
+    parse_proof,
+)
 from merklelog.protocol import verify_proof_file
 from merklelog.tree import leaf_hash
 from tests.witness_client.scene import OneLog, Scene
@@ -43,6 +50,14 @@ def behind(
     return made
 
 
+@pytest.fixture(scope="module")
+def stranger(behind: OneLog, witnessed: Scene) -> Policy:
+    """The log's policy, and one witness more that never cosigned it."""
+    key = generate_signing_key("stranger.example/w", SignatureType.COSIGNATURE_ED25519).verifier
+    rules = witnessed.rules(behind.keys).replace("quorum q\n", f"witness x {format_vkey(key)}\n")
+    return parse_policy(f"{rules}group both all q x\nquorum both\n".encode())
+
+
 def targets(log: OneLog) -> list[str]:
     return [str(log.path)] if log.target is None else [str(log.path), f"dir:{log.target}"]
 
@@ -68,7 +83,7 @@ def test_an_audit_says_what_the_policy_reaches(behind: OneLog) -> None:
             assert any("behind size 3 is signed" in each for each in report.remarks), report.remarks
 
 
-def test_over_the_network_too(behind: OneLog, tmp_path: Path) -> None:
+def test_over_the_network_too(behind: OneLog, stranger: Policy, tmp_path: Path) -> None:
     """The doors show both; once it runs again, the witnesses cosign what they had missed."""
     with merklelog.open(behind.path) as log:
         log.wait_witnessed(4).result(SECONDS)
@@ -81,6 +96,13 @@ def test_over_the_network_too(behind: OneLog, tmp_path: Path) -> None:
                 assert next(client.follow(3)) == (3, b"not cosigned")
                 proof = parse_proof(client.prove(3))
                 assert verify_proof_file(proof, leaf_hash(b"not cosigned"), behind.policy).index == 3
+            with merklelog.connect(target, trust=stranger) as client:
+                with pytest.raises(NotFoundError, match="no checkpoint that is shown meets the policy"):
+                    client.checkpoint()
+                with pytest.raises(PolicyUnmetError):
+                    client.checkpoint(4)
+            (finding,) = audit(target, stranger).findings
+            assert finding.kind is FindingKind.SIGNATURE
             report = audit(target, behind.policy)
             assert not report.findings
             assert (report.size, bool(report.existed_by)) == (4, True)
@@ -91,13 +113,13 @@ def test_over_the_network_too(behind: OneLog, tmp_path: Path) -> None:
                 assert not watched.behind
 
 
-def test_a_policy_that_nobody_meets_is_met_nowhere(behind: OneLog, witnessed: Scene) -> None:
-    key = generate_signing_key("stranger.example/w", SignatureType.COSIGNATURE_ED25519).verifier
-    rules = witnessed.rules(behind.keys).replace("quorum q\n", f"witness x {format_vkey(key)}\n")
-    policy = parse_policy(f"{rules}group both all q x\nquorum both\n".encode())
+def test_a_policy_that_nobody_meets_is_met_nowhere(behind: OneLog, stranger: Policy) -> None:
     for target in targets(behind):
         source = open_target(target)
         with closing(source), pytest.raises(NotFoundError, match=r"none of .* meets the policy"):
-            VerifiedReads(source, policy).head()
-        (finding,) = audit(target, policy).findings
+            VerifiedReads(source, stranger).head()
+        shown_none = pytest.raises(NotFoundError, match="no checkpoint that is shown meets the policy")
+        with merklelog.connect(target, trust=stranger) as client, shown_none:
+            client.checkpoint()
+        (finding,) = audit(target, stranger).findings
         assert finding.kind is FindingKind.SIGNATURE
