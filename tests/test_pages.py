@@ -10,7 +10,9 @@ import pytest
 import merklelog
 from merklelog.formats import parse_policy
 from merklelog.publish import DirectoryStore, publish_copy
-from merklelog.store.layout import EDGE, FAMILIES, FORMAT, KEPT, NEWEST
+from merklelog.publish import layout as copy_layout
+from merklelog.store import layout
+from merklelog.store.layout import FAMILIES, FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
 FORMATS = (ROOT / "docs" / "formats.md").read_text("utf-8")
@@ -43,7 +45,9 @@ def test_formats_names_every_file_of_a_log(log_directory: Path) -> None:
 def test_formats_names_every_row_of_the_database() -> None:
     rows = set(re.findall(r"(?m)^\| `(\w+)` \| ", FORMATS))
     assert rows >= set(FAMILIES)
-    assert {NEWEST.decode(), KEPT.decode(), EDGE.decode()} <= named(FORMATS)
+    heads = {value.decode() for value in vars(layout).values() if isinstance(value, bytes)}
+    assert heads >= {"newest", "published", "s", "e"}
+    assert heads <= set(re.findall(r"(?m)^\| `heads` \| `(\w+)`", FORMATS))
 
 
 def test_formats_names_every_file_of_a_copy(log_directory: Path, tmp_path: Path) -> None:
@@ -62,6 +66,14 @@ def test_formats_names_every_file_of_a_copy(log_directory: Path, tmp_path: Path)
     for file in files:
         spelled = next((word for pattern, word in patterns.items() if pattern.fullmatch(file)), file)
         assert spelled in words, f"{file} stands in a copy and not in docs/formats.md"
+
+
+def test_formats_names_every_object_of_a_target() -> None:
+    keys = [value for name, value in vars(copy_layout).items() if name.isupper() and isinstance(value, str)]
+    keys = [key for key in keys if not key.startswith(("text/", "application/", "public", "no-"))]
+    assert {"checkpoint.witnessed", "cosigned/"} <= set(keys)
+    words = named(FORMATS)
+    assert [key for key in keys if not any(word.startswith(key) for word in words)] == []
 
 
 def test_a_key_file_is_what_formats_says(log_directory: Path) -> None:

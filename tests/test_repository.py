@@ -21,11 +21,7 @@ REQUIREMENTS = (
 )
 PAGES = (
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md"),
-    *("docs/formats.md", "docs/policy.md", "docs/reference.md", "docs/storage.md", "docs/service.md"),
-    *("docs/producer.md", "docs/security.md", "docs/operations.md", "docs/metrics.md", "docs/auditing.md"),
-    "docs/pack.md",
-    "docs/monitor.md",
-    "docs/collector.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
 )
 # Written with a class around one letter, so that this file does not match itself.
 INDEX_ADDRESS = re.compile(
@@ -104,6 +100,11 @@ def test_the_licence_is_apache_2() -> None:
     assert "Apache License\n                           Version 2.0, January 2004" in text
     assert text.rstrip().endswith("limitations under the License.")
     assert "MIT License" in (ROOT / "tools" / "sample" / "LICENSE").read_text("utf-8")
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)\)", (ROOT / "README.md").read_text("utf-8")))
+    assert linked == {page for page in PAGES if page.startswith("docs/")}
 
 
 @pytest.mark.parametrize("name", PAGES)
