@@ -109,7 +109,7 @@ def create_log(
     text = format_config(config)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise NotALogError(f"{path} is there already and not an empty directory; nothing was changed")
-    _check_targets(text, origin)
+    _check_targets(text, origin, path)
     made: list[Path] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +133,15 @@ def create_log(
     return tuple(key.verifier for key in _all_keys(signers))
 
 
-def _check_targets(text: str, origin: str) -> None:
+def _check_targets(text: str, origin: str, path: Path) -> None:
     config = parse_config(text)
+    for target in config.publish.targets:
+        place = Path(os.path.realpath(target.removeprefix("dir:")))
+        if target.startswith("dir:") and place.is_relative_to(os.path.realpath(path)):
+            # What brings back an old copy of the directory would bring the target back with it, unnoticed.
+            raise ConfigError(
+                f"publish.targets: {target} is inside the log's own directory {path}: name another"
+            )
     if config.publish.targets:
         from .publishing_targets import refuse_published  # brings the publisher
 

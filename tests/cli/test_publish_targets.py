@@ -98,6 +98,15 @@ def test_bad_targets_make_nothing(run: Callable[..., Any], tmp_path: Path, value
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["log", "log/copy", "elsewhere/../log/a/b"])
+def test_a_target_inside_the_log_is_refused(run: Callable[..., Any], tmp_path: Path, place: str) -> None:
+    """An old copy of the directory would bring an old target with it, and compare itself with that."""
+    setting = f"publish.targets=dir:{tmp_path / place}"
+    done = run("init", "log", "--origin", ORIGIN, "--set", setting, status=2)
+    assert "is inside the log's own directory" in done.err
+    assert not (tmp_path / "log").exists()
+
+
 def test_publish_without_targets(run: Callable[..., Any], tmp_path: Path) -> None:
     run("init", "log", "--origin", ORIGIN, "--set", "store.min_free_bytes=0")
     assert "publish.targets is empty" in run("publish", "log", status=2).err
