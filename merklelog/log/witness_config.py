@@ -111,9 +111,10 @@ def load_own_policy(path: Path, verifiers: Sequence[VerifierKey]) -> Policy:
             "empty"
         )
     if not can_be_met(policy):
+        lines = ", ".join(str(witness.line) for witness in policy.witnesses if witness.url is None)
         raise ConfigError(
             f"witness.policy: {path}: the quorum {quote(policy.quorum)} can not be made by the witnesses that "
-            "have a URL, and the others can not be asked"
+            f"have a URL, and the others can not be asked: see line {lines}"
         )
     return policy
 
