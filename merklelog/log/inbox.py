@@ -104,7 +104,7 @@ class Inbox:
         if self._frozen:
             return FrozenError(self._frozen)
         return UnavailableError(
-            f"the log takes no appends yet, it waits for its targets: {self.why}", RETRY_AFTER
+            f"the log takes no appends yet, it waits for its targets and witnesses: {self.why}", RETRY_AFTER
         )
 
     def _too_much(self, cost: int) -> MerklelogError:

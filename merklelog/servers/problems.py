@@ -102,7 +102,7 @@ def _message(error: errors.MerklelogError, row: Row) -> str:
     if isinstance(error, errors.StorageFullError):
         return "the log's disk has too little room; appends come back by themselves when there is some"
     if isinstance(error, errors.UnavailableError):  # its own text names targets, and what they answered
-        return "the log takes no appends until it has compared itself with all of its publish targets"
+        return "the log takes no appends until it has compared itself with its publish targets and witnesses"
     if isinstance(error, _PRIVATE):
         return f"the log can not do this now ({row.reason.lower()}); its operator's log says why"
     return str(error)
