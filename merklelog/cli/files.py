@@ -59,10 +59,11 @@ def output(path: str | None, session: Session) -> Iterator[Write]:
         is_plain = target.is_file() or not target.exists()
         file = draft.open("xb") if is_plain else target.open("wb")
     try:
-        with file:
+        try:
             yield _writer(file, path)
-            with _naming(path):
-                file.flush()
+        finally:
+            with _naming(path):  # what could not be written is tried once more here, and fails again
+                file.close()
         if is_plain:
             with _naming(path):
                 if target.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from merklelog.cli.files import output, read_argument, write_file
+from merklelog.cli.files import read_argument, write_file
 from merklelog.cli.session import Session
 from merklelog.errors import UsageError
 
@@ -73,6 +73,14 @@ def test_what_can_not_be_written_is_named_as_it_was_given(
         write_file(path, b"x", SESSION)
     assert caught.value.filename == path
     assert _names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("size", [1, 1_000_000], ids=["at its end", "at once"])
+def test_a_full_device_is_named_however_much_was_written(size: int) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_file("/dev/full", bytes(size), SESSION)
+    assert caught.value.filename == "/dev/full"
 
 
 def test_a_file_that_is_too_long_is_never_read_whole(run: Callable, tmp_path: Path) -> None:
