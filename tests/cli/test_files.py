@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from merklelog.cli.files import read_argument, write_file
+from merklelog.cli.files import output, read_argument, write_file
 from merklelog.cli.session import Session
 from merklelog.errors import UsageError
 
