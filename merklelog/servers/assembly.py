@@ -70,6 +70,7 @@ class Assembly:
             guard.access,
             hosts=guard.hosts(settings.http),
             stall_seconds=settings.limits.stall_seconds,
+            write_seconds=settings.limits.write_seconds,
             waits=self._waits,
             searches=searches,
             audit=AuditDoor(logs, self.intakes, waits=self._waits),

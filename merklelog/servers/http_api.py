@@ -25,6 +25,7 @@ from .hosts import Hosts
 from .http_append import GoneError, Message, Receive, Send
 from .http_audit import AuditDoor
 from .http_events import STALL_SECONDS, Events, Streams
+from .http_send import WRITE_SECONDS, Answers
 from .http_values import (
     CORS,
     NO_SUCH_PATH,
@@ -70,10 +71,11 @@ _log: Final = logging.getLogger("merklelog.http")
 class HttpApi:
     """An ASGI application over `logs`. Call `refresh` after logs were added or taken away.
 
-    `access` says who may do what; without it anyone may do everything. `hosts` says by which names who shows no
-    token may call it, None: by any. A client that takes nothing of an event stream for `stall_seconds` is let go
-    of. `waits` are those of appends for publication; `audit` takes audit records, None: none does. It belongs to
-    one event loop. Reads are done in that loop: they come from memory or cost one read of the disk.
+    `access` says who may do what; without it anyone may do everything. `hosts` says by which names who shows
+    no token may call it, None: by any. A client that takes nothing of an event stream for `stall_seconds`, or
+    of another answer for `write_seconds`, is let go of. `waits` are those of appends for publication; `audit`
+    takes audit records, None: none does. It belongs to one event loop. Reads are done in that loop: they come
+    from memory or cost one read of the disk.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class HttpApi:
         *,
         hosts: Hosts | None = None,
         stall_seconds: float = STALL_SECONDS,
+        write_seconds: float = WRITE_SECONDS,
         waits: Waits | None = None,
         searches: Searches | None = None,
         audit: AuditDoor | None = None,
@@ -98,6 +101,7 @@ class HttpApi:
         self._by_prefix: dict[str, Log] = {}
         self._growth: dict[str, Growth] = {}
         self._streams = Streams(stall_seconds=stall_seconds)
+        self._answers = Answers(write_seconds)
         self._own: dict[str, Callable[[Request], Response]] = {
             "/healthz": _healthy,
             "/openapi.json": self._openapi,
@@ -142,11 +146,11 @@ class HttpApi:
         if request.path.endswith(http_search.SEARCH) and request.method in {"GET", "HEAD"}:
             log, rest = self._below(request.path)
             if log is not None and rest == http_search.SEARCH:
-                return await _send(await self._search(log, request), send)
+                return await self._answers.send(await self._search(log, request), send)
         found = self._find_stream(request) if http_events.FOLDER in request.path else None
         if found is not None:
             return await self._stream(*found, request, receive, send)
-        return await _send(self.answer(request), send)
+        return await self._answers.send(self.answer(request), send)
 
     # --- reads -------------------------------------------------------------------------------------------------
 
@@ -282,9 +286,9 @@ class HttpApi:
         except GoneError:
             return  # nobody is there to be told, and nothing was stored
         except RefusedError as error:
-            await _send(problem_answer(error.problem), send)
+            await self._answers.send(problem_answer(error.problem), send)
         except Exception as error:  # noqa: BLE001 - each becomes the answer of one request
-            await _send(_problem(error, _request(scope)), send)
+            await self._answers.send(_problem(error, _request(scope)), send)
 
     async def _search(self, log: Log, request: Request) -> Response:
         try:
@@ -309,7 +313,7 @@ class HttpApi:
             return None, name, log
 
         try:
-            await _send(await audit.answer(find, scope, receive), send)
+            await self._answers.send(await audit.answer(find, scope, receive), send)
         except GoneError:
             return  # nobody is there to be told
 
@@ -353,7 +357,7 @@ class HttpApi:
             if started:
                 raise  # the answer has begun: the front cuts the stream, and logs why
             response = _problem(error, request)
-            await _send(response if for_pages else for_no_page(response), send)
+            await self._answers.send(response if for_pages else for_no_page(response), send)
 
 
 def _healthy(_request: Request) -> Response:
@@ -379,8 +383,3 @@ def _problem(error: Exception, request: Request) -> Response:
 def _request(scope: Scope) -> Request:
     name = asgi_client_name(scope)
     return Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], name)
-
-
-async def _send(response: Response, send: Send) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": list(response.headers)})
-    await send({"type": "http.response.body", "body": response.body})

@@ -80,7 +80,7 @@ async def with_h2corn(
     ended: asyncio.Event,
 ) -> int:
     """As `with_grpcio`."""
-    api = HttpApi(logs)
+    api = HttpApi(logs, write_seconds=options.native.get("write_seconds", native.FrontLimits().write_seconds))
     application = grpc_application(services.routes, limits=limits, http=api)
 
     def draining() -> Awaitable[None]:

@@ -138,6 +138,27 @@ def test_who_does_not_read_is_not_waited_for(victim: Make, kind: str) -> None:
     assert server.end()[:2] == (0, "drained 0\n")
 
 
+def test_who_reads_nothing_over_http_1_is_let_go_of(victim: Make) -> None:
+    """15 MB of entries, asked for by one who reads them late: he does not get all of them."""
+    server = victim(write_seconds=0.5)
+    entries = [pb.NewEntry(data=bytes(60_000))] * 256
+    with server.channel() as channel:
+        call = channel.unary_unary(SERVICE + "AppendBatch")
+        call(pb.AppendBatchRequest(entries=entries).SerializeToString(), timeout=60)
+    taken = whole = 256 * 60_002
+    for late in (1, 4, 16, 60):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+            client.sendall(b"GET /tile/entries/000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            time.sleep(late)
+            taken = 0
+            while data := client.recv(1 << 20):
+                taken += len(data)
+        if taken < whole:
+            break
+    assert 0 < taken < whole
+    assert server.end()[:2] == (0, "drained 0\n")
+
+
 def test_silent_connections_make_room(victim: Make) -> None:
     server = victim(connections=50, handshake_seconds=1.0, idle_seconds=1.0, header_seconds=1.0)
     held = []
