@@ -8,9 +8,11 @@ is read by its id.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Final, Protocol, runtime_checkable
 
 from merklelog.errors import NotFoundError, UnreachableError
@@ -21,6 +23,7 @@ from merklelog.publish.s3_options import ObjectVersion
 
 _NEVER_CHANGE: Final = (TILES, CHECKPOINTS, COSIGNED, PARTITIONS)
 _REMEMBERED: Final = 10_000
+_log = logging.getLogger("merklelog.publish")
 
 
 @runtime_checkable
@@ -53,8 +56,8 @@ class PastReads:
     """The objects of `store`, those that never change in their first version where the newest is not it.
 
     `pinned` names versions that are known already, by key; with `careful` every object that never changes is read
-    in its first version, for one request more. Safe for threads. Raises as the store does; who may
-    not list versions gets what stands there now.
+    in its first version, for one request more. What lies over a first version is named in the log, once a key.
+    Safe for threads. Raises as the store does; who may not list versions gets what stands there now.
     """
 
     def __init__(
@@ -98,9 +101,16 @@ class PastReads:
             if key in self._firsts:
                 return self._firsts[key]
         try:
-            found = first_version(self._store, key)
+            versions = list(_versions_of(self._store, key))
         except UnreachableError:
             return None  # not this reader's to see, or not now: then what stands there is all there is
+        found = _first_of(versions)
+        if found is not None and versions[0].version_id != found:
+            what = "a delete marker" if versions[0].is_delete_marker else "another version"
+            _log.warning(
+                "%s/%s: %s (%s) was put over it; read past it, in its first version (%s)",
+                *(self._store.location, key, what, versions[0].version_id, found),
+            )
         with self._lock:
             self._firsts[key] = found
             if len(self._firsts) > _REMEMBERED:
@@ -110,10 +120,17 @@ class PastReads:
 
 def first_version(store: VersionedStore, key: str) -> str | None:
     """The id of the first version that a key had, None where it has none. Raises as `versions`."""
+    return _first_of(_versions_of(store, key))
+
+
+def _versions_of(store: VersionedStore, key: str) -> Iterator[ObjectVersion]:
+    """The versions of that key alone, the newest first: longer keys that begin so come behind."""
+    return takewhile(lambda version: version.key == key, store.versions(key))
+
+
+def _first_of(versions: Iterable[ObjectVersion]) -> str | None:
     first = None
-    for version in store.versions(key):
-        if version.key != key:
-            break  # longer keys that begin so, and nobody asked for those
+    for version in versions:
         if not version.is_delete_marker:
             first = version.version_id
     return first

@@ -72,13 +72,25 @@ def test_tasks_read_too(bucket: Bucket, log: MemoryLog) -> None:
     assert asyncio.run(read()) == log.entries[600:1_400]
 
 
-def test_what_is_put_over_is_read_past(bucket: Bucket, client: Client, log: MemoryLog) -> None:
+def test_what_is_put_over_is_named_and_read_past(
+    bucket: Bucket, client: Client, log: MemoryLog, caplog: pytest.LogCaptureFixture
+) -> None:
     put_over(bucket, "tile/entries/003", b"another")
     put_over(bucket, "tile/0/007", bytes(8_192))
     hide(bucket, "tile/entries/009")
     hide(bucket, "tile/0/010")
     assert list(client.entries(0, SIZE)) == log.entries
     assert parse_proof(client.prove(7 * 256 + 5)).index == 7 * 256 + 5
+    for key, what in (
+        ("tile/entries/003", "another"),
+        ("tile/0/007", "another"),
+        ("tile/entries/009", "a delete"),
+        ("tile/0/010", "a delete"),
+    ):
+        told = [line for line in caplog.messages if line.startswith(f"{bucket.url()}/{key}: ")]
+        # A marker that the service tells of is named by the store as well.
+        assert 1 <= len(told) <= 1 + (what == "a delete"), caplog.messages
+        assert all(what in line for line in told)
 
 
 def test_a_bundle_that_was_a_real_one_is_read_past_too(
