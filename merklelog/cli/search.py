@@ -17,7 +17,7 @@ from merklelog.cli.files import output
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import is_bucket, is_server, open_verified, read_trust
-from merklelog.errors import LockedError, StorageError, UsageError
+from merklelog.errors import LockedError, NotFoundError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from merklelog.client.searching import Search, SearchAnswer
@@ -211,7 +211,12 @@ def _ask(target: str, wanted: Search, reach: Reach, origin: str, *, no_update: b
 def _disproven(
     target: str, trusted: Policy | None, reach: Reach, wanted: Search, answer: SearchAnswer
 ) -> Iterator[str]:
-    """What does not hold of what the index said, each hit read and proven under a checkpoint that is trusted."""
+    """What does not hold of what the index said, each hit read and proven under a checkpoint that is trusted.
+
+    Raises NotFoundError for a hit behind the newest checkpoint that has its quorum: witnesses may be slower than
+    the index.
+    """
+    from merklelog.formats.policy import QUORUM_NONE
     from merklelog.index.query import parse_query
     from merklelog.index.verify import judge_hit
 
@@ -219,10 +224,14 @@ def _disproven(
     with open_verified(target, trusted, reach) as reads:
         head = reads.head()
         size = head.checkpoint.size
-        if answer.indexed_size > size:
+        may_lag = trusted is not None and trusted.quorum != QUORUM_NONE
+        if answer.indexed_size > size and not may_lag:
             yield f"the index says it has {answer.indexed_size} entries, the newest checkpoint is of {size}"
         for hit in answer.hits:
             if not 0 < hit.entries <= size - hit.index:
+                if may_lag and hit.entries > 0:
+                    text = f"no checkpoint that meets the policy has it yet, the newest is of size {size}"
+                    raise NotFoundError(f"entry {hit.index}: {text}")
                 yield f"entry {hit.index}: it is not in the tree of size {size}"
                 continue
             data = [entry for _, entry in reads.entries(head, hit.index, hit.index + hit.entries)]

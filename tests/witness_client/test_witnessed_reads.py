@@ -23,7 +23,7 @@ from merklelog.formats import (
 )
 from merklelog.protocol import verify_proof_file
 from merklelog.tree import leaf_hash
-from tests.witness_client.scene import OneLog, Scene
+from tests.witness_client.scene import OneLog, Scene, run
 from tests.witness_client.test_witnessed_doors import serving
 
 ENTRIES = [b"one", b"two", b"three"]
@@ -81,6 +81,15 @@ def test_an_audit_says_what_the_policy_reaches(behind: OneLog) -> None:
             assert report.existed_by
         else:
             assert any("behind size 3 is signed" in each for each in report.remarks), report.remarks
+
+
+def test_a_hit_that_witnesses_have_yet_to_cosign_is_not_disproven(behind: OneLog) -> None:
+    if behind.target is None:
+        return  # its readers, and so its index, end where its witnesses do
+    words = ("--verify", "--policy", str(behind.path / "witnesses.policy"))
+    (hit,) = run("search", str(behind.path), "two", *words)["hits"]
+    assert hit["index"] == 1
+    run("search", str(behind.path), "cosigned", *words, status=3)
 
 
 def test_over_the_network_too(behind: OneLog, stranger: Policy, tmp_path: Path) -> None:
