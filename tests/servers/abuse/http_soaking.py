@@ -9,7 +9,7 @@ import asyncio
 import random
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from http_floods import HTTP_FLOODS, connected, flood, leave
@@ -132,8 +132,9 @@ def _rounds(server: LeanVictim, load: Load, end: float, each: float) -> str:
     rounds = 0
     while time.monotonic() < end or not rounds:
         with ExitStack() as crowd:
-            for _ in range(CROWD):
-                crowd.enter_context(connected(server.port))
+            with suppress(TimeoutError):  # of a machine that has no time for them
+                for _ in range(CROWD):
+                    crowd.enter_context(connected(server.port))
             for attack in HTTP_FLOODS:
                 flood(server.port, attack, each)
                 if load.failed:
