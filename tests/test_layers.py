@@ -69,7 +69,7 @@ THIRD_PARTY = {
     "rich": {"cli"},
     "rocksdict": {"store"},
     "tantivy": {"index"},
-    "urllib3": {"publish.s3_transfer"},
+    "urllib3": {"publish.s3_transfer", "publish.s3_wire"},
     "uvloop": {"servers"},
     "zstandard": {"servers.otlp_encodings"},
 }

@@ -2,8 +2,9 @@
 
 boto3 takes milliseconds of processor time to make a request, and holds the interpreter while it does. So the
 first request of a store goes through boto3, and shows where the bucket is and in which region; those after it are
-built and signed here and sent through the same connections. Whatever is not an answer to be expected (a redirect,
-a refusal) sends the same request through boto3 once more, which knows how to go on.
+built and signed here and sent through the same connections (but not through a proxy: then boto3 does it all).
+Whatever is not an answer to be expected (a redirect, a refusal) sends the same request through boto3 once more,
+which knows how to go on.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from urllib.parse import urlsplit
 from merklelog.errors import DamagedError
 from merklelog.formats.wire import encode_base64
 from merklelog.publish.s3_sign import encode_path, encode_query, sign
+from merklelog.publish.s3_wire import MAX_ERROR, Reply, Wire
 from merklelog.version import __version__
 
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
 _PART: Final = 1 << 20
-_MAX_ERROR: Final = 1 << 16
 _CODE: Final = re.compile(rb"<Code>([^<]{1,100})</Code>")
 _SCOPE: Final = re.compile(r"^AWS4-HMAC-SHA256 Credential=[^/]+/[0-9]{8}/([^/]+)/s3/aws4_request,")
 # boto3 may follow, refresh or correct what leads to these; they mean that nothing was done.
@@ -40,16 +41,24 @@ _HEADERS: Final = {
     "IfMatch": "if-match",
     "IfNoneMatch": "if-none-match",
 }
+_NAMED: Final = {
+    "ETag": "etag",
+    "VersionId": "x-amz-version-id",
+    "ChecksumSHA256": "x-amz-checksum-sha256",
+    "ContentEncoding": "content-encoding",
+}
+_UNSIGNED: Final = {"user-agent": f"merklelog/{__version__}", "accept-encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a bucket answers: the URL's part before a key, and the region of its signatures."""
+    """Where a bucket answers: the URL's part before a key, the region of its signatures, and who sends there."""
 
     host: str
     origin: str
     path: str
     region: str
+    wire: Wire
 
 
 class Transfer:
@@ -64,9 +73,9 @@ class Transfer:
         self._count = count
         self._place: _Place | None = None
         # What a client is made of is not boto3's public face: where it is not as known, boto3 does it all.
-        self._http: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
         self._credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
-        if self._http is not None and self._credentials is not None:
+        self._wire = _wire_of(client)
+        if self._wire is not None and self._credentials is not None:
             client.meta.events.register("before-send.s3", self._learn)
 
     def close(self) -> None:
@@ -80,12 +89,11 @@ class Transfer:
         if place is not None:
             headers = {_HEADERS[name]: _text(value) for name, value in parameters.items()}
             headers["x-amz-checksum-sha256"] = checksum
-            response = self._send(place, "PUT", key, {}, headers, data, digest.hex())
-            body = _cut(response.raw)
-            if response.status_code == 200:
-                return _parsed(response)
-            if response.status_code not in _ASK_BOTO3:
-                raise _client_error(response, body, "PutObject")
+            reply = self._send(place, "PUT", key, {}, headers, data, digest.hex(), MAX_ERROR)
+            if reply.status == 200:
+                return _parsed(reply)
+            if reply.status not in _ASK_BOTO3:
+                raise _client_error(reply, "PutObject")
             self._forget("PutObject")
         found: dict[str, Any] = self._client.put_object(
             Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, **parameters
@@ -102,12 +110,13 @@ class Transfer:
         if place is not None:
             query = {} if version_id is None else {"versionId": version_id}
             headers = {"x-amz-checksum-mode": "ENABLED"}
-            response = self._send(place, "GET", key, query, headers, b"", _EMPTY)
-            if response.status_code == 200:
-                return _checked({**_parsed(response), "Body": _read(response.raw, limit, name)})
-            if response.status_code not in _ASK_BOTO3:
-                raise _client_error(response, _cut(response.raw), "GetObject")
-            response.raw.close()
+            reply = self._send(place, "GET", key, query, headers, b"", _EMPTY, limit)
+            if reply.status == 200:
+                if reply.is_cut:
+                    raise DamagedError(f"{name}: more than {limit} bytes")
+                return _checked({**_parsed(reply), "Body": reply.body})
+            if reply.status not in _ASK_BOTO3:
+                raise _client_error(reply, "GetObject")
             self._forget("GetObject")
         which = {} if version_id is None else {"VersionId": version_id}
         found: dict[str, Any] = self._client.get_object(
@@ -136,7 +145,9 @@ class Transfer:
             path = "/"
         else:
             return  # another bucket of the same client, or an endpoint of another form
-        self._place = _Place(parts.netloc, f"{parts.scheme}://{parts.netloc}", path, scope[1])
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if self._wire is not None and self._wire.is_direct(origin):
+            self._place = _Place(parts.netloc, origin, path, scope[1], self._wire)
 
     def _forget(self, operation: str) -> None:
         self._place = None
@@ -153,10 +164,8 @@ class Transfer:
         headers: dict[str, str],
         data: bytes,
         payload: str,
-    ) -> Any:
-        """The answer, whose body is still to be read or closed."""
-        from botocore.awsrequest import AWSPreparedRequest, HeadersDict
-
+        limit: int,
+    ) -> Reply:
         path, asked = encode_path(place.path + key), encode_query(query)
         signed = sign(
             method,
@@ -168,44 +177,42 @@ class Transfer:
             credentials=self._credentials.get_frozen_credentials(),
             now=datetime.now(UTC),
         )
-        signed["user-agent"] = f"merklelog/{__version__}"
-        url = f"{place.origin}{path}" + (f"?{asked}" if asked else "")
-        prepared: Any = AWSPreparedRequest  # its stubs know no HeadersDict, which is what it works on
-        return self._http.send(prepared(method, url, HeadersDict(signed), data or None, True))
+        signed |= _UNSIGNED
+        return place.wire.send(
+            method, place.origin, f"{path}?{asked}" if asked else path, signed, data, limit
+        )
+
+
+def _wire_of(client: Any) -> Wire | None:
+    try:
+        return Wire(client._endpoint.http_session)
+    except AttributeError:
+        return None
 
 
 def _text(value: str | datetime) -> str:
     return f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
 
 
-def _metadata(response: Any) -> dict[str, Any]:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+def _metadata(reply: Reply) -> dict[str, Any]:
     return {
-        "RequestId": headers.get("x-amz-request-id", ""),
-        "HTTPStatusCode": response.status_code,
-        "HTTPHeaders": headers,
+        "RequestId": reply.headers.get("x-amz-request-id", ""),
+        "HTTPStatusCode": reply.status,
+        "HTTPHeaders": reply.headers,
     }
 
 
-def _parsed(response: Any) -> dict[str, Any]:
-    metadata = _metadata(response)
-    headers = metadata["HTTPHeaders"]
-    named = {
-        "ETag": "etag",
-        "VersionId": "x-amz-version-id",
-        "ChecksumSHA256": "x-amz-checksum-sha256",
-        "ContentEncoding": "content-encoding",
-    }
-    found = {name: headers[header] for name, header in named.items() if header in headers}
-    return {**found, "ResponseMetadata": metadata}
+def _parsed(reply: Reply) -> dict[str, Any]:
+    found = {name: reply.headers[header] for name, header in _NAMED.items() if header in reply.headers}
+    return {**found, "ResponseMetadata": _metadata(reply)}
 
 
-def _client_error(response: Any, body: bytes, operation: str) -> Exception:
+def _client_error(reply: Reply, operation: str) -> Exception:
     from botocore.exceptions import ClientError
 
-    code = _CODE.search(body)
-    told = {"Code": code[1].decode("ascii", "replace") if code else str(response.status_code)}
-    parsed: Any = {"Error": told, "ResponseMetadata": _metadata(response)}
+    code = _CODE.search(reply.body)
+    told = {"Code": code[1].decode("ascii", "replace") if code else str(reply.status)}
+    parsed: Any = {"Error": told, "ResponseMetadata": _metadata(reply)}
     return ClientError(parsed, operation)
 
 
@@ -227,23 +234,6 @@ def _read(body: Any, limit: int, name: str) -> bytes:
     except HTTPError as error:
         raise ResponseStreamingError(error=error) from error
     return b"".join(parts)
-
-
-def _cut(body: Any) -> bytes:
-    """The first 64 KiB of a body of which only an error's code is wanted; more of it is not read."""
-    from botocore.exceptions import ResponseStreamingError
-    from urllib3.exceptions import HTTPError
-
-    found = b""
-    try:
-        while part := body.read(_MAX_ERROR):
-            found += part
-            if len(found) > _MAX_ERROR:
-                body.close()
-                break
-    except HTTPError as error:
-        raise ResponseStreamingError(error=error) from error
-    return found[:_MAX_ERROR]
 
 
 def _checked(response: dict[str, Any]) -> dict[str, Any]:

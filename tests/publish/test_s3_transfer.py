@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from merklelog.errors import ConfigError, DamagedError, ImmutableError, NotFoundError, UnreachableError
 from merklelog.publish import ObjectKind
 from merklelog.publish.s3 import Retention, S3Store, parse_s3_url
+from merklelog.publish.s3_client import READ_SECONDS
 from merklelog.publish.s3_sign import encode_path, encode_query, sign
+from merklelog.publish.s3_wire import Wire
 from tests.support.s3_proxy import Asked, Fault, proxied
 from tests.support.s3_servers import ADMIN, MakeBucket, S3Server
 
@@ -182,5 +184,9 @@ def test_credentials_that_change_are_taken_up(
 def test_what_it_needs_of_botocore_is_there(versitygw: S3Server) -> None:
     # Without it everything goes through boto3, at several times the price, and nothing else would show that.
     client = versitygw.client()
-    assert callable(client._endpoint.http_session.send)
+    wire = Wire(client._endpoint.http_session)
+    assert wire.is_direct(versitygw.endpoint)
+    pool = wire._pool(versitygw.endpoint)
+    pool._put_conn(pool._get_conn())
+    assert pool.timeout.read_timeout == READ_SECONDS
     assert client._request_signer._credentials.get_frozen_credentials().access_key == ADMIN[0]
