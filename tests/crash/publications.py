@@ -11,7 +11,8 @@ from typing import Any
 
 import merklelog
 from merklelog.audit.run import audit
-from merklelog.formats import parse_checkpoint, parse_receipt, verify_note
+from merklelog.errors import MerklelogError
+from merklelog.formats import format_vkey, parse_checkpoint, parse_receipt, verify_note
 from merklelog.log.create import load_signers
 from merklelog.log.recover import recover_log
 from merklelog.publish import DirectoryStore
@@ -35,6 +36,7 @@ class Line:
     acked: dict[int, set[bytes]] = field(default_factory=dict)
     shown: list[bytes] = field(default_factory=list)
     receipts: list[Any] = field(default_factory=list)
+    saved: list[bytes] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     lost: set[int] = field(default_factory=set)
 
@@ -42,7 +44,8 @@ class Line:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.directory = self.folder / "log"
         self.stores = [DirectoryStore(self.folder / f"target{n}") for n in range(self.targets)]
-        merklelog.create_log(self.directory, ORIGIN, settings=self.settings)
+        vkeys = merklelog.create_log(self.directory, ORIGIN, settings=self.settings)
+        (self.folder / "vkeys").write_text("".join(f"{format_vkey(key)}\n" for key in vkeys))
         shutil.copytree(self.directory / "keys", self.folder / "keys")
 
     @property
@@ -69,6 +72,8 @@ class Line:
             self.acked.setdefault(int(index), set()).add(bytes.fromhex(entry))
         elif word == "receipt":
             self.receipts.append(parse_receipt(bytes.fromhex(rest))[0])
+        elif word == "saved":
+            self.saved.append(bytes.fromhex(rest))
         elif word == "shown":
             self.shown.append(bytes.fromhex(rest))
         elif word == "epoch":
@@ -76,6 +81,15 @@ class Line:
         else:
             return line
         return ""
+
+    def becomes(self, saved: bytes) -> str:
+        """What a client is told of a receipt that it kept: "proven", or the error's class."""
+        with merklelog.connect(self.stores[0].location, trust=self.folder / "vkeys") as client:
+            try:
+                client.upgrade(saved)
+            except MerklelogError as error:
+                return type(error).__name__
+        return "proven"
 
     def recover(self, target: int = 0) -> Any:
         """The disk is gone; another one is made of what a target holds."""

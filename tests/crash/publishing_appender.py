@@ -5,8 +5,8 @@
 It kills itself with SIGKILL when STEP (a step of a publication, or "none") is passed for the COUNT-th time. Every
 step is held to the model of the protocol, whose state lives in the file WORLD from one life to the next; a step
 that the model can not do ends the child with an error. Each line it prints is a fact: `epoch E`, `acked I HEX` (an
-entry by index), `receipt HEX` (its note), `shown HEX` (a checkpoint that readers saw), `refused CLASS MESSAGE`,
-`closed`.
+entry by index), `receipt HEX` (its note), `saved HEX` (the last entry's, as a file), `shown HEX` (a checkpoint
+that readers saw), `refused CLASS MESSAGE`, `closed`.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ def main() -> None:
             for index, entry in zip(receipt.indexes, entries, strict=True):
                 say(f"acked {index} {entry.hex()}")
             say(f"receipt {receipt.note.hex()}")
+            say(f"saved {receipt[-1].to_bytes().hex()}")
             if rng.random() < 0.7:
                 log.publish_now().result(60)
                 say(f"shown {log.checkpoint().hex()}")

@@ -95,7 +95,7 @@ def test_an_old_copy_of_the_disk_refuses(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_copy_newer_than_the_publication_loses_only_receipts(tmp_path: Path) -> None:
-    """Older than the last receipt: it goes on, no checkpoint forks, and what had only receipts is lost."""
+    """Older than the last receipt: it goes on, no checkpoint forks, and who has only a receipt is told."""
     line = publications.Line(tmp_path)
     line.live(1)
     shutil.copytree(line.directory, tmp_path / "old")
@@ -104,6 +104,7 @@ def test_a_copy_newer_than_the_publication_loses_only_receipts(tmp_path: Path) -
     assert line.live(2, "staged") == []  # receipts were given, and nothing of it is published
     beyond = [receipt for receipt in line.receipts if receipt.size > known]
     assert beyond
+    lost = line.saved[-len(beyond) :]
     shutil.rmtree(line.directory)
     shutil.move(tmp_path / "old", line.directory)
     shutil.copyfile(tmp_path / "before" / "checkpoint", tmp_path / "checkpoint")
@@ -114,3 +115,5 @@ def test_a_copy_newer_than_the_publication_loses_only_receipts(tmp_path: Path) -
     assert line.live(3) == ["closed"]
     line.judge()
     assert max(receipt.epoch for receipt in beyond) < line.epochs[-1]
+    assert [line.becomes(saved) for saved in lost] == ["LostError"] * len(lost)
+    assert line.becomes(line.saved[0]) == line.becomes(line.saved[-1]) == "proven"
