@@ -262,8 +262,13 @@ class S3Store:
                 self._reads.name(key),
                 expected,
             )
-        except UnreachableError:
+        except UnreachableError as error:
             self._memory.doubt(key)
+            if lock is not None and "AccessDenied" in str(error):
+                raise UnreachableError(
+                    f"{error}; for this one, which is locked, s3:PutObjectRetention too",
+                    refused=error.refused,
+                ) from error
             raise
         if answer.doubtful:
             self._memory.doubt(key)

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from merklelog.errors import UnreachableError
 from merklelog.log import create_log, open_log
+from merklelog.publish import ObjectKind
 from merklelog.publish.preflight import Preflight
 from merklelog.publish.preflight_look import Looker
 from merklelog.publish.preflight_report import DefaultRetention, Need, Outcome, Verdict
@@ -87,6 +88,15 @@ def test_with_that_policy_a_log_publishes_and_collects(bucket: Bucket, tmp_path:
     assert sorted(versions) == sorted(set(versions)), "superseded versions stay"
 
 
+def without(bucket: Bucket, action: str) -> None:
+    """Take a permission out of the policy."""
+    document = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])
+    for statement in document["Statement"]:
+        statement["Action"] = [each for each in statement["Action"] if each != action]
+    document["Statement"] = [each for each in document["Statement"] if each["Action"]]
+    bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(document))
+
+
 @pytest.mark.parametrize(
     ("action", "probe"),
     [("s3:DeleteObjectVersion", "delete"), ("s3:ListBucketVersions", "version-listing")],
@@ -94,11 +104,7 @@ def test_with_that_policy_a_log_publishes_and_collects(bucket: Bucket, tmp_path:
 def test_what_a_log_falls_back_from_it_does_without(
     bucket: Bucket, tmp_path: Path, action: str, probe: str
 ) -> None:
-    document = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])
-    for statement in document["Statement"]:
-        statement["Action"] = [each for each in statement["Action"] if each != action]
-    document["Statement"] = [each for each in document["Statement"] if each["Action"]]
-    bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(document))
+    without(bucket, action)
     looker = Looker(bucket.server.client(), bucket.name, "log/", bucket.url(), time.time)
     options, scratch = bucket.server.options(), "log/preflight/1-a/"
     scene = Scene(bucket.server.client(), bucket.name, scratch, options, default=DefaultRetention())
@@ -109,6 +115,16 @@ def test_what_a_log_falls_back_from_it_does_without(
     assert "403 AccessDenied" in found[probe].seen
     publish(bucket, tmp_path)
     assert {"checkpoint", "checkpoints/600", "tile/0/001"} <= set(bucket.store().list_keys())
+
+
+def test_who_may_not_lock_publishes_nothing_that_is_not_locked(bucket: Bucket) -> None:
+    """Everything else may be written; what must be locked is refused with the lock's permission in the message."""
+    without(bucket, "s3:PutObjectRetention")
+    store = bucket.store(retention=Retention("GOVERNANCE", 1))
+    store.put("head", b"1")
+    with pytest.raises(UnreachableError, match=r"PutObject: .*403 AccessDenied.*s3:PutObjectRetention"):
+        store.put_immutable("tile/0/000", b"1", ObjectKind(retain=True))
+    assert store.stat("tile/0/000") is None
 
 
 def test_with_that_policy_nothing_published_can_be_removed_though_nothing_locks_it(bucket: Bucket) -> None:
