@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import os
+import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import merklelog
+from merklelog.audit.run import audit
+from merklelog.client.access import Access
+from merklelog.log.create import load_signers
+from merklelog.log.recover import recover_log
 from merklelog.publish.preflight_record import write_record
 from merklelog.publish.preflight_report import PROBES, DefaultRetention, Finding, Outcome, PreflightReport
 from merklelog.publish.s3_options import Retention
@@ -69,6 +79,60 @@ def test_a_bucket_that_was_tried_is_published_to(serve: Serve, make_log: MakeLog
     assert server.stop() == 0
     shown = bucket.store().get("checkpoint")
     assert shown.data.startswith(b"example.com/tried\n1\n")
+
+
+def append_until_it_is_gone(server: Any, name: bytes, told: dict[int, bytes]) -> None:
+    """One entry after the other; `told` has those that the server called published, by index."""
+    with closing(server.connect()) as connection:
+        for number in itertools.count():
+            entry = b"%b %d" % (name, number)
+            try:
+                connection.request("POST", "/add", entry, {"merklelog-wait": "published"})
+                answer = connection.getresponse()
+                body = answer.read()
+            except (OSError, http.client.HTTPException):
+                return
+            if answer.status == 200:
+                told[int(body)] = entry
+
+
+@pytest.mark.slow
+def test_killed_while_it_publishes_and_its_disk_lost(
+    serve: Serve, make_log: MakeLog, bucket: Bucket, tmp_path: Path
+) -> None:
+    """SIGKILL under load, and the same disk goes on; once more, and without its disk the bucket has what counts."""
+    log = make_log("killed", **published(bucket), publish__interval=0.05)
+    shutil.copytree(log / "keys", tmp_path / "keys")
+    record(log, bucket)
+    told: dict[int, bytes] = {}
+    for life in range(2):
+        server = serve(log, *ADMIN, **credentials()).started()
+        workers = [
+            threading.Thread(target=append_until_it_is_gone, args=(server, b"%d of %d" % (each, life), told))
+            for each in range(4)
+        ]
+        for worker in workers:
+            worker.start()
+        wanted = len(told) + 30
+        while len(told) < wanted and any(worker.is_alive() for worker in workers):
+            time.sleep(0.002)
+        server.process.kill()
+        for worker in workers:
+            worker.join(60)
+        server.wait()
+    assert len(told) >= 60
+    shutil.rmtree(log)
+    settings: dict[str, Any] = {key.replace("__", "."): value for key, value in published(bucket).items()}
+    settings |= {"log.keys": str(tmp_path / "keys"), "store.min_free_bytes": 0}
+    recover_log(log, bucket.store(), load_signers(tmp_path / "keys", "example.com/killed"), settings=settings)
+    with merklelog.open(log) as again:
+        assert again.epoch == 3
+        again.append(b"and on it goes")
+        again.publish_now().result(60)
+        entries = list(again.entries(0, again.size))
+    assert {index: entries[index] for index in told} == told
+    report = audit(bucket.url(), access=Access(s3=bucket.server.options()), processes=1, retention=True)
+    assert (report.findings, report.entries) == ((), len(entries))
 
 
 @pytest.mark.parametrize(
