@@ -100,7 +100,7 @@ def append_until_it_is_gone(server: Any, name: bytes, told: dict[int, bytes]) ->
 def test_killed_while_it_publishes_and_its_disk_lost(
     serve: Serve, make_log: MakeLog, bucket: Bucket, tmp_path: Path
 ) -> None:
-    """SIGKILL under load, and the same disk goes on; once more, and without its disk the bucket has what counts."""
+    """SIGKILL under load: the same disk goes on; once more, without its disk: the bucket has what counts."""
     log = make_log("killed", **published(bucket), publish__interval=0.05)
     shutil.copytree(log / "keys", tmp_path / "keys")
     record(log, bucket)
