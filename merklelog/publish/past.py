@@ -20,6 +20,7 @@ from merklelog.publish.layout import CHECKPOINTS, COSIGNED, TILES
 from merklelog.publish.objects import MAX_OBJECT_BYTES, StoredObject
 from merklelog.publish.partitions_layout import PARTITIONS
 from merklelog.publish.s3_options import ObjectVersion
+from merklelog.publish.s3_problems import safe
 
 _NEVER_CHANGE: Final = (TILES, CHECKPOINTS, COSIGNED, PARTITIONS)
 _REMEMBERED: Final = 10_000
@@ -109,7 +110,7 @@ class PastReads:
             what = "a delete marker" if versions[0].is_delete_marker else "another version"
             _log.warning(
                 "%s/%s: %s (%s) was put over it; read past it, in its first version (%s)",
-                *(self._store.location, key, what, versions[0].version_id, found),
+                *(self._store.location, key, what, safe(versions[0].version_id), safe(found)),
             )
         with self._lock:
             self._firsts[key] = found
