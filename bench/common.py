@@ -1,8 +1,9 @@
 """What every benchmark shares: the environment it prints, interleaved runs, medians, and the hashing floor.
 
 The floor is the reference of every figure: the bare cost of hashing the same entries and the nodes above them with
-hashlib in one thread, which no log of RFC 6962 trees can go below in Python. It is measured in the same run, in
-turn with what is measured, so that a ratio holds on a machine whose speed drifts.
+hashlib in one thread, which no log of RFC 6962 trees can go below in Python. It is measured several times right
+before and right after each cell, and the quickest of these counts: what else a machine does can make bare hashing
+slower and never quicker, and a slow floor would flatter a ratio.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ class Row:
     unit: str
     values: list[float] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)
+    usual: list[float] = field(default_factory=list)  # medians of what each floor is the quickest of
 
     def line(self) -> str:
-        """Median, spread, and the median of the ratios pair by pair."""
+        """Median, spread, the median of the ratios pair by pair, and how much the reference was disturbed."""
         if not self.values:
             return f"{self.name:<44} not measured"
         median, low, high = statistics.median(self.values), min(self.values), max(self.values)
@@ -56,12 +58,17 @@ class Row:
             text += (
                 f" {statistics.median(ratios):>6.2f} of the floor {_figure(statistics.median(self.floors))}"
             )
+        if self.usual:
+            text += f", whose usual speed was {_figure(statistics.median(self.usual))}"
         return text
 
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
+
+# Measures of the reference right before each cell, and as many right after it.
+_REFERENCES = 4
 
 # A process rests when it took less than a twentieth of a core for this long, so often in a row.
 _REST_SECONDS = 0.1
@@ -184,16 +191,21 @@ def _floor_of_one(count: int, size: int) -> float:
 def interleave(
     runs: int, cells: Iterable[tuple[Row, Callable[[], float]]], reference: Callable[[], float]
 ) -> None:
-    """Measure each cell once a round, with the reference right before it; the first round warms up nothing:
-    logs begin empty every time.
+    """Measure each cell once a round, with the reference right before and after it, of which the quickest counts;
+    the first round warms up nothing: logs begin empty every time.
     """
     listed = list(cells)
     for _ in range(runs):
         for row, measure in listed:
             await_rest()
-            row.floors.append(reference())
+            beside = [reference() for _ in range(_REFERENCES)]
             gc.collect()
-            row.values.append(measure())
+            value = measure()
+            await_rest()
+            beside += [reference() for _ in range(_REFERENCES)]
+            row.values.append(value)
+            row.floors.append(max(beside))
+            row.usual.append(statistics.median(beside))
             print(row.line(), flush=True)
 
 
