@@ -1,12 +1,15 @@
 """The log engine: the single-writer sequencer, and what an embedding program opens."""
 
-from .config import KEYS, Key, LogConfig, load_config
-from .create import create_log
-from .log import Log
-from .opening import open_log
-from .reader import LogReader, open_reader
-from .receipt import BatchReceipt, Receipt
-from .table import parse_value
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .config import KEYS, Key, LogConfig, load_config
+    from .create import create_log
+    from .log import Log
+    from .opening import open_log
+    from .reader import LogReader, open_reader
+    from .receipt import BatchReceipt, Receipt
+    from .table import parse_value
 
 __all__ = [
     "KEYS",
@@ -22,3 +25,28 @@ __all__ = [
     "open_reader",
     "parse_value",
 ]
+# Found when first used: who reads rows needs no sequencer.
+_LATER = {
+    "KEYS": "config",
+    "BatchReceipt": "receipt",
+    "Key": "config",
+    "Log": "log",
+    "LogConfig": "config",
+    "LogReader": "reader",
+    "Receipt": "receipt",
+    "create_log": "create",
+    "load_config": "config",
+    "open_log": "opening",
+    "open_reader": "reader",
+    "parse_value": "table",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value

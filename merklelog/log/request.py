@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import repeat
 from types import SimpleNamespace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
@@ -20,6 +19,9 @@ from merklelog.tree import Hash
 
 from .head import Head
 from .receipt import BatchReceipt, ProofSource, Receipt
+
+if TYPE_CHECKING:
+    import asyncio  # which who only reads need not load
 
 IDENTITY_BYTES = 32
 MAX_KEY_BYTES = 128
