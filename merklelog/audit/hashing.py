@@ -2,7 +2,8 @@
 
 This is where the time goes, and why it looks as it does: one pass over the bundle without a list of entries, and
 rows of a tile unpacked by one prepared format each. Measured a full bundle of 256-byte entries: 0.60 us a leaf
-and 0.37 us a node, where the bare hashing of both, entries and pairs ready in lists, takes 0.94 us.
+(0.54 where all entries have one length, as digests and fixed records do: cutting out so many is one call) and
+0.37 us a node, where the bare hashing of both, entries and pairs ready in lists, takes 0.94 us.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ def bundle_hashes(data: bytes, width: int) -> bytes:
     """
     hashes: list[bytes] = []
     add, begin = hashes.append, _LEAF.copy
+    size = data[0] << 8 | data[1] if len(data) > 1 else 0
+    step = 2 + size
+    if len(data) == width * step and data[::step] + data[1::step] == data[:1] * width + data[1:2] * width:
+        entries = struct.iter_unpack(f"2x{size}s", data)
+        # update() gives None, so `or` goes on to the digest.
+        return b"".join([(leaf := begin()).update(entry) or leaf.digest() for (entry,) in entries])  # type: ignore[func-returns-value]
     at = 0
     try:
         for _ in range(width):
@@ -68,7 +75,6 @@ def tile_rows(hashes: bytes) -> list[bytes]:
     begin = _NODE.copy
     for row in _ROWS:
         pairs = row.unpack(rows[-1])
-        # update() gives None, so `or` goes on to the digest.
         rows.append(b"".join([(node := begin()).update(pair) or node.digest() for pair in pairs]))  # type: ignore[func-returns-value]
     return rows
 

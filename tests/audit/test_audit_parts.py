@@ -46,6 +46,18 @@ def test_a_bundle_gives_the_leaf_hash_of_each_entry(entries: list[bytes]) -> Non
     assert leading_hashes(framed, len(entries)) == joined
 
 
+@pytest.mark.parametrize(
+    "sizes", [[0] * 3, [300] * 256, [3, 4, 2], [2, 2, 1, 3], [256, 256, 255, 257], [65_535] * 2]
+)
+def test_entries_of_one_length_are_told_from_those_that_only_sum_up_to_it(sizes: list[int]) -> None:
+    entries = [bytes(at % 251 for at in range(number, number + size)) for number, size in enumerate(sizes)]
+    framed = format_bundle(entries)
+    assert bundle_hashes(framed, len(entries)) == b"".join(leaf_hashes(entries))
+    for width, data in ((len(sizes) + 1, framed), (len(sizes), framed + b"\0"), (len(sizes), framed[:-1])):
+        with pytest.raises(FormatError):
+            bundle_hashes(data, width)
+
+
 @given(st.lists(st.binary(max_size=5), min_size=1, max_size=6), st.data())
 def test_a_bundle_is_taken_exactly_when_it_can_be_parsed(entries: list[bytes], data: st.DataObject) -> None:
     framed = bytearray(format_bundle(entries))
