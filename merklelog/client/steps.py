@@ -22,7 +22,6 @@ from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import (
     ForkError,
     FormatError,
-    LevelError,
     MerklelogError,
     NotFoundError,
     PolicyUnmetError,
@@ -138,8 +137,8 @@ class Logic:
         try:
             cosigned: bytes = yield Ask("witnessed", (), attempts.seconds)
             head = self.verified(cosigned)
-        except (NotFoundError, LevelError, PolicyUnmetError):
-            head = None
+        except (NotFoundError, UsageError, PolicyUnmetError):
+            head = None  # none there, no such level, or a web server that forbids what it has not
         if head is None or size not in {None, head.checkpoint.size}:
             if size is not None:
                 raise unmet
