@@ -141,7 +141,7 @@ def flood(port: int, attack: Callable[[], Frames], seconds: float) -> int:
     end = time.monotonic() + seconds
     sent = 0
     while time.monotonic() < end and sent < MOST:
-        with connected(port) as client, suppress(OSError):
+        with suppress(OSError), connected(port) as client:
             client.settimeout(max(0.01, end - time.monotonic()))
             for each in attack():
                 client.sendall(each)
@@ -158,7 +158,7 @@ def leave(port: int, seconds: float) -> int:
     for said in _again([b"", b"POST", POST, POST + b"Content-Length: 200\r\n\r\nhalf", APPEND, APPEND * 3]):
         if time.monotonic() > end:
             break
-        with connected(port) as client, suppress(OSError):
+        with suppress(OSError), connected(port) as client:
             client.sendall(said)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LEAVE)
         count += 1
