@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from merklelog.cosign.http_bytes import END, plain_head, request_head
 from merklelog.version import __version__
 
 AGENT = f"merklelog/{__version__}"
+_READ = 64 << 10
+_MOST = 1 << 20
 
 
 class TooLongError(http.client.HTTPException):
@@ -40,22 +43,25 @@ class Exchange:
 
 
 class _Reader(io.RawIOBase):
-    """Reads a socket until a moment, however the bytes trickle."""
+    """Reads a socket until a moment, however the bytes trickle; before that, what was `read` of it already."""
 
-    def __init__(self, sock: socket.socket, ends: float) -> None:
+    def __init__(self, sock: socket.socket, ends: float, read: bytes) -> None:
         # The file counts as a user of the socket, so that http.client may close its own end early.
         self._file = sock.makefile("rb", 0)
         self._socket = sock
         self._ends = ends
+        self._read = read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(left)
+        if self._read:
+            part = self._read[: len(buffer)]
+            self._read = self._read[len(part) :]
+            buffer[: len(part)] = part
+            return len(part)
+        self._socket.settimeout(_left(self._ends))
         return self._file.readinto(buffer)
 
     def close(self) -> None:
@@ -66,10 +72,10 @@ class _Reader(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     """A response that is read through `_Reader`."""
 
-    def __init__(self, sock: socket.socket, ends: float, method: str | None) -> None:
+    def __init__(self, sock: socket.socket, ends: float, method: str, read: bytes) -> None:
         super().__init__(sock, method=method)
         self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock, ends), 64 << 10)
+        self.fp = io.BufferedReader(_Reader(sock, ends, read), _READ)
 
 
 def exchange(
@@ -87,16 +93,46 @@ def exchange(
     Raises OSError (TimeoutError and ssl.SSLError among them) and http.client.HTTPException; TooLongError is one.
     """
     connection.ends = ends
-    if connection.sock is not None:
-        connection.sock.settimeout(_left(ends))
+    port = None if connection.port == connection.default_port else connection.port
+    head = request_head(method, path, connection.host, port, headers, body)
+    if connection.sock is None:
+        connection.connect()
+    sock: socket.socket = connection.sock
+    sock.settimeout(_left(ends))
+    sock.sendall(head + body if body else head)
+    return _answer(sock, method, limit, ends)
 
-    def respond(sock: socket.socket, method: str | None = None, **_: Any) -> _Response:
-        return _Response(sock, ends, method)
 
-    connection.response_class = respond  # type: ignore[assignment]  # any factory will do
-    connection.request(method, path, body, headers)
-    with connection.getresponse() as response:
+def _answer(sock: socket.socket, method: str, limit: int, ends: float) -> Exchange:
+    """The answer to what was sent: read here where its head is a plain one, else by http.client."""
+    sock.settimeout(_left(ends))
+    read = sock.recv(_READ)
+    end = read.find(END)
+    plain = None if end < 0 else plain_head(read[:end], method)
+    if plain is None:
+        return _unusual(sock, method, limit, ends, read)
+    if plain.length > limit:
+        raise TooLongError
+    body = read[end + len(END) :]
+    if len(body) < plain.length:
+        parts, missing = [body], plain.length - len(body)
+        while missing:
+            sock.settimeout(_left(ends))
+            part = sock.recv(min(missing, _MOST))
+            if not part:
+                raise http.client.IncompleteRead(b"".join(parts), missing)
+            parts.append(part)
+            missing -= len(part)
+        body = b"".join(parts)
+    more = len(body) > plain.length  # than the answer: whatever that is, it is no answer to another request
+    return Exchange(plain.status, plain.headers, body[: plain.length], plain.may_go_on and not more)
+
+
+def _unusual(sock: socket.socket, method: str, limit: int, ends: float, read: bytes) -> Exchange:
+    """The answer that begins with what was `read`, by http.client, which knows every kind."""
+    with _Response(sock, ends, method, read) as response:
         try:
+            response.begin()
             data = response.read(limit + 1)
         except ValueError as error:  # a chunk of -5 bytes, say
             raise http.client.HTTPException(str(error)) from error
