@@ -22,7 +22,7 @@ from .grpcio_front import GrpcioFront
 from .guard import Guard
 from .http_api import HttpApi
 from .http_audit import AuditDoor
-from .http_quick import PlainAdds
+from .http_quick import QuickRequests
 from .intakes import Intakes
 from .metrics import Metrics
 from .native import FrontLimits
@@ -104,7 +104,9 @@ class Assembly:
                 self._end_http,
                 tls=self._guard.files,
                 json_log=self._json_log,
-                plain=PlainAdds(self._api, self._watch).find if self._settings.http_front == _LEAN else None,
+                quick=QuickRequests(self._api, self._watch).find
+                if self._settings.http_front == _LEAN
+                else None,
             )
             found.append(NativeDoor("http", behind, http))
         return [*found, *self._otlp_doors()]

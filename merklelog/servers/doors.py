@@ -90,7 +90,7 @@ class GrpcioDoor:
 class Behind:
     """What a native door serves, and how; `draining` ends what would go on for ever, once the server stops.
 
-    With `plain` it is the lean front that serves where there is no TLS.
+    With `quick` it is the lean front that serves where there is no TLS.
     """
 
     application: Application
@@ -99,7 +99,7 @@ class Behind:
     methods: Sequence[Method] = ()
     tls: TlsFiles | None = None
     json_log: bool = False
-    plain: lean.FindPlain | None = None
+    quick: lean.FindQuick | None = None
 
 
 class NativeDoor:
@@ -150,13 +150,13 @@ class NativeDoor:
         def draining() -> Awaitable[None] | None:
             return self._before_stop() if self._draining else None
 
-        if behind.plain is not None and tls is None and self._socket is not None:
+        if behind.quick is not None and tls is None and self._socket is not None:
             await lean.serve(
                 behind.application,
                 self._socket.dup(),
                 stop,
                 limits=behind.limits,
-                plain=behind.plain,
+                quick=behind.quick,
                 ready=lambda: listening.set_result(()),
                 draining=draining,
                 hurry=self._hurry,

@@ -154,6 +154,14 @@ class HttpApi:
 
     # --- reads -------------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def answers_at_once(request: Request) -> bool:
+        """Whether `answer` is all that there is to answering such a request, and what it gives is short."""
+        path = request.path
+        if request.method not in {"GET", "HEAD"} or http_reads.BUNDLES in path:
+            return False
+        return http_events.FOLDER not in path and not path.endswith(http_search.SEARCH)
+
     def answer(self, request: Request) -> Response:
         """The answer to anything but an append and an event stream. Raises nothing."""
         try:

@@ -1,8 +1,8 @@
-"""Plain appends, found by the head of a request: POST /add with nothing asked for beside the entry.
+"""What a front answers without the application's task, found by the head of a request.
 
-A front that knows such a request hands its bytes to the log without a task, and hears from the log what became of
-it. Whatever is out of the ordinary, a refusal first of all, is left to the application, which does all of it
-again.
+Plain appends, POST /add with nothing asked for beside the entry: their bytes go to the log, which tells what
+became of them. Whatever is out of the ordinary, a refusal first of all, is left to the application, which does all
+of it again. And reads that wait for nothing: their answer is the application's own, refusals too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from merklelog.log.waiting import Outcome
 
 from .http_api import HttpApi
 from .http_append import TOO_LARGE
-from .http_values import Response
+from .http_values import Request, Response
 from .http_wishes import OPTIONS, RefusedError, option
 from .lean_head import Head
 from .reserved import is_reserved
@@ -55,21 +55,48 @@ class PlainAdd:
         return self._api.problem(error, _POST, self._head.path, self._head.fields)
 
 
-class PlainAdds:
-    """Finds the plain appends of one HTTP application. It belongs to one event loop."""
+class PlainRead:
+    """One read, answered anew each time: who asks, and what is there, is looked at then."""
+
+    __slots__ = ("_api", "_request", "tally")
+
+    def __init__(self, api: HttpApi, request: Request, tally: RequestTally) -> None:
+        self._api = api
+        self._request = request
+        self.tally = tally
+
+    def answer(self) -> Response:
+        """The answer. Raises nothing."""
+        return self._api.answer(self._request)
+
+
+Quick = PlainAdd | PlainRead
+
+
+class QuickRequests:
+    """Finds what is answered so of one HTTP application. It belongs to one event loop."""
 
     def __init__(self, api: HttpApi, watch: Watch) -> None:
         self._api = api
         self._watch = watch
 
-    def find(self, head: Head) -> PlainAdd | None:
-        """What submits the requests with this head; None where the application is to be asked."""
-        if head.method != _POST or head.length is None or head.length > MAX_ENTRY:
+    def find(self, head: Head) -> Quick | None:
+        """What answers the requests with this head; None where the application is to be asked."""
+        if not head.minor or self._watch.traces or head.length is None:
             return None
-        if not head.minor or self._watch.traces:
+        return self._add(head) if head.method == _POST else self._read(head)
+
+    def _read(self, head: Head) -> PlainRead | None:
+        if head.length:
             return None
+        request = Request(head.method, head.path, head.query, head.fields)
+        if not self._api.answers_at_once(request):
+            return None
+        return PlainRead(self._api, request, self._watch.route(head.method, head.path))
+
+    def _add(self, head: Head) -> PlainAdd | None:
         log = self._api.log_of_add(head.path)
-        if log is None:
+        if log is None or head.length is None or head.length > MAX_ENTRY:
             return None
         wanted = None
         try:
@@ -80,7 +107,7 @@ class PlainAdds:
             return None
         if wanted is not None:
             return None
-        return PlainAdd(self._api, log, head, self._watch.add(head.path))
+        return PlainAdd(self._api, log, head, self._watch.route(_POST, head.path))
 
 
-__all__ = ["PlainAdd", "PlainAdds"]
+__all__ = ["PlainAdd", "PlainRead", "Quick", "QuickRequests"]

@@ -41,6 +41,7 @@ from .http_values import (
 Read = Callable[[Log, str, Request], Response]
 
 TLOG_PROOF: Final = ".tlog-proof"
+BUNDLES: Final = "tile/entries/"
 # The upper tiles are asked for with nearly every proof that a client makes.
 _parsed: Final = lru_cache(maxsize=4_096)(parse_path)
 _HASH: Final = re.compile(rb"[0-9a-f]{64}")

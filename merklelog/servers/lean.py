@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from merklelog.errors import StorageError
 
-from .http_quick import PlainAdd
+from .http_quick import Quick
 from .http_values import TEXT
 from .lean_connection import Connection
 from .lean_exchange import Exchange, head_of
-from .lean_flow import Outflow
+from .lean_flow import Unread
 from .lean_head import Head, HeadLimits
 from .lean_plain import PlainAppend
 from .native import Application, Draining, FrontLimits
@@ -42,10 +42,10 @@ _DIGITS: Final = 20
 _MAX_HELD: Final = 128 << 20
 _log: Final = logging.getLogger("merklelog.http")
 
-FindPlain = Callable[[Head], PlainAdd | None]
+FindQuick = Callable[[Head], Quick | None]
 
 
-def none_plain(_head: Head) -> PlainAdd | None:
+def none_quick(_head: Head) -> Quick | None:
     """For an application that answers everything itself."""
     return None
 
@@ -53,13 +53,13 @@ def none_plain(_head: Head) -> PlainAdd | None:
 class LeanFront:
     """What the connections of one server share. It belongs to one event loop."""
 
-    def __init__(self, application: Application, limits: FrontLimits, plain: FindPlain) -> None:
+    def __init__(self, application: Application, limits: FrontLimits, quick: FindQuick) -> None:
         self._application = application
         self.limits = limits
         self.head_limits = HeadLimits(limits.header_bytes, limits.header_fields)
-        self.plain = plain
+        self.quick = quick
         self.connections: set[Connection] = set()
-        self.flows: set[Outflow] = set()
+        self.unread = Unread()
         self.under_way = 0  # requests whose answer is not whole
         self.draining = False
         self._loop = asyncio.get_running_loop()
@@ -192,17 +192,17 @@ async def serve(
     stop: asyncio.Event,
     *,
     limits: FrontLimits,
-    plain: FindPlain = none_plain,
+    quick: FindQuick = none_quick,
     ready: Callable[[], None] = lambda: None,
     draining: Draining = lambda: None,
     hurry: asyncio.Event | None = None,
 ) -> None:
     """Serve at this listening socket until `stop` is set, then drain as the native front does, and close it.
 
-    `plain` finds the appends that need no application; `hurry` cuts off what the drain waits for. Raises
+    `quick` finds the requests that need no application; `hurry` cuts off what the drain waits for. Raises
     StorageError.
     """
-    front = LeanFront(application, limits, plain)
+    front = LeanFront(application, limits, quick)
     servers: list[asyncio.Server] = []
     try:
         loop = asyncio.get_running_loop()
@@ -231,4 +231,4 @@ def _close(servers: list[asyncio.Server]) -> None:
         each.close()
 
 
-__all__ = ["REQUEST", "FindPlain", "LeanFront", "none_plain", "serve"]
+__all__ = ["REQUEST", "FindQuick", "LeanFront", "none_quick", "serve"]

@@ -18,22 +18,22 @@ _MEAN_BYTES: Final = 64
 
 
 class Counted:
-    """A body of so many bytes; `done` once they came."""
+    """A body of so many bytes; `done` once they came. `missing` is how many have not."""
 
-    __slots__ = ("_missing",)
+    __slots__ = ("missing",)
 
     def __init__(self, length: int) -> None:
-        self._missing = length
+        self.missing = length
 
     @property
     def done(self) -> bool:
         """Whether all of it came."""
-        return not self._missing
+        return not self.missing
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """The body's bytes among these, and what is behind the body's end."""
-        body = data[: self._missing]
-        self._missing -= len(body)
+        body = data[: self.missing]
+        self.missing -= len(body)
         return body, data[len(body) :]
 
 

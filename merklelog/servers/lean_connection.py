@@ -1,7 +1,7 @@
 """A connection of the lean front: it reads one request after the other, and each is answered before the next.
 
-What comes by the ten thousand, a plain append, is answered without a task and without a future (`lean_plain`).
-Everything else is the ASGI application's.
+What comes by the ten thousand is answered without a task: a plain append (`lean_plain`), and a read that waits for
+nothing. Everything else is the ASGI application's.
 
 Time limits are one number: when the state that the connection is in must be over. The front looks at all of them
 now and then, so that a request costs no timer.
@@ -22,7 +22,8 @@ from .lean_body import Chunks, Counted
 from .lean_exchange import MAX_UNREAD, Exchange
 from .lean_flow import Outflow
 from .lean_head import END, Head, parse_head, refusal
-from .lean_plain import PlainAppend
+from .lean_inflow import Inflow
+from .lean_plain import PlainAppend, answer_read
 from .lean_states import Known, Phase, overloaded, whole_answer
 from .problems import INTERNAL, Problem
 
@@ -37,19 +38,8 @@ class Connection(asyncio.Protocol):
     """One client, and the carrier of its exchanges. The front looks at `phase` and `deadline`."""
 
     __slots__ = (
-        *("_buffer", "_eof", "_exchange", "_incoming", "_known", "_later", "_linger"),
-        *(
-            "_parts",
-            "_paused",
-            "_plain",
-            "_task",
-            "_transport",
-            "deadline",
-            "flow",
-            "front",
-            "phase",
-            "write",
-        ),
+        *("_eof", "_exchange", "_inflow", "_known", "_linger", "_plain", "_task", "_transport"),
+        *("deadline", "flow", "front", "phase", "write"),
     )
 
     def __init__(self, front: LeanFront) -> None:
@@ -58,15 +48,11 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.IDLE
         self.deadline = _NEVER
         self._known: Known | None = None
-        self._buffer = b""  # of a head that has not come whole
-        self._parts: list[bytes] = []  # of a plain append's body
-        self._incoming: Counted | Chunks = Counted(0)  # what has not come of a body
-        self._later = b""  # what came behind a request that is being answered
         self._linger = _LINGER_BYTES
         self._plain = PlainAppend(self)
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
-        self._paused = self._eof = False
+        self._eof = False
 
     # --- what the transport says ---------------------------------------------------------------------------------
 
@@ -74,8 +60,9 @@ class Connection(asyncio.Protocol):
         """See asyncio.BaseProtocol."""
         self._transport = cast("asyncio.Transport", transport)
         self.write = self._transport.write
-        self.flow = Outflow(self._transport, self.front.flows)
         front = self.front
+        self.flow = Outflow(self._transport, front.unread)
+        self._inflow = Inflow(self._transport, front.hold)
         self.deadline = front.now() + front.limits.handshake_seconds
         front.connections.add(self)
         if len(front.connections) > front.limits.connections:
@@ -89,7 +76,7 @@ class Connection(asyncio.Protocol):
         if self.phase in (Phase.BODY, Phase.ANSWER):
             front.under_way -= 1
         self.phase = Phase.OVER
-        self._release()
+        self._inflow.release()
         self._plain.leave()
         self._let_go()
         self.flow.release()
@@ -97,9 +84,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         if self.phase < Phase.ANSWER:
-            if self._buffer:
-                data = self._buffer + data
-                self._buffer = b""
+            if self._inflow.head:
+                data = self._inflow.head + data
+                self._inflow.head = b""
             self._take(data)
         elif self.phase is Phase.LINGER:
             self._linger -= len(data)
@@ -122,16 +109,17 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See asyncio.BaseProtocol."""
         self.flow.release()
-        limits, now = self.front.limits, self.front.now()
+        now = self.front.now()
         if self.phase is Phase.IDLE:
-            self.deadline = now + limits.idle_seconds
+            self._become_idle()
             self._go_on()
         elif self.phase is Phase.ANSWER:
             self.deadline = _NEVER
         elif self.phase is Phase.LINGER:
             self.deadline = now + self.front.linger_seconds
         else:
-            self.deadline = now + limits.body_idle_seconds
+            self._inflow.renew(now)
+            self._await_body()
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -141,6 +129,8 @@ class Connection(asyncio.Protocol):
             while data:
                 if self.phase is Phase.BODY:
                     data = self._take_body(data)
+                elif self.phase is Phase.REST:
+                    data = self._take_rest(data)
                 elif self.phase < Phase.BODY and not self.flow.blocked:
                     data = self._take_head(data)
                 else:
@@ -163,7 +153,7 @@ class Connection(asyncio.Protocol):
             if self.phase is Phase.IDLE and len(data) > start:
                 self.phase = Phase.HEAD
                 self.deadline = front.now() + front.limits.header_seconds
-            self._buffer = data
+            self._inflow.head = data
             return b""
         raw = data[start : end + len(END)]
         if raw == states.PREFACE:
@@ -171,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._linger_on()
             return b""
         head = parse_head(data[start:end], front.head_limits)
-        self._known = Known(raw, head, front.plain(head))
+        self._known = Known(raw, head, front.quick(head))
         return self._begin(self._known, data[start + len(raw) :])
 
     def _begin(self, known: Known, data: bytes) -> bytes:
@@ -192,35 +182,49 @@ class Connection(asyncio.Protocol):
                 return data[length:]
         else:
             if length == 0:
-                self.ask(head, b"")
+                # Many in a row would keep all others waiting, so who pipelines gets a task for each.
+                if known.read is not None and not data:
+                    self.phase = Phase.ANSWER
+                    answer_read(self, head, known.read)
+                else:
+                    self.ask(head, b"")
                 return data
             self._ask(head)
-        self._incoming = Chunks(front.limits.body_bytes) if length is None else Counted(length)
+        body = Chunks(front.limits.body_bytes) if length is None else Counted(length)
+        self._inflow.begin(body, front.now())
         if head.expects and not data:
             self.write(states.CONTINUE)
-        self.deadline = front.now() + front.limits.body_idle_seconds
+        self._await_body()
         return data
 
     def _take_body(self, data: bytes) -> bytes:
         """Take what is there of a body; gives what is behind its end. Raises RefusedError."""
-        body, rest = self._incoming.feed(data)
-        complete = self._incoming.done
+        body, rest, complete = self._inflow.feed(data)
         if self._exchange is not None:
             self._feed(body, complete=complete)
             return rest
-        self._parts.append(body)
-        self.deadline = self.front.now() + self.front.limits.body_idle_seconds
-        if not self.front.hold(len(body)):
+        self._await_body()
+        if not self._inflow.keep(body):
             raise RefusedError(overloaded("bodies"))
         if complete and self._known is not None:
-            whole = b"".join(self._parts)
-            self._release()
-            self._append(self._known, whole)
+            self._append(self._known, self._inflow.whole())
         return rest
 
+    def _take_rest(self, data: bytes) -> bytes:
+        """Throw away what is there of a body that was answered already; gives what is behind its end."""
+        _, rest, complete = self._inflow.feed(data)
+        self._await_body()
+        if complete:
+            self._become_idle()
+        return rest
+
+    def _await_body(self) -> None:
+        """More of the body is to come."""
+        if not self.flow.blocked:
+            self.deadline = self._inflow.due(self.front.now(), self.front.limits.body_idle_seconds)
+
     def _append(self, known: Known, body: bytes) -> None:
-        self.phase = Phase.ANSWER
-        self.deadline = _NEVER
+        self.phase, self.deadline = Phase.ANSWER, _NEVER
         self._plain.begin(known, body)
         self.front.later(self._plain)
 
@@ -230,34 +234,17 @@ class Connection(asyncio.Protocol):
             return
         exchange.feed(body, complete=complete)
         if complete:
-            self.phase = Phase.ANSWER
-            self.deadline = _NEVER
+            self.phase, self.deadline = Phase.ANSWER, _NEVER
         elif exchange.unread > MAX_UNREAD:
-            self._pause()
+            self._inflow.pause()
             self.deadline = _NEVER
         else:
-            self.deadline = self.front.now() + self.front.limits.body_idle_seconds
+            self._await_body()
 
     def _hold(self, data: bytes) -> None:
         """Keep what came too early."""
         if self.phase < Phase.LINGER:
-            self._later += data
-            self._pause()
-
-    def _release(self) -> None:
-        """Keep nothing any more."""
-        self.front.hold(-sum(map(len, self._parts)))
-        self._later, self._buffer, self._parts = b"", b"", []
-
-    def _pause(self) -> None:
-        if not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def _unpause(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+            self._inflow.hold(data)
 
     # --- exchanges with the application: see Carrier ------------------------------------------------------------
 
@@ -303,13 +290,16 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """See Carrier."""
-        if self._paused and self.phase is Phase.BODY:
-            self._unpause()
-            self.deadline = self.front.now() + self.front.limits.body_idle_seconds
+        if self._inflow.paused and self.phase is Phase.BODY:
+            self._inflow.read_on()
+            self._inflow.renew(self.front.now())
+            self._await_body()
 
     def may_keep(self, head: Head) -> bool:
         """See Carrier."""
-        return head.keeps and not self.front.draining and self.phase is Phase.ANSWER
+        # What is short and on its way is read on behind its answer; who waits for 100 may never send it.
+        on_its_way = self.phase is Phase.BODY and self._inflow.ends_soon and not head.expects
+        return head.keeps and not self.front.draining and (on_its_way or self.phase is Phase.ANSWER)
 
     def answered(self, *, keep: bool) -> None:
         """See Carrier."""
@@ -321,22 +311,29 @@ class Connection(asyncio.Protocol):
         if self._known is not None and len(self._known.raw) > states.KEPT_HEAD:
             self._known = None
         if not keep or self.front.draining:
-            if was is Phase.BODY or self._later or self.front.draining:
+            if was is Phase.BODY or self._inflow.later or self.front.draining:
                 self._linger_on()
             else:
                 self._close()
             return
+        if was is Phase.BODY:
+            self.phase = Phase.REST
+            self._inflow.read_on()
+            self._await_body()
+            return
+        self._become_idle()
+        if not self.flow.blocked and (self._inflow.later or self._eof or self._inflow.paused):
+            self._go_on()
+
+    def _become_idle(self) -> None:
+        """Wait for another request."""
         self.phase = Phase.IDLE
         if not self.flow.blocked:
             self.deadline = self.front.now() + self.front.limits.idle_seconds
-            if self._later or self._eof or self._paused:
-                self._go_on()
 
     def _go_on(self) -> None:
         """What came meanwhile is next."""
-        data, self._later = self._later, b""
-        self._unpause()
-        self._take(data)
+        self._take(self._inflow.take_later())
         if self._eof and self.phase < Phase.ANSWER:
             self._close()
 
@@ -361,10 +358,10 @@ class Connection(asyncio.Protocol):
     def _linger_on(self) -> None:
         """Say that this was all, and listen for a while."""
         self.phase = Phase.LINGER
-        self._release()
+        self._inflow.release()
         seconds = self.front.limits.write_seconds if self.flow.blocked else self.front.linger_seconds
         self.deadline = self.front.now() + seconds
-        self._unpause()
+        self._inflow.read_on()
         if self._eof:
             self._close()
         elif self._transport.can_write_eof():
@@ -380,8 +377,10 @@ class Connection(asyncio.Protocol):
         """Take no more requests; one that is being answered is, unless there is no time for that."""
         if hurry:
             self._transport.abort()
-        elif self.phase is Phase.IDLE and not self._later:
+        elif self.phase is Phase.IDLE and not self._inflow.later:
             self._close()
+        elif self.phase is Phase.REST:
+            self._linger_on()
 
     def expire(self) -> None:
         """The deadline has passed."""

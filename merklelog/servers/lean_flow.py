@@ -12,6 +12,31 @@ LEAST_BYTES: Final = 64 << 10
 MAX_UNSENT: Final = 256 << 20
 
 
+class Unread:
+    """What the blocked clients of one server have not taken, all together."""
+
+    __slots__ = ("_flows", "_total")
+
+    def __init__(self) -> None:
+        self._flows: dict[Outflow, int] = {}
+        self._total = 0
+
+    def add(self, flow: Outflow) -> None:
+        """Count one that is blocked; where all are too much, cut off those that have not read for longest."""
+        self._flows[flow] = flow.unsent
+        self._total += self._flows[flow]
+        if self._total > MAX_UNSENT:  # by what each had when it was blocked: look at what it has now
+            for each in self._flows:
+                self._flows[each] = each.unsent
+            self._total = sum(self._flows.values())
+        while self._total > MAX_UNSENT:
+            next(iter(self._flows)).cut()
+
+    def drop(self, flow: Outflow) -> None:
+        """Count one no more."""
+        self._total -= self._flows.pop(flow, 0)
+
+
 class Outflow:
     """The side of a connection that writes: blocked from when the transport says so until it has room again.
 
@@ -20,7 +45,7 @@ class Outflow:
 
     __slots__ = ("_future", "_left", "_others", "_transport", "since")
 
-    def __init__(self, transport: asyncio.Transport, others: set[Outflow]) -> None:
+    def __init__(self, transport: asyncio.Transport, others: Unread) -> None:
         self._transport = transport
         self._others = others
         self._future: asyncio.Future[None] | None = None
@@ -43,12 +68,6 @@ class Outflow:
         self._left = self.unsent
         self.since = now
         self._others.add(self)
-        unsent = sum(each.unsent for each in self._others)
-        for each in sorted(self._others, key=lambda each: each.since) if unsent > MAX_UNSENT else ():
-            if unsent <= MAX_UNSENT:
-                break
-            unsent -= each.unsent
-            each.cut()
 
     def cut(self) -> None:
         """End the connection, and let go of what its client did not take."""
@@ -61,7 +80,7 @@ class Outflow:
             self._future.set_result(None)
         self._future = None
         self.since = math.inf
-        self._others.discard(self)
+        self._others.drop(self)
 
     async def room(self) -> None:
         """Wait until there is."""
@@ -75,4 +94,4 @@ class Outflow:
         return left + LEAST_BYTES <= before
 
 
-__all__ = ["Outflow"]
+__all__ = ["Outflow", "Unread"]

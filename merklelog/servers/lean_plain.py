@@ -1,4 +1,7 @@
-"""The plain append of a connection: from the bytes that came to the log's queue, and back as one write."""
+"""The plain append of a connection: from the bytes that came to the log's queue, and back as one write.
+
+And the plain read, which is answered at once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING
 from merklelog.errors import MerklelogError
 from merklelog.log import Receipt
 
-from .http_quick import PlainAdd
+from .http_quick import PlainAdd, PlainRead
 from .lean_head import Head
 from .lean_states import LEFT, Known, whole_answer
 
@@ -80,4 +83,14 @@ class PlainAppend:
         connection.answered(keep=keep)
 
 
-__all__ = ["PlainAppend"]
+def answer_read(connection: Connection, head: Head, read: PlainRead) -> None:
+    """Answer a read that waits for nothing."""
+    began = read.tally.begin()
+    response = read.answer()
+    read.tally.end(began, response.status)
+    keep = connection.may_keep(head)
+    connection.write(whole_answer(response, connection.date, keep=keep))
+    connection.answered(keep=keep)
+
+
+__all__ = ["PlainAppend", "answer_read"]

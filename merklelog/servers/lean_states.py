@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from .http_quick import PlainAdd
+from .http_quick import PlainAdd, PlainRead, Quick
 from .http_values import Response
 from .lean_exchange import head_of
 from .lean_head import Head
@@ -23,25 +23,30 @@ KEPT_HEAD: Final = 1 << 10
 
 
 class Phase(IntEnum):
-    """Where a connection stands. From ANSWER on, what comes is kept for later or thrown away."""
+    """Where a connection stands. From ANSWER on, what comes is kept for later or thrown away.
+
+    REST: the answer is whole, and what is left of the request's body is read and thrown away.
+    """
 
     IDLE = 0
     HEAD = 1
     BODY = 2
-    ANSWER = 3
-    LINGER = 4
-    OVER = 5
+    REST = 3
+    ANSWER = 4
+    LINGER = 5
+    OVER = 6
 
 
 class Known:
-    """A head as it came, what it says, and whether it is a plain append's: the next one is mostly the same."""
+    """A head as it came, what it says, and what answers it quickly: the next one is mostly the same."""
 
-    __slots__ = ("add", "head", "raw")
+    __slots__ = ("add", "head", "raw", "read")
 
-    def __init__(self, raw: bytes, head: Head, add: PlainAdd | None) -> None:
+    def __init__(self, raw: bytes, head: Head, quick: Quick | None) -> None:
         self.raw = raw
         self.head = head
-        self.add = add
+        self.add = quick if isinstance(quick, PlainAdd) else None
+        self.read = quick if isinstance(quick, PlainRead) else None
 
 
 def overloaded(what: str) -> Problem:

@@ -84,9 +84,9 @@ class Watch:
         """Whether requests have spans, for which the application must be asked."""
         return self._spans is not None
 
-    def add(self, path: str) -> RequestTally:
-        """The tally of appends at this path, for a front that answers them without the application."""
-        return self._route("POST", path)
+    def route(self, method: str, path: str) -> RequestTally:
+        """The tally of such requests at this path, for a front that answers them without the application."""
+        return self._route(method, path)
 
     # --- ASGI --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import merklelog
 from merklelog.servers import lean, loops
 from merklelog.servers.http_api import HttpApi
-from merklelog.servers.http_quick import PlainAdds
+from merklelog.servers.http_quick import QuickRequests
 from merklelog.servers.metrics import Metrics
 from merklelog.servers.native import FrontLimits
 from merklelog.servers.served import ServedLogs
@@ -45,7 +45,7 @@ async def serve(logs: ServedLogs) -> None:
         listener,
         stop,
         limits=FrontLimits(),
-        plain=PlainAdds(api, watch).find,
+        quick=QuickRequests(api, watch).find,
         ready=lambda: print(json.dumps([address]), flush=True),
         draining=api.close_streams,
     )

@@ -29,7 +29,7 @@ def client(server: Any) -> Iterator[socket.socket]:
         yield connection
 
 
-def answer(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
+def answer(client: socket.socket, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
     """The next answer: its status, its fields and its body."""
     raw = b""
     while b"\r\n\r\n" not in raw:
@@ -37,7 +37,7 @@ def answer(client: socket.socket) -> tuple[int, dict[str, str], bytes]:
     line, *lines = raw.decode("latin-1").split("\r\n")
     fields = dict(each.split(": ", 1) for each in lines if each)
     body = b""
-    while len(body) < int(fields.get("content-length", "0")):
+    while method != "HEAD" and len(body) < int(fields.get("content-length", "0")):
         body += received(client, int(fields["content-length"]) - len(body))
     return int(line.split(" ")[1]), fields, body
 
@@ -97,6 +97,52 @@ def test_appends_of_every_length(server: Any, client: socket.socket, length: int
     status, _, body = answer(client)
     assert status == 200
     assert server.ask("GET", f"/entry/{int(body)}")[2] == b"x" * length
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "checkpoint",
+        "tile/0/000.p/1",
+        "tile/0/999",
+        "entry/0",
+        "proof/0.tlog-proof",
+        "healthz",
+        "nowhere",
+        "add",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_read_is_answered_as_the_application_does(
+    server: Any, client: socket.socket, method: str, path: str
+) -> None:
+    """The first of two together is the application's, the last is answered at once; and so is who knows it."""
+    client.sendall(add(b"there is one"))
+    answer(client)
+    head = f"{method} /{path} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n".encode()
+    client.sendall((head + b"\r\n") * 2)
+    slow, quick = (answer(client, method) for _ in range(2))
+    for got in (slow, quick):
+        assert got[1].pop("date").endswith(" GMT")
+    assert slow == quick
+    if "etag" in quick[1]:
+        client.sendall(head + b"If-None-Match: %b\r\n\r\n" % quick[1]["etag"].encode())
+        assert answer(client, method)[0] == 304
+    client.sendall(head + b"Connection: close\r\n\r\n")
+    assert answer(client, method)[1]["connection"] == "close"
+    assert client.recv(1) == b""
+
+
+def test_a_short_body_behind_a_refusal_costs_no_connection(server: Any, client: socket.socket) -> None:
+    """As http.client sends it: first the head, which is answered, then the body; then another request."""
+    for keeps, length in ((True, 3), (True, 40_000), (False, 100_000)):
+        client.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length)
+        status, fields, _ = answer(client)
+        assert (status, "connection" not in fields) == (404, keeps)
+        if keeps:
+            client.sendall(b"x" * (length - 1))
+            client.sendall(b"x" + add(b"behind it"))
+            assert answer(client)[0] == 200
 
 
 def test_one_that_the_log_alone_may_write_is_refused(server: Any, client: socket.socket) -> None:

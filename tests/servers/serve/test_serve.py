@@ -327,7 +327,9 @@ def test_endless_calls_end_with_the_server(serve: Serve, make_log: MakeLog, fron
 
 
 def test_a_second_signal_cuts_the_drain_short(serve: Serve, make_log: MakeLog) -> None:
-    server = serve(make_log("slow")).ready()
+    """Which would take an hour."""
+    hour = {"MERKLELOG_SERVER__DRAIN_SECONDS": "3600", "MERKLELOG_LIMITS__BODY_SECONDS": "3600"}
+    server = serve(make_log("slow"), **hour).ready()
     with closing(server.connect()) as half:
         half.putrequest("POST", "/add")
         half.putheader("Content-Length", "10")
