@@ -12,7 +12,7 @@ from merklelog.log import Log
 from merklelog.log.ingest_config import ProtectConfig
 from merklelog.log.observer import Observer
 
-from . import tracing
+from . import open_files, tracing
 from .admin import AdminApp, Phase, Readiness
 from .alerts import Alerts
 from .asgi_grpc import grpc_application
@@ -226,10 +226,11 @@ def _grpc_limits(settings: ServerSettings) -> GrpcLimits:
 
 def _front_limits(settings: ServerSettings) -> FrontLimits:
     limits = settings.limits
+    doors = (settings.admin, settings.grpc, settings.http, settings.otlp_grpc, settings.otlp_http)
     return FrontLimits(
         message_bytes=limits.message_bytes,
         header_bytes=limits.header_bytes,
-        connections=limits.connections,
+        connections=open_files.connections(limits.connections, sum(map(bool, doors))),
         requests=limits.requests,
         streams=limits.streams,
         header_seconds=limits.header_seconds,

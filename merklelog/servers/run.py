@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from merklelog.errors import ConfigError, MerklelogError, VerificationError
 from merklelog.log import Log, open_log
 from merklelog.version import __version__
 
-from . import loops
+from . import loops, open_files
 from .admin import Phase
 from .assembly import ADMIN, Assembly
 from .doors import Door
@@ -77,6 +76,7 @@ class Server:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, self._asked_to_stop, each)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        open_files.raise_limit()
         self._assembly = Assembly(self._settings, self._logs, self._guard)
         self._assembly.metrics.indexed = self._indexes.indexed
         try:
@@ -97,7 +97,6 @@ class Server:
     # --- starting ----------------------------------------------------------------------------------------------
 
     async def _start(self, ready: Ready) -> None:
-        _raise_file_limit()
         addresses: dict[str, str] = {}
         await self._open(self._assembly.admin_doors(), addresses)
         await self._open_logs(self._places.find())
@@ -338,17 +337,6 @@ class Server:
 
 async def _wait(stop: asyncio.Event) -> None:
     await stop.wait()
-
-
-def _raise_file_limit() -> None:
-    """As many open files as the system lets this process have: each log and each connection needs some."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        return  # then it stays as it is: a log that finds no room says so when it is opened
 
 
 def serve(

@@ -112,7 +112,14 @@ SERVER_KEYS: Final = (
     Key(
         "limits", "header_bytes", 32 << 10, "the longest header block of a request", low=4 << 10, high=1 << 20
     ),
-    Key("limits", "connections", 8_192, "HTTP connections at a time", low=1, high=1 << 20),
+    Key(
+        "limits",
+        "connections",
+        8_192,
+        "connections at a time at each address; all together at most half the files that may be open",
+        low=1,
+        high=1 << 20,
+    ),
     Key("limits", "requests", 16_384, "HTTP requests under way at a time", low=1, high=1 << 20),
     Key("limits", "calls", 2_048, "gRPC calls under way at a time, streams apart", low=1, high=1 << 20),
     Key("limits", "streams", 1_024, "gRPC streams at a time", low=1, high=1 << 20),

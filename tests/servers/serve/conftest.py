@@ -31,7 +31,9 @@ ANY_PORT = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "")
 class Serving:
     """A server process. `said` is what it logged so far, an object a line."""
 
-    def __init__(self, *words: object, environment: Mapping[str, str], file_bytes: int = 0) -> None:
+    def __init__(
+        self, *words: object, environment: Mapping[str, str], file_bytes: int = 0, files: int = 0
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "merklelog", "serve", *map(str, words)],
             stdin=subprocess.DEVNULL,
@@ -43,6 +45,8 @@ class Serving:
         if file_bytes:
             # From outside: between fork and exec, gRPC's handlers for forks may hang here for ever.
             resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        if files:
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (files, files))
         self.said: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self.addresses: dict[str, str] = {}
@@ -154,9 +158,11 @@ def serve() -> Iterator[Callable[..., Serving]]:
     """`serve(DIR, ...)`: a server on free ports that logs JSON; `plain=True` adds no option to the words."""
     running: list[Serving] = []
 
-    def start(*words: object, plain: bool = False, file_bytes: int = 0, **environment: str) -> Serving:
+    def start(
+        *words: object, plain: bool = False, file_bytes: int = 0, files: int = 0, **environment: str
+    ) -> Serving:
         more = () if plain else (*ANY_PORT, "--log-format", "json")
-        running.append(Serving(*more, *words, environment=environment, file_bytes=file_bytes))
+        running.append(Serving(*more, *words, environment=environment, file_bytes=file_bytes, files=files))
         return running[-1]
 
     yield start
