@@ -95,9 +95,9 @@ def test_a_request_is_one_request() -> None:
     assert b"\r\nHost: xn--bcher-kva.example\r\n" in request_head(
         "GET", "/", "bücher.example", None, {}, None
     )
-    for path, headers in (("/a b", {}), ("/a\r\nx: y", {}), ("/ä", {}), ("a", {})):
+    for path in ("/a b", "/a\r\nx: y", "/ä", "a"):
         with pytest.raises(http.client.HTTPException):
-            request_head("GET", path, "log.example", None, headers, None)
+            request_head("GET", path, "log.example", None, {}, None)
     for name, value in (("a", "b\r\nc: d"), ("a:", "b"), ("", "b"), ("a", "€")):
         with pytest.raises(http.client.HTTPException) as caught:
             request_head("GET", "/", "log.example", None, {name: value}, None)
