@@ -116,12 +116,12 @@ class Background:
                 self._take_tails()
                 self._merge()
                 self.failure = ""
-            except RunDamagedError as error:
-                self.fall_back(error, delete=True)
             except Exception as error:  # noqa: BLE001 - told in `failure`; a derived index must not stop the log
-                # Nothing is lost: all of it stays in memory, and is tried again a little later.
-                self.failure = f"{self._folder}: {error!r}"
-                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                if isinstance(error, RunDamagedError) and error.run is not None:
+                    self.fall_back(error, delete=True)
+                else:  # nothing is lost: all of it stays as it is, and is tried again a little later
+                    self.failure = f"{self._folder}: {error!r}"
+                    self._retry_at = time.monotonic() + _RETRY_SECONDS
             with self._changed:
                 self._working = False
                 self._changed.notify_all()

@@ -10,6 +10,7 @@ bits an entry, 0.14% at 16, 0.05% at 20 and 0.02% at 24.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -75,23 +76,8 @@ class Filter:
 
     def add(self, fingerprints: Words) -> None:
         """Put sorted fingerprints in."""
-        place = ((fingerprints >> _U[32]) * self._count >> _U[32]).astype(np.int64)
-        start, total = 0, len(place)
-        while start < total:
-            base = int(place[start]) & -_LINE_WORDS
-            end = int(place.searchsorted(base + _WINDOW_WORDS))
-            self._fill(base, place[start:end] - base, fingerprints[start:end])
-            start = end
-
-    def _fill(self, base: int, place: NDArray[np.int64], fingerprints: Words) -> None:
-        span = (int(place[-1]) | (_LINE_WORDS - 1)) + 1
-        bits = np.zeros(span * 64, dtype=np.uint8)
-        for words, shifts in ((place, _FIRST_SHIFTS), (place ^ _step(fingerprints), _SECOND_SHIFTS)):
-            at = fingerprints >> shifts
-            at &= _U[63]
-            at |= (words << 6).view(np.uint64)
-            bits[at.view(np.int64)] = 1
-        self.words[base : base + span] |= np.packbits(bits, bitorder="little").view(WORDS)
+        for base, bits in _windows(fingerprints, self._count):
+            self.words[base : base + len(bits)] |= bits
 
     def passing(self, probe: Probe) -> list[int]:
         """Positions of the fingerprints that may be there."""
@@ -121,6 +107,57 @@ class Filter:
         second = 1 << (fingerprint >> _SECOND + 3 & 63) | 1 << (fingerprint >> _SECOND + 9 & 63)
         second |= 1 << (fingerprint >> _SECOND + 15 & 63)
         return words.item(place) & second == second
+
+
+class FilterWriter:
+    """Makes a filter of so many words front to back, and holds little of it.
+
+    `write(at, words)` is given what is final, in order; words that it is never given are zero. Sorted fingerprints
+    fill a filter in order, so only the last line that has any may get more.
+    """
+
+    def __init__(self, count: int, write: Callable[[int, Words], None]) -> None:
+        self._count = np.uint64(count)
+        self._write = write
+        self._at = 0
+        self._line = np.zeros(_LINE_WORDS, WORDS)
+
+    def add(self, fingerprints: Words) -> None:
+        """Put fingerprints in: sorted, none below one that was given before."""
+        for base, bits in _windows(fingerprints, self._count):
+            if base == self._at:
+                bits[:_LINE_WORDS] |= self._line
+            else:
+                self._write(self._at, self._line)
+            if len(bits) > _LINE_WORDS:
+                self._write(base, bits[:-_LINE_WORDS])
+            self._at, self._line = base + len(bits) - _LINE_WORDS, bits[-_LINE_WORDS:].copy()
+
+    def finish(self) -> None:
+        """Give the last line away; nothing may be added after."""
+        self._write(self._at, self._line)
+
+
+def _windows(fingerprints: Words, count: np.uint64) -> Iterator[tuple[int, Words]]:
+    """The lines that sorted fingerprints set bits in, in order, as (first word, fresh words) without overlap."""
+    place = ((fingerprints >> _U[32]) * count >> _U[32]).astype(np.int64)
+    start, total = 0, len(place)
+    while start < total:
+        base = int(place[start]) & -_LINE_WORDS
+        end = int(place.searchsorted(base + _WINDOW_WORDS))
+        yield base, _bits(place[start:end] - base, fingerprints[start:end])
+        start = end
+
+
+def _bits(place: NDArray[np.int64], fingerprints: Words) -> Words:
+    span = (int(place[-1]) | (_LINE_WORDS - 1)) + 1
+    bits = np.zeros(span * 64, dtype=np.uint8)
+    for words, shifts in ((place, _FIRST_SHIFTS), (place ^ _step(fingerprints), _SECOND_SHIFTS)):
+        at = fingerprints >> shifts
+        at &= _U[63]
+        at |= (words << 6).view(np.uint64)
+        bits[at.view(np.int64)] = 1
+    return np.packbits(bits, bitorder="little").view(WORDS)
 
 
 def _step(fingerprints: Words) -> NDArray[np.int64]:

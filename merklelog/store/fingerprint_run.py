@@ -14,6 +14,7 @@ that needs it and by every merge. The file is written under another name, synced
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import struct
@@ -21,7 +22,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from blake3 import blake3
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 
 from merklelog.errors import DamagedError
 
-from .fingerprint_filter import WORDS, Filter, Words, empty_words, filter_words
+from .fingerprint_filter import WORDS, Filter, FilterWriter, Words, empty_words, filter_words
 
 Offsets = NDArray[np.uint32]
 Step = Callable[[str], None]
@@ -48,6 +49,7 @@ _HEADER = struct.Struct("<8sIIQQQQ32s16s32s")
 _HEADER_BYTES = _HEADER.size + 32
 _numbers = itertools.count()  # a freeze and a merge may be under way for one range
 _sync_data = getattr(os, "fdatasync", os.fsync)
+_READ_BYTES = 1 << 20
 _SYNC_EVERY = 8 << 20  # small portions: one large fsync would stall the log's own
 
 
@@ -85,8 +87,12 @@ class _Header:
         return _HEADER_BYTES + self.count * _ENTRY_BYTES
 
     @property
+    def filter_at(self) -> int:
+        return self.sections_at + self.blocks * (WORDS.itemsize + _CHECK_BYTES)
+
+    @property
     def file_bytes(self) -> int:
-        return self.sections_at + self.blocks * (WORDS.itemsize + _CHECK_BYTES) + self.words * WORDS.itemsize
+        return self.filter_at + self.words * WORDS.itemsize
 
     def pack(self) -> bytes:
         numbers = (BLOCK_ENTRIES, 0, self.start, self.end, self.count, self.words)
@@ -185,7 +191,11 @@ def open_run(path: Path) -> Run:
 
     Raises RunDamagedError for a file that is not a whole run, OSError when it can not be opened or read.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return _open(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _open(path: Path, handle: int) -> Run:
+    """The same of an open file, which is closed where it can not be believed."""
     try:
         header = _read_header(path, handle)
         size = os.fstat(handle).st_size
@@ -220,17 +230,20 @@ def _read_header(path: Path, handle: int) -> _Header:
 class RunWriter:
     """Writes a run of `count` entries over [start, end), given in fingerprint order, front to back.
 
-    Its memory is the filter and the portions it is given. A context manager: what was not finished is
-    deleted. Every method raises OSError.
+    Its memory is the portions it is given, a portion of the filter, and 16 bytes a block: the filters that the new
+    one replaces are needed until it is there, and those of a large log are most of what the index takes. A context
+    manager: what was not finished is deleted. Every method raises OSError.
     """
 
     def __init__(self, folder: Path, start: int, end: int, count: int, last_key: bytes, seed: bytes) -> None:
         self.path = folder / run_name(start, end)
         self._temporary = self.path.with_suffix(f".{next(_numbers)}.tmp")
         self._header = _Header(start, end, count, filter_words(count), last_key, seed)
-        self._filter = Filter(empty_words(self._header.words))
+        self._filter = FilterWriter(self._header.words, self._write_filter)
+        self._filtered = blake3()
+        self._filter_end = 0
         self._samples: list[Words] = []
-        self._checks: list[bytes] = []
+        self._checks = bytearray()
         self._rest: tuple[Words, Offsets] = (np.empty(0, WORDS), np.empty(0, OFFSETS))
         self._unsynced = 0
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -260,8 +273,20 @@ class RunWriter:
     def _write_blocks(self, fingerprints: Words, offsets: Offsets) -> None:
         data = _pack(fingerprints, offsets)
         self._samples.append(fingerprints[::BLOCK_ENTRIES].copy())
-        self._checks.extend(_checks_of(data))
+        for check in _checks_of(data):
+            self._checks += check
         self._write(data)
+
+    def _write_filter(self, at: int, words: Words) -> None:
+        """Put these words where the finished file has them."""
+        self._filtered.update(bytes((at - self._filter_end) * WORDS.itemsize))
+        self._filtered.update(words.data.cast("B"))
+        self._filter_end = at + len(words)
+        view, place = words.data.cast("B"), self._header.filter_at + at * WORDS.itemsize
+        while view:
+            written = os.pwrite(self._handle, view, place)
+            view, place = view[written:], place + written
+            self._unsynced += written
 
     def _write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -277,13 +302,14 @@ class RunWriter:
         """Make the run durable under its name and open it; `step` hears of each step."""
         if len(self._rest[0]):
             self._write_blocks(*self._rest)
+        self._filter.finish()
+        os.ftruncate(self._handle, self._header.file_bytes)
         samples = np.concatenate(self._samples)
-        checks = b"".join(self._checks)
-        words = self._filter.words
         hasher = blake3()
-        for section in (samples.data.cast("B"), memoryview(checks), words.data.cast("B")):
+        for section in (samples.data.cast("B"), memoryview(self._checks)):
             hasher.update(section)
             self._write(section)
+        self._read_filter_back(hasher)
         header = replace(self._header, section_check=hasher.digest())
         os.pwrite(self._handle, header.pack(), 0)
         step("run written")
@@ -294,7 +320,24 @@ class RunWriter:
         sync_directory(self.path.parent)
         step("folder synced")
         self._finished = True
-        return Run(self.path, self._handle, header, samples, checks, words)
+        return _open(self.path, self._handle)
+
+    def _read_filter_back(self, hasher: Any) -> None:
+        """Hash the filter as the file has it, which must be what was put there."""
+        missing = self._header.words - self._filter_end
+        self._filtered.update(bytes(missing * WORDS.itemsize))
+        read, place, end = blake3(), self._header.filter_at, self._header.file_bytes
+        while place < end:
+            data = os.pread(self._handle, min(_READ_BYTES, end - place), place)
+            if not data:
+                break
+            place += len(data)
+            read.update(data)
+            hasher.update(data)
+        if read.digest() != self._filtered.digest():
+            raise OSError(
+                errno.EIO, "its filter reads back as other bytes than written", str(self._temporary)
+            )
 
 
 def find_sorted(fingerprints: Words, offsets: Offsets, wanted: np.uint64, start: int) -> list[int]:

@@ -16,6 +16,7 @@ from merklelog.store.fingerprint_filter import (
     PROBE_MAX,
     WORDS,
     Filter,
+    FilterWriter,
     Probe,
     Words,
     empty_words,
@@ -105,6 +106,35 @@ def test_a_filter_never_denies_what_it_holds(numbers: list[int], others: list[in
     filter_.add(held[cut:])
     assert passing(filter_, held) == set(range(len(held)))
     passing(filter_, np.array(others, WORDS))
+
+
+@given(st.lists(st.one_of(NUMBERS, st.integers(0, 1 << 12)), min_size=1, max_size=300), st.integers(1, 60))
+def test_a_filter_that_is_written_as_it_is_made_is_the_same(numbers: list[int], portion: int) -> None:
+    held = np.array(sorted(numbers), WORDS)
+    want = Filter(empty_words(filter_words(20_000)))
+    want.add(held)
+    got, ends = np.zeros(len(want.words), WORDS), [0]
+
+    def write(at: int, words: Words) -> None:
+        assert at >= ends[-1], "each word is given once, in order"
+        got[at : at + len(words)] = words
+        ends.append(at + len(words))
+
+    writer = FilterWriter(len(got), write)
+    for at in range(0, len(held), portion):
+        writer.add(held[at : at + portion])
+    writer.finish()
+    assert got.tobytes() == want.words.tobytes()
+
+
+def test_a_filter_that_the_disk_gives_back_otherwise_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, data, at: write(handle, bytes(len(data)), at))
+    with pytest.raises(OSError, match="its filter reads back as other bytes than written"):
+        write_run(tmp_path, 0, [1, 2, 3])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("count", [1_000, 200_000, 1_000_000])
