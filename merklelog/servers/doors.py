@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ class NativeDoor:
         if self._address.startswith("unix:"):
             await self._begin(self._address, None)
             return self._address
-        self._socket = _listen(self._address)
+        self._socket = _listen(self._address, self._behind.limits.write_seconds)
         await self._begin(f"fd://{self._socket.fileno()}", self._behind.tls)
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -231,8 +232,12 @@ class NativeDoor:
                 return  # not every system does that with a socket that listens; then they wait
 
 
-def _listen(address: str) -> socket.socket:
-    """A socket that listens there; both kinds of IP for [::]. Raises StorageError."""
+def _listen(address: str, patience: float = 0.0) -> socket.socket:
+    """A socket that listens there; both kinds of IP for [::]. Raises StorageError.
+
+    Where the system can do that, it ends a connection whose client takes nothing of what was sent to it for
+    `patience` seconds (0: as long as it likes), as the native front does not over HTTP/1.1.
+    """
     host, _, port = address.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     is_v6 = ":" in bare
@@ -243,6 +248,8 @@ def _listen(address: str) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if is_v6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bare != "::"))
+            if patience and hasattr(socket, "TCP_USER_TIMEOUT"):  # what is accepted has it too; RFC 5482
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(1_000 * patience))
             made.bind((bare, int(port)))
             made.listen(_BACKLOG)
             made.setblocking(False)

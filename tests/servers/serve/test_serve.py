@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -341,21 +341,6 @@ def test_a_second_signal_cuts_the_drain_short(serve: Serve, make_log: MakeLog) -
         assert server.wait() == 0
     server.wait_for("SIGTERM again")
     server.wait_for("closed")
-
-
-def test_more_connections_than_files_end_no_door(serve: Serve, make_log: MakeLog) -> None:
-    """The first door is the native front's, which would end the server with its last file."""
-    server = serve(make_log("few"), files=160).ready()
-    for door in ("grpc", "http"):
-        host, _, port = server.addresses[door].rpartition(":")
-        with ExitStack() as many:
-            for _ in range(200):
-                with suppress(OSError):
-                    many.enter_context(socket.create_connection((host, int(port)), timeout=60))
-            if door == "grpc":
-                assert server.ask("GET", "/healthz")[0] == 200
-    assert server.append(b"afterwards") == 0
-    assert server.stop() == 0
 
 
 def test_a_service_manager_is_told(serve: Serve, make_log: MakeLog, tmp_path: Path) -> None:
