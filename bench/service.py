@@ -1,4 +1,8 @@
-"""The service under load: appends, proofs and tiles over HTTP and gRPC; every answer is durable and integrated."""
+"""The service under load: appends, proofs and tiles over HTTP and gRPC; every answer is durable and integrated.
+
+It measures the fronts that are the default; the environment chooses others, as for any server:
+MERKLELOG_SERVER__GRPC_FRONT=grpcio, MERKLELOG_SERVER__HTTP_FRONT=native.
+"""
 
 from __future__ import annotations
 

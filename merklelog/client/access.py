@@ -118,6 +118,8 @@ def split_url(target: str, schemes: tuple[str, ...], *, prefix: bool) -> SplitRe
         raise UsageError("target: a name or password in it would end in logs; a token is given apart")
     if url.scheme not in schemes or not url.hostname or port == 0:
         raise UsageError(f"target {shown}: want {want}")
+    if not url.path.isascii():
+        raise UsageError(f"target {shown}: its path has letters that a URL writes as %XX")
     if url.query or url.fragment or "?" in target or "#" in target or (url.path.strip("/") and not prefix):
         raise UsageError(f"target {shown}: want {want} and nothing behind it")
     return url

@@ -22,7 +22,7 @@ from merklelog.version import __version__
 
 AGENT = f"merklelog/{__version__}"
 _READ = 64 << 10
-_MOST = 1 << 20
+_MOST = 256 << 10
 
 
 class TooLongError(http.client.HTTPException):

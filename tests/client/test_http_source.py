@@ -295,6 +295,7 @@ def test_a_token_goes_along_and_is_not_shown() -> None:
         ("http://x/#f", {}, "nothing behind it"),
         ("http://x:99999/", {}, "want http"),
         ("http://x:0/", {}, "want http"),
+        ("http://x/b\u00fccher", {}, "as %XX"),
         ("http://x y/", {}, "want http"),
         ("http://x\ny/", {}, "want http"),
         (f"http://{'a' * 70}.example/", {}, "want http"),
