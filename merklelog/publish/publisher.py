@@ -66,8 +66,9 @@ from merklelog.publish.publishing import (
     objects_of,
     report_of,
     signed_by,
+    slice_of,
 )
-from merklelog.publish.slices import SLICE_BYTES, Slice, cut_slice, next_head
+from merklelog.publish.slices import SLICE_BYTES, next_head
 from merklelog.publish.target_writer import ALL_RULES, Rules, TargetWriter
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree.hashing import Hash
@@ -259,7 +260,7 @@ class Publisher:
         if step is StepName.STAGED:
             if not self._rules.signs_after_head:
                 pub.note = self._log.sign(pub.aim)
-            new = self._slice(pub, target)
+            new = slice_of(self._log, pub, target.floor, target.encoding)
             target.stage(new)
             pub.staged += len(new.staging)
         elif step is StepName.HEADED:
@@ -277,12 +278,6 @@ class Publisher:
             self._log.record_shown(pub.aim, pub.note)
         else:
             self._collect(pub, target)
-
-    def _slice(self, pub: Publication, target: TargetWriter) -> Slice:
-        key = target.floor, target.encoding
-        if key not in pub.slices:
-            pub.slices[key] = cut_slice(self._log.tiles(), self._log.origin, key[0], pub.aim, key[1])
-        return pub.slices[key]
 
     def _head_at(self, target: TargetWriter, tree: TreeHead) -> EpochHead:
         start = target.head.start if target.head else tree.size
@@ -350,7 +345,7 @@ class Publisher:
             self._piece = Publication(aim, first, moved=False, is_cut=True)
         piece = self._piece
         if piece.cursor == Cursor(StepName.STAGED):
-            target.stage(new := self._slice(piece, target))
+            target.stage(new := slice_of(self._log, piece, target.floor, target.encoding))
             piece.staged = len(new.staging)
             self._emit(StepName.STAGED, target.location, piece.aim)
             piece.cursor = Cursor(StepName.HEADED)

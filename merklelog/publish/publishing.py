@@ -14,7 +14,8 @@ from merklelog.publish.encoding import BundleEncoding
 from merklelog.publish.heads import verify_head
 from merklelog.publish.layout import CHECKPOINT_KEY, UNWITNESSED_KEY, WITNESSED_KEY
 from merklelog.publish.objects import NewObject, ObjectStore
-from merklelog.publish.slices import Slice, new_objects
+from merklelog.publish.pace import Pace
+from merklelog.publish.slices import Slice, cut_slice, new_objects
 from merklelog.publish.source import TileReads
 from merklelog.publish.verified import VerifiedTiles
 from merklelog.tree.hashing import Hash
@@ -134,6 +135,16 @@ class Publication:
     collected: int = 0
     uncollected: str | None = None
     is_cut: bool = False  # more was to be published, and it was bounded
+    pace: Pace = field(default_factory=Pace)
+
+
+def slice_of(log: PublishedLog, pub: Publication, floor: int, encoding: BundleEncoding) -> Slice:
+    """All that is new above `floor`, cut once for all targets that have as much."""
+    known = pub.slices.get((floor, encoding))
+    if known is None:
+        known = cut_slice(log.tiles(), log.origin, floor, pub.aim, encoding, pub.pace)
+        pub.slices[floor, encoding] = known
+    return known
 
 
 def objects_of(
@@ -141,10 +152,10 @@ def objects_of(
 ) -> Iterator[tuple[Tile, NewObject]]:
     """What is new above `floor`: as it was staged; after a start from the log's own tiles, which are the same."""
     if (known := pub.slices.get((floor, encoding))) is not None:
-        return known.objects()
+        return pub.pace.over(known.objects())
     if floor >= pub.aim.size:
         return iter(())
-    return new_objects(VerifiedTiles(tiles, *pub.aim), floor, pub.aim.size, encoding)
+    return pub.pace.over(new_objects(VerifiedTiles(tiles, *pub.aim), floor, pub.aim.size, encoding))
 
 
 def report_of(

@@ -11,6 +11,7 @@ from merklelog.protocol.publication import TreeHead
 from merklelog.publish.encoding import BundleEncoding
 from merklelog.publish.layout import encode_bundle, kind_of
 from merklelog.publish.objects import NewObject
+from merklelog.publish.pace import Pace
 from merklelog.publish.source import TileReads
 from merklelog.publish.staging import StagingWriter
 from merklelog.publish.verified import VerifiedTiles
@@ -95,10 +96,12 @@ def next_head(source: TileReads, old: TreeHead, newest: TreeHead, limit: int = S
     return newest
 
 
-def cut_slice(source: TileReads, origin: str, old: int, head: TreeHead, encoding: BundleEncoding) -> Slice:
+def cut_slice(
+    source: TileReads, origin: str, old: int, head: TreeHead, encoding: BundleEncoding, pace: Pace
+) -> Slice:
     """Read and check what is new from `old` up to `head`. Raises DamagedError as VerifiedTiles does."""
     tiles = VerifiedTiles(source, head.size, head.root)
     writer = StagingWriter(origin, head, list(tiles_to_put(old, head.size)))
-    for _, new in new_objects(tiles, old, head.size, encoding):
+    for _, new in pace.over(new_objects(tiles, old, head.size, encoding)):
         writer.add(new.data)
     return Slice(old, head, encoding, writer.finish(), tuple(writer.places))

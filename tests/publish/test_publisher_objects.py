@@ -32,6 +32,7 @@ from merklelog.protocol.publication import (
 from merklelog.publish import BundleEncoding
 from merklelog.publish.layout import kind_of, parse_staging_key, staging_key
 from merklelog.publish.memory import MemoryStore
+from merklelog.publish.pace import Pace
 from merklelog.publish.pointer import format_head, parse_head, read_head
 from merklelog.publish.slices import cut_slice, new_objects, next_head
 from merklelog.publish.staging import format_staging, parse_staging
@@ -140,7 +141,7 @@ def test_a_slice_is_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     head = log.integrated()
     for old in (0, 1, 255, 256, 300, 768, 999):
         for encoding in BundleEncoding:
-            cut = cut_slice(log.tree, log.origin, old, head, encoding)
+            cut = cut_slice(log.tree, log.origin, old, head, encoding, Pace())
             tiles = VerifiedTiles(log.tree, *head)
             made = [new for _, new in cut.objects()]
             assert made == [new for _, new in new_objects(tiles, old, head.size, encoding)]
@@ -161,7 +162,10 @@ def test_a_slice_is_bounded() -> None:
         head = next_head(log.tree, old, newest, 20_000)
         assert head.root == log.root_at(head.size)
         assert head.size > old.size
-        assert len(cut_slice(log.tree, log.origin, old.size, head, BundleEncoding.IDENTITY).staging) < 36_000
+        assert (
+            len(cut_slice(log.tree, log.origin, old.size, head, BundleEncoding.IDENTITY, Pace()).staging)
+            < 36_000
+        )
         sizes.append(head.size)
         old = head
     assert len(sizes) > 5
