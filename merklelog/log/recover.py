@@ -114,7 +114,8 @@ def recover_log(
         aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
         published.check_witnessed(aim, witnessed)
         if chosen.get("witness.policy") and chosen.get("witness.mode", HOLD) == HOLD:
-            aim = replace(aim, shown=published.held(aim.tree.size) or _nothing_shown(signers))
+            shown, said = published.held(aim)
+            aim = replace(aim, shown=shown or _nothing_shown(signers), remarks=(*aim.remarks, *said))
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
         with _way_out(aim):

@@ -160,20 +160,25 @@ class Published:
             )
         return newest
 
-    def held(self, most: int) -> bytes | None:
+    def held(self, aim: Aim) -> tuple[bytes | None, list[str]]:
         """What the copy's readers are shown, where that waits for witnesses; None for nothing that verifies.
 
-        A `checkpoint` that was lost was the newest that a quorum had cosigned, of at most `most` entries.
+        A `checkpoint` that was lost was the newest that a quorum had cosigned, of at most the aim's entries. Also
+        gives a sentence for each that is not of the aim's tree: a log that showed such a one would sign nothing.
         """
-        found, _ = self._verified(CHECKPOINT_KEY, self._now)
-        if found is not None:
-            return found.note
-        sizes = sorted(size for size in stored_checkpoint_sizes(self._store, COSIGNED) if size <= most)
-        for size in reversed(sizes[-_HEADS_TRIED:]):
-            found, _ = self._verified(cosigned_key(size), self._kept)
-            if found is not None and found.size == size:
-                return found.note
-        return None
+        remarks: list[str] = []
+        tiles = VerifiedTiles(self.tiles, *aim.tree)
+        sizes = [size for size in stored_checkpoint_sizes(self._store, COSIGNED) if size <= aim.tree.size]
+        kept = [cosigned_key(size) for size in sorted(sizes)[-_HEADS_TRIED:]]
+        for key in (CHECKPOINT_KEY, *reversed(kept)):
+            found, _ = self._verified(key, self._now if key == CHECKPOINT_KEY else self._kept)
+            if found is None or key not in (CHECKPOINT_KEY, cosigned_key(found.size)):
+                continue
+            words = _not_of(found, aim.tree, tiles)
+            if not words:
+                return found.note, remarks
+            remarks.append(f"{self.location}/{key}: {words}; readers are not shown it")
+        return None, remarks
 
     def check_witnessed(self, aim: Aim, witnessed: bytes | None) -> None:
         """Check that the tree to bring back began with that of the witness' checkpoint, if one was given.
@@ -310,6 +315,21 @@ class Published:
         if self._ahead is not None:
             self._ahead.expect(())  # what was fetched already is as wrong
         return True
+
+
+def _not_of(found: Head, tree: TreeHead, tiles: VerifiedTiles) -> str:
+    """Why a checkpoint is none of this tree, "" where it is."""
+    if found.size > tree.size:
+        return f"it has size {found.size}, and {tree.size} entries come back"
+    try:
+        root = root_hash(found.size, tiles.read)
+    except DamagedError as error:
+        return f"it can not be compared with what comes back: {error}"
+    if root == found.root:
+        return ""
+    return (
+        f"the log signed root {found.root.hex()} for size {found.size}, and what comes back has {root.hex()}"
+    )
 
 
 def way_out(newest: Head | None) -> str:

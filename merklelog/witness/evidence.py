@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import Final
 
 from merklelog.formats.witness import AddCheckpoint, origin_hash
+from merklelog.log.directory import sync_path
 from merklelog.store.problems import os_problem
 
 FOLDER: Final = "evidence"
@@ -33,12 +33,20 @@ class Evidence:
         try:
             with self._one:
                 self._folder.mkdir(exist_ok=True)
-                if path.exists() or sum(1 for _ in self._folder.iterdir()) >= MAX_FILES:
+                if path.exists() or sum(1 for _ in self._folder.glob("*.txt")) >= MAX_FILES:
                     return None
-                with path.open("xb") as file:
-                    file.write(recorded + _BETWEEN + request.note)
-                    file.flush()
-                    os.fsync(file.fileno())
+                self._write(path, recorded + _BETWEEN + request.note)
         except OSError as error:
             raise os_problem(error, path) from error
         return path
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """The whole file or none: one that was begun under this name would never be written again."""
+        part = path.with_suffix(".part")
+        try:
+            part.write_bytes(data)
+            sync_path(part)
+            part.rename(path)
+            sync_path(self._folder)
+        finally:
+            part.unlink(missing_ok=True)
