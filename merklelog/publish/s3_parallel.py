@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Final
 
 from merklelog.errors import ClosedError, ImmutableError
@@ -30,19 +31,25 @@ class Parallel:
         it is the one that no repetition cures. Raises ClosedError once it is closed, or the program ends.
         """
         pending: dict[Future[bool], int] = {}
+        finished: SimpleQueue[Future[bool]] = (
+            SimpleQueue()
+        )  # waiting for any of them costs the same for one or many
         done_count = held = 0
         try:
             for new in objects:
                 validate_key(new.key)
                 while pending and (held >= HELD_BYTES or len(pending) >= self._threads * _AHEAD):
-                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                        held -= pending.pop(future)
-                        done_count += future.result()
-                pending[self._submit(write, new)] = len(new.data)
+                    future = finished.get()
+                    held -= pending.pop(future)
+                    done_count += future.result()
+                future = self._submit(write, new)
+                pending[future] = len(new.data)
                 held += len(new.data)
-            for future in list(pending):
-                done_count += future.result()
+                future.add_done_callback(finished.put)
+            while pending:
+                future = finished.get()
                 del pending[future]
+                done_count += future.result()
             return done_count
         except BaseException:
             _raise_worst(pending)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from merklelog.errors import FormatError
 from merklelog.publish.s3_client import make_client
 from merklelog.publish.s3_options import S3Options
 from merklelog.publish.s3_wire import MAX_ERROR, Reply, Wire, _Incoming
+from tests.servers.security.conftest import Authority
 
 OK = b"HTTP/1.1 200 OK\r\nETag: x\r\n"
 
@@ -37,9 +40,11 @@ def session(s3_credentials: None) -> Any:
 class Server:
     """Takes one connection after the other, and gives each request on it the next answer."""
 
-    def __init__(self, answers: list[bytes]) -> None:
+    def __init__(self, answers: list[bytes], tls: ssl.SSLContext | None) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.origin = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._tls = tls
+        scheme = "http" if tls is None else "https"
+        self.origin = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self.answers = answers
         self.requests: list[bytes] = []
         self.connections = 0
@@ -53,8 +58,12 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            with taken, suppress(ConnectionError):  # who has read enough closes
-                self._answer(taken)
+            with taken, suppress(ConnectionError, ssl.SSLError):  # who has read enough closes
+                if self._tls is None:
+                    self._answer(taken)
+                else:
+                    with self._tls.wrap_socket(taken, server_side=True) as secured:
+                        self._answer(secured)
 
     def _answer(self, taken: socket.socket) -> None:
         while self.answers:
@@ -76,8 +85,8 @@ class Server:
 
 
 @contextmanager
-def serving(*answers: bytes) -> Iterator[Server]:
-    server = Server(list(answers))
+def serving(*answers: bytes, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(list(answers), tls)
     try:
         yield server
     finally:
@@ -182,6 +191,33 @@ def test_who_can_not_be_reached(session: Any) -> None:
         with pytest.raises(SSLError):
             Wire(session).send("GET", f"https://127.0.0.1:{plain.getsockname()[1]}", "/", {}, b"", 0)
         answering.join()
+
+
+def test_over_tls_who_is_vouched_for_is_asked_and_nobody_else(
+    s3_credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"x" * (1 << 20)
+    answer = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    roots = []
+    for name in ("ca", "stranger"):
+        (tmp_path / name).mkdir()
+        authority = Authority(tmp_path / name)
+        assert authority.root is not None
+        roots.append(authority.root.pem)
+        if name == "ca":
+            pair = authority.server()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.pem, pair.key)
+    sessions = []
+    for root in roots:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(root))
+        sessions.append(make_client(S3Options(endpoint_url="https://127.0.0.1:9"))._endpoint.http_session)
+    with serving(answer, answer, tls=context) as server:
+        for _ in range(2):
+            assert get(sessions[0], server, len(body)).body == body
+        assert server.connections == 1
+    with serving(answer, tls=context) as server, pytest.raises(SSLError, match="certificate verify failed"):
+        get(sessions[1], server)
 
 
 def test_who_does_not_answer_is_not_waited_for_without_end(s3_credentials: None) -> None:
