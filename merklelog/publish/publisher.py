@@ -54,6 +54,7 @@ from merklelog.protocol.publication import (
 from merklelog.publish.beside import Besides
 from merklelog.publish.encoding import BundleEncoding
 from merklelog.publish.objects import ObjectStore
+from merklelog.publish.pace import Pace
 from merklelog.publish.publishing import (
     Beside,
     Publication,
@@ -122,6 +123,7 @@ class Publisher:
         self._beside = Besides([beside(s) for s in targets], [s.location for s in targets], now)
         self._step = step
         self._limit = limit
+        self._pace = Pace(lambda: log.integrated().size)
         self._rules = rules
         self._writer = secrets.token_hex(16)
         self._plan: StartPlan | None = None
@@ -260,7 +262,7 @@ class Publisher:
         if step is StepName.STAGED:
             if not self._rules.signs_after_head:
                 pub.note = self._log.sign(pub.aim)
-            new = slice_of(self._log, pub, target.floor, target.encoding)
+            new = slice_of(self._log, pub, target.floor, target.encoding, self._pace)
             target.stage(new)
             pub.staged += len(new.staging)
         elif step is StepName.HEADED:
@@ -290,7 +292,7 @@ class Publisher:
 
     def _put_all(self, pub: Publication, target: TargetWriter) -> None:
         """Everything up to the head, in groups, so that an error loses no more than one of them."""
-        whole = objects_of(self._log.tiles(), pub, target.floor, target.encoding)
+        whole = objects_of(self._log.tiles(), pub, target.floor, target.encoding, self._pace)
         objects = islice(whole, pub.put, None)
         count = _GROUP
         while count == _GROUP:
@@ -345,7 +347,7 @@ class Publisher:
             self._piece = Publication(aim, first, moved=False, is_cut=True)
         piece = self._piece
         if piece.cursor == Cursor(StepName.STAGED):
-            target.stage(new := slice_of(self._log, piece, target.floor, target.encoding))
+            target.stage(new := slice_of(self._log, piece, target.floor, target.encoding, self._pace))
             piece.staged = len(new.staging)
             self._emit(StepName.STAGED, target.location, piece.aim)
             piece.cursor = Cursor(StepName.HEADED)

@@ -135,27 +135,26 @@ class Publication:
     collected: int = 0
     uncollected: str | None = None
     is_cut: bool = False  # more was to be published, and it was bounded
-    pace: Pace = field(default_factory=Pace)
 
 
-def slice_of(log: PublishedLog, pub: Publication, floor: int, encoding: BundleEncoding) -> Slice:
+def slice_of(log: PublishedLog, pub: Publication, floor: int, encoding: BundleEncoding, pace: Pace) -> Slice:
     """All that is new above `floor`, cut once for all targets that have as much."""
     known = pub.slices.get((floor, encoding))
     if known is None:
-        known = cut_slice(log.tiles(), log.origin, floor, pub.aim, encoding, pub.pace)
+        known = cut_slice(log.tiles(), log.origin, floor, pub.aim, encoding, pace)
         pub.slices[floor, encoding] = known
     return known
 
 
 def objects_of(
-    tiles: TileReads, pub: Publication, floor: int, encoding: BundleEncoding
+    tiles: TileReads, pub: Publication, floor: int, encoding: BundleEncoding, pace: Pace
 ) -> Iterator[tuple[Tile, NewObject]]:
     """What is new above `floor`: as it was staged; after a start from the log's own tiles, which are the same."""
     if (known := pub.slices.get((floor, encoding))) is not None:
-        return pub.pace.over(known.objects())
+        return pace.over(known.objects())
     if floor >= pub.aim.size:
         return iter(())
-    return pub.pace.over(new_objects(VerifiedTiles(tiles, *pub.aim), floor, pub.aim.size, encoding))
+    return pace.over(new_objects(VerifiedTiles(tiles, *pub.aim), floor, pub.aim.size, encoding))
 
 
 def report_of(

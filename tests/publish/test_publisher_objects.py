@@ -141,7 +141,7 @@ def test_a_slice_is_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     head = log.integrated()
     for old in (0, 1, 255, 256, 300, 768, 999):
         for encoding in BundleEncoding:
-            cut = cut_slice(log.tree, log.origin, old, head, encoding, Pace())
+            cut = cut_slice(log.tree, log.origin, old, head, encoding, Pace(lambda: 0))
             tiles = VerifiedTiles(log.tree, *head)
             made = [new for _, new in cut.objects()]
             assert made == [new for _, new in new_objects(tiles, old, head.size, encoding)]
@@ -163,7 +163,11 @@ def test_a_slice_is_bounded() -> None:
         assert head.root == log.root_at(head.size)
         assert head.size > old.size
         assert (
-            len(cut_slice(log.tree, log.origin, old.size, head, BundleEncoding.IDENTITY, Pace()).staging)
+            len(
+                cut_slice(
+                    log.tree, log.origin, old.size, head, BundleEncoding.IDENTITY, Pace(lambda: 0)
+                ).staging
+            )
             < 36_000
         )
         sizes.append(head.size)
