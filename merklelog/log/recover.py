@@ -114,8 +114,7 @@ def recover_log(
         aim = published.aim(can_sign=signers is not None, without_staged=without_staged, witnessed=witnessed)
         published.check_witnessed(aim, witnessed)
         if chosen.get("witness.policy") and chosen.get("witness.mode", HOLD) == HOLD:
-            shown, said = published.held(aim)
-            aim = replace(aim, shown=shown or _nothing_shown(signers), remarks=(*aim.remarks, *said))
+            aim = _holding(published, aim, signers)
         row = _protect(chosen, source, aim, static_copy=static_copy, epoch=epoch)
         config = format_config({**chosen, "log.origin": info.origin})
         with _way_out(aim):
@@ -139,9 +138,15 @@ def recover_log(
     )
 
 
-def _nothing_shown(signers: Signers | None) -> bytes | None:
-    """What a log shows that holds for witnesses, before any of them cosigned: the checkpoint of the empty tree."""
-    return None if signers is None else signers.sign(TreeSize(0), EMPTY_ROOT, both=True)
+def _holding(published: Published, aim: Aim, signers: Signers | None) -> Aim:
+    """The aim of a log that holds for witnesses: it shows what the copy does, or the checkpoint of the empty tree.
+
+    That is what it shows before any of them cosigned.
+    """
+    shown, said = published.held(aim)
+    if shown is None and signers is not None:
+        shown = signers.sign(TreeSize(0), EMPTY_ROOT, both=True)
+    return replace(aim, shown=shown, remarks=(*aim.remarks, *said))
 
 
 def _free_place(path: str | os.PathLike[str]) -> Path:
