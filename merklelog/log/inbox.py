@@ -219,6 +219,10 @@ class Inbox:
         """Whether rows beside the appends wait."""
         return bool(self._beside)
 
+    def waits(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._queue or self._beside)
+
     def sleep(self, seconds: Callable[[], float]) -> None:
         """Wait for something to do, at most so long (asked only when nothing waits; negative: for ever)."""
         with self._mutex:

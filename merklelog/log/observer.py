@@ -22,7 +22,8 @@ class Observer(Protocol):
 
         From the sequencer's thread, for each commit: "drained" (its requests were taken from the queue),
         "planned", "hashed", "signed", "written"; beside commits "kept". From the syncer's thread, for all that
-        was written by then: "gathered", "synced" (it is durable), "settled" (callers were told).
+        was written by then: "gathered", "synced" (it is durable), "settled" (callers were told). The sequencer's
+        thread passes these three too, for a commit with nothing else under way; never both at a time.
         """
         ...
 

@@ -4,7 +4,8 @@ Two threads. The *sequencer* plans, hashes, signs and writes commits, unsynced, 
 The *syncer* makes all that is written so far durable with one fsync and only then moves the head and settles
 callers. **The commit point is the return of `store.sync()`**: before it nothing is acknowledged and no reader sees
 the new head; after it the entry is at its index for good. While one fsync runs, the next batches are hashed and
-written: batch size follows load and no timer adds latency.
+written: batch size follows load and no timer adds latency. A commit with nothing else under way and nothing behind
+it is synced by the sequencer's thread itself (`Syncer.here`).
 
 What a commit signs is the log's matter: a checkpoint, and about one a second is kept; or, of a log with publish
 targets, a receipt of the epoch that `begin` said, and no checkpoint ever. Until then such a log takes no appends.
@@ -216,7 +217,7 @@ class Sequencer:
         self._world.step("planned")
         head = self._write(made, states=states) if made.entries or made.remember else self._signed
         self._world.committed(len(requests), made.entries)
-        self._syncer.put(Written(head, requests, cost))
+        self._syncer.here(Written(head, requests, cost), self._inbox.waits)
 
     def _state(self, request: Request) -> bool:
         """Make a statement of the log's own, now that its index is known; False, and its error: it can not be."""

@@ -2,6 +2,9 @@
 
 **The commit point is the return of `store.sync()` here.** One fsync serves all that was written by then; while it
 runs, the sequencer hashes and writes the next commits, at most `IN_FLIGHT` ahead.
+
+Where nothing is to be hashed meanwhile, the sequencer's thread does the same by itself (`here`), which spares a
+caller who waits for each append one or two switches of threads.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from .request import Request, tell
 from .world import World
 
 IN_FLIGHT = 4
+# After something came while the sequencer's thread synced, so many commits are synced by this one.
+BESIDE = 64
 
 Job = Callable[[], None]
 Listener = Callable[[Head], None]
@@ -62,9 +67,8 @@ class Syncer:
         self._listeners: tuple[Listener, ...] = ()
         self._mutex = threading.Lock()
         self.reserve = self._slots.acquire  # a place for one commit more; waits for it
-        self.put = (
-            self._written.put
-        )  # a commit that was written in a place reserved, a job to do, None: the end
+        self._put = self._done = 0  # items; the first is the sequencer's to count, the second this thread's
+        self._beside = 0
         self.thread = threading.Thread(target=self._run, name="merklelog-syncer", daemon=True)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -81,10 +85,38 @@ class Syncer:
 
         return end
 
+    # --- the sequencer's thread --------------------------------------------------------------------------------
+
+    def put(self, item: Written | Job | None) -> None:
+        """Hand over a commit that was written in a place reserved, a job to do, or None: the end."""
+        self._put += 1
+        self._written.put(item)
+
+    def here(self, written: Written, waits: Callable[[], bool]) -> None:
+        """`put`, or the same done at once where that is sooner: nothing is under way, and nothing waits.
+
+        Raises what the store or a listener raises; then nobody was told.
+        """
+        if waits() or self._put != self._done or self._beside:
+            self._beside = max(0, self._beside - 1)
+            self.put(written)
+            return
+        batches = [written]
+        self._make_durable(batches)
+        self._slots.release()
+        self._settle(batches)
+        written.requests.clear()  # they were told: what fails after this takes them not with it
+        self._world.step("settled")
+        if waits():  # it could have been hashed meanwhile
+            self._beside = BESIDE
+
+    # --- this thread -------------------------------------------------------------------------------------------
+
     def _run(self) -> None:
         ended = False
         while not ended:
             batches, jobs, ended = self._gather(self._written.get())
+            count = len(batches) + len(jobs)
             try:
                 self._make_durable(batches)
                 if batches:
@@ -100,6 +132,7 @@ class Syncer:
                 clear_frames(error.__traceback__)
                 # the sequencer may wait for one, and must see the failure
                 self._slots.release(len(batches) or 1)
+            self._done += count
 
     def _make_durable(self, batches: list[Written]) -> None:
         if (
