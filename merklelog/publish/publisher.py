@@ -244,7 +244,7 @@ class Publisher:
         newest, leader = self._log.integrated(), self._leader
         if leader is None or newest.size <= leader.size:
             return None
-        aim = next_head(self._log.tiles(), leader, newest, self._limit)
+        aim = next_head(self._log.tiles(), leader, newest, self._pace, self._limit)
         return Publication(aim, Cursor(StepName.STAGED), is_cut=aim.size < newest.size)
 
     def _run(self, pub: Publication) -> PublicationReport:
@@ -341,7 +341,7 @@ class Publisher:
         leader = self._leader or EMPTY_TREE
         if self._piece is None:
             floor = TreeHead(target.floor, self._roots()(target.floor))
-            aim = next_head(self._log.tiles(), floor, leader, self._limit)
+            aim = next_head(self._log.tiles(), floor, leader, self._pace, self._limit)
             is_named = target.head is not None and aim.size <= target.head.size
             first = Cursor(StepName.PUT if is_named else StepName.STAGED)
             self._piece = Publication(aim, first, moved=False, is_cut=True)

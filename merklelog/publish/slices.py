@@ -74,7 +74,9 @@ class Slice:
             yield tile, NewObject(tile.path, data, kind_of(tile, self.encoding))
 
 
-def next_head(source: TileReads, old: TreeHead, newest: TreeHead, limit: int = SLICE_BYTES) -> TreeHead:
+def next_head(
+    source: TileReads, old: TreeHead, newest: TreeHead, pace: Pace, limit: int = SLICE_BYTES
+) -> TreeHead:
     """The head to publish next after `old`: `newest`, or an earlier one where that would be over `limit` bytes.
 
     An earlier one ends at a full bundle, so that nothing partial is put for it at the lowest level. Its root is
@@ -87,7 +89,7 @@ def next_head(source: TileReads, old: TreeHead, newest: TreeHead, limit: int = S
             f"{old.root.hex()}, which was published"
         )
     held = 0
-    for bundle in new_bundles(old.size, newest.size):
+    for bundle in pace.over(new_bundles(old.size, newest.size)):
         # Only measured here; what is cut then is checked.
         held += len(source.bundle(bundle.index, bundle.width)) + bundle.width * HASH_SIZE
         end = (bundle.index + 1) * TILE_WIDTH

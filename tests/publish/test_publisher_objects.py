@@ -159,7 +159,7 @@ def test_a_slice_is_bounded() -> None:
     old = EMPTY_TREE
     sizes = []
     while old != newest:
-        head = next_head(log.tree, old, newest, 20_000)
+        head = next_head(log.tree, old, newest, Pace(lambda: 0), 20_000)
         assert head.root == log.root_at(head.size)
         assert head.size > old.size
         assert (
@@ -175,7 +175,7 @@ def test_a_slice_is_bounded() -> None:
     assert len(sizes) > 5
     assert all(size % 256 == 0 for size in sizes[:-1])
     with pytest.raises(DamagedError, match="does not begin"):
-        next_head(log.tree, TreeHead(5, ROOT), newest)
+        next_head(log.tree, TreeHead(5, ROOT), newest, Pace(lambda: 0))
 
 
 def staging(**changes: Any) -> bytes:
