@@ -19,18 +19,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from merklelog.audit.report import MAX_FINDINGS, AuditFinding, AuditReport, FindingKind, LockReport
+from merklelog.later import found_later
 
 if TYPE_CHECKING:
     from merklelog.audit.run import Progress, audit
 
 __all__ = ["MAX_FINDINGS", "AuditFinding", "AuditReport", "FindingKind", "LockReport", "Progress", "audit"]
-
-
-def __getattr__(name: str) -> object:
-    """What begins an audit, found when first used: a worker process begins none."""
-    if name not in ("Progress", "audit"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from merklelog.audit import run
-
-    globals().update(Progress=run.Progress, audit=run.audit)
-    return globals()[name]
+# Found when first used: a worker process begins no audit.
+__getattr__ = found_later(__name__, {"Progress": "run", "audit": "run"})

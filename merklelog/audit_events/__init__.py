@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from merklelog.later import found_later
+
 from .acting import acting_as
 from .around import audited, auditing
 from .emit import audit_event
@@ -39,14 +41,6 @@ __all__ = [
     "use",
 ]
 # Found when first used: they need packages or modules that the others do not.
-_LATER = {"AsgiAudit": "asgi", "OtelEmitter": "otel", "ProducerEmitter": "direct", "WsgiAudit": "wsgi"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = found_later(
+    __name__, {"AsgiAudit": "asgi", "OtelEmitter": "otel", "ProducerEmitter": "direct", "WsgiAudit": "wsgi"}
+)

@@ -23,6 +23,7 @@ from merklelog.client.published import PublishedSource
 from merklelog.client.reads import Consistency, VerifiedReads
 from merklelog.client.source import TileReads, TileSource
 from merklelog.client.targets import open_target, published_directory
+from merklelog.later import found_later
 
 if TYPE_CHECKING:
     from merklelog.client.access import Access
@@ -61,26 +62,19 @@ __all__ = [
     "published_directory",
 ]
 # Found when first used: a command for a directory needs none of them.
-_LATER = {
-    "Access": "access",
-    "AsyncClient": "remote",
-    "Client": "remote",
-    "MerklelogHandler": "logging_handler",
-    "Producer": "producer",
-    "ProducerOptions": "producer_buffer",
-    "Retry": "retry",
-    "Sent": "producer_batch",
-    "connect": "connecting",
-    "connect_async": "connecting",
-    "open_producer": "producer_targets",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = found_later(
+    __name__,
+    {
+        "Access": "access",
+        "AsyncClient": "remote",
+        "Client": "remote",
+        "MerklelogHandler": "logging_handler",
+        "Producer": "producer",
+        "ProducerOptions": "producer_buffer",
+        "Retry": "retry",
+        "Sent": "producer_batch",
+        "connect": "connecting",
+        "connect_async": "connecting",
+        "open_producer": "producer_targets",
+    },
+)

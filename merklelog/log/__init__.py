@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from merklelog.later import found_later
+
 if TYPE_CHECKING:
     from .config import KEYS, Key, LogConfig, load_config
     from .create import create_log
@@ -26,27 +28,20 @@ __all__ = [
     "parse_value",
 ]
 # Found when first used: who reads rows needs no sequencer.
-_LATER = {
-    "KEYS": "config",
-    "BatchReceipt": "receipt",
-    "Key": "config",
-    "Log": "log",
-    "LogConfig": "config",
-    "LogReader": "reader",
-    "Receipt": "receipt",
-    "create_log": "create",
-    "load_config": "config",
-    "open_log": "opening",
-    "open_reader": "reader",
-    "parse_value": "table",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = found_later(
+    __name__,
+    {
+        "KEYS": "config",
+        "BatchReceipt": "receipt",
+        "Key": "config",
+        "Log": "log",
+        "LogConfig": "config",
+        "LogReader": "reader",
+        "Receipt": "receipt",
+        "create_log": "create",
+        "load_config": "config",
+        "open_log": "opening",
+        "open_reader": "reader",
+        "parse_value": "table",
+    },
+)

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from http_floods import HTTP_FLOODS, connected, flood, leave
+from loading import Load, lost
 from victim import LeanVictim
 
 import merklelog
@@ -21,40 +20,21 @@ WRITERS = 32
 PIPELINED = 5
 A_CONNECTION = 40  # requests, then a new one
 CROWD = 500  # clients that connect and say nothing
-KEPT = 10_000  # acknowledged entries that are looked at again
 GROWTH = 128 << 20  # beyond what it holds at rest: the database has buffers of its own
 
 
-class Load:
+class Clients(Load):
     """Good clients: appends one by one and pipelined, entries and proofs, a watcher; until stopped."""
 
-    def __init__(self, port: int, seed: int) -> None:
-        self._port = port
-        self._chance = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
-        self.answered = 0
-        self.kept: list[tuple[int, bytes]] = []
-        self.failed: list[str] = []
-
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let each client end what it has begun."""
-        self._stop.set()
-        self._thread.join()
-
-    async def _all(self) -> None:
+    async def run(self) -> None:
         watch = asyncio.create_task(self._watch())
         await asyncio.gather(*(self._client(i) for i in range(WRITERS)))
         watch.cancel()
 
     async def _client(self, number: int) -> None:
         try:
-            while not self._stop.is_set():
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            while not self.over.is_set():
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 try:
                     for count in range(A_CONNECTION):
                         await asyncio.wait_for(self._turn(reader, writer, number, count), 60)
@@ -75,7 +55,7 @@ class Load:
             )
         indexes = [int(await _body(reader)) for _ in entries]
         for index, entry in zip(indexes, entries, strict=True):
-            self._keep(index, entry)
+            self.keep(index, entry)
         if count % 10 == 9:
             for path in (b"/entry/%d" % indexes[0], b"/proof/inclusion?index=%d" % indexes[0]):
                 writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
@@ -84,21 +64,13 @@ class Load:
             self.answered += 2
 
     async def _watch(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(b"GET /events/checkpoints HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while await reader.read(1 << 16):
                 continue
         finally:
             writer.close()
-
-    def _keep(self, index: int, data: bytes) -> None:
-        """A fair sample of all that was acknowledged (Vitter's algorithm R)."""
-        self.answered += 1
-        if len(self.kept) < KEPT:
-            self.kept.append((index, data))
-        elif (at := self._chance.randrange(self.answered)) < KEPT:
-            self.kept[at] = (index, data)
 
 
 async def _body(reader: asyncio.StreamReader) -> bytes:
@@ -114,7 +86,7 @@ def soak(folder: Path, seconds: float, seed: int, *, each: float = 1.0) -> str:
     merklelog.create_log(log, "soak.example/log", settings={"store.min_free_bytes": 0})
     server = LeanVictim(log)
     try:
-        load = Load(server.port, seed)
+        load = Clients(server.port, seed)
         load.start()
         try:
             wrong = _rounds(server, load, time.monotonic() + seconds, each)
@@ -124,7 +96,7 @@ def soak(folder: Path, seconds: float, seed: int, *, each: float = 1.0) -> str:
     finally:
         server.process.kill()
         server.process.wait()
-    return wrong or ended or (load.failed[0] if load.failed else "") or _lost(log, load)
+    return wrong or ended or (load.failed[0] if load.failed else "") or lost(log, load)
 
 
 def _rounds(server: LeanVictim, load: Load, end: float, each: float) -> str:
@@ -147,12 +119,3 @@ def _rounds(server: LeanVictim, load: Load, end: float, each: float) -> str:
         if held > allowed:
             return f"memory grew to {held >> 20} MB, from {(allowed - GROWTH) >> 20}"
     return ""
-
-
-def _lost(log: Path, load: Load) -> str:
-    with merklelog.open_reader(log) as reader:
-        for index, data in load.kept:
-            if reader.entry(index) != data:
-                return f"the entry acknowledged at {index} is not there"
-    print(f"{load.answered:,} requests answered, {len(load.kept):,} of their entries looked at: all there")
-    return "" if load.answered else "no request was answered"

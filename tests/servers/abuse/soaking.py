@@ -6,48 +6,28 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import grpc
 from floods import FLOODS, SERVICE, flood
+from loading import Load, lost
 from victim import Victim
 
 import merklelog
 from merklelog.v1 import log_pb2 as pb
 
 WRITERS = 32
-KEPT = 10_000  # acknowledged entries that are looked at again
 GROWTH = 64 << 20  # beyond what the first round of everything left
 
 
-class Load:
+class Clients(Load):
     """Good clients on one connection: unary appends, batches, proofs and a watcher, until stopped."""
 
-    def __init__(self, port: int, seed: int) -> None:
-        self._port = port
-        self._chance = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
-        self.answered = 0
-        self.kept: list[tuple[int, bytes]] = []
-        self.failed: list[str] = []
-
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let each client end its call."""
-        self._stop.set()
-        self._thread.join()
-
-    async def _all(self) -> None:
+    async def run(self) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self._port}", options=options) as channel:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=options) as channel:
             watch = asyncio.create_task(self._watch(channel))
             await asyncio.gather(*(self._write(channel, i) for i in range(WRITERS)))
             watch.cancel()
@@ -62,30 +42,22 @@ class Load:
             channel.unary_unary(SERVICE + name) for name in ("Append", "AppendBatch", "GetInclusionProof")
         )
         count = 0
-        while not self._stop.is_set():
+        while not self.over.is_set():
             count += 1
             entry = pb.NewEntry(data=b"%d.%d" % (writer, count))
             try:
                 if count % 20:
                     answer = await append(pb.AppendRequest(entry=entry).SerializeToString(), timeout=60)
-                    self._keep(pb.AppendResponse.FromString(answer).entry.index, entry.data)
+                    self.keep(pb.AppendResponse.FromString(answer).entry.index, entry.data)
                 elif count % 40:
                     many = pb.AppendBatchRequest(entries=[entry] * 100)
                     answer = await batch(many.SerializeToString(), timeout=60)
-                    self._keep(pb.AppendBatchResponse.FromString(answer).first_index, entry.data)
+                    self.keep(pb.AppendBatchResponse.FromString(answer).first_index, entry.data)
                 else:
                     await prove(pb.GetInclusionProofRequest(index=0).SerializeToString(), timeout=60)
             except grpc.RpcError as error:
                 self.failed.append(f"writer {writer}: {error.code()}: {error.details()}")
                 return
-
-    def _keep(self, index: int, data: bytes) -> None:
-        """A fair sample of all that was acknowledged (Vitter's algorithm R)."""
-        self.answered += 1
-        if len(self.kept) < KEPT:
-            self.kept.append((index, data))
-        elif (at := self._chance.randrange(self.answered)) < KEPT:
-            self.kept[at] = (index, data)
 
 
 def soak(folder: Path, seconds: float, seed: int) -> str:
@@ -95,7 +67,7 @@ def soak(folder: Path, seconds: float, seed: int) -> str:
     server = Victim(log)
     try:
         server.well()
-        load = Load(server.port, seed)
+        load = Clients(server.port, seed)
         load.start()
         try:
             wrong = _rounds(server, load, time.monotonic() + seconds)
@@ -104,7 +76,7 @@ def soak(folder: Path, seconds: float, seed: int) -> str:
         status, out, _ = server.end()
         if (status, out) != (0, "drained 0\n"):
             return wrong or f"the server ended with {status}: {out}"
-        return wrong or _lost(log, load)
+        return wrong or lost(log, load)
     finally:
         server.process.kill()
         server.process.communicate()
@@ -124,12 +96,3 @@ def _rounds(server: Victim, load: Load, end: float) -> str:
         if memory > allowed:
             return f"memory grew to {memory >> 20} MB, from {(allowed - GROWTH) >> 20}"
     return ""
-
-
-def _lost(log: Path, load: Load) -> str:
-    with merklelog.open_reader(log) as reader:
-        for index, data in load.kept:
-            if reader.entry(index) != data:
-                return f"the entry acknowledged at {index} is not there"
-    print(f"{load.answered:,} calls answered, {len(load.kept):,} of their entries looked at: all there")
-    return "" if load.answered else "no call was answered"
