@@ -21,6 +21,7 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _ADDRESSING: Final = ("auto", "path", "virtual")
 _SSE: Final = ("none", "AES256", "aws:kms", "aws:kms:dsse")
 _STORAGE_CLASS: Final = re.compile(r"[A-Z0-9_]{1,40}")
+_KMS_KEY: Final = re.compile(r"[!-~]{1,2048}")  # an id, an ARN or an alias; other services have other names
 _SHOWN: Final = 80
 
 
@@ -101,6 +102,10 @@ class S3Options:
                 raise ConfigError(f"{name}: got {value[:_SHOWN]!r}, want {', '.join(known)}")
         if self.sse_kms_key_id and not self.sse.startswith("aws:kms"):
             raise ConfigError(f"sse_kms_key_id: set, but sse is {self.sse}, want aws:kms")
+        if self.sse_kms_key_id and not _KMS_KEY.fullmatch(self.sse_kms_key_id):
+            raise ConfigError(
+                f"sse_kms_key_id: got {self.sse_kms_key_id[:_SHOWN]!a}, want printable ASCII without spaces"
+            )
         if self.storage_class and not _STORAGE_CLASS.fullmatch(self.storage_class):
             raise ConfigError(
                 f"storage_class: got {self.storage_class[:_SHOWN]!r}, want a name such as STANDARD_IA"

@@ -1,23 +1,27 @@
 """The two requests a store makes by the thousand, PutObject and GetObject, at a fraction of boto3's price.
 
 boto3 takes milliseconds of processor time to make a request, and holds the interpreter while it does. So the
-first request of a store goes through boto3, and shows where the bucket is and in which region; those after it are
-built and signed here and sent through the same connections (but not through a proxy: then boto3 does it all).
-Whatever is not an answer to be expected (a redirect, a refusal) sends the same request through boto3 once more,
-which knows how to go on.
+first of these requests goes through boto3, and shows under which address an object with that key is and in which
+region; those after it are built and signed here and sent through the same connections (but not through a proxy:
+then boto3 does it all). A redirect or a refusal sends the same request through boto3 once more, which knows how to
+go on. An answer that can not be read here is as good as none: what was asked is doubtful, and boto3 makes the next
+thousand requests, since it may make sense of what this store says.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from merklelog.errors import DamagedError
+from merklelog.errors import DamagedError, FormatError
 from merklelog.formats.wire import encode_base64
 from merklelog.publish.s3_sign import encode_path, encode_query, sign
 from merklelog.publish.s3_wire import MAX_ERROR, Reply, Wire
@@ -47,12 +51,17 @@ _NAMED: Final = {
     "ChecksumSHA256": "x-amz-checksum-sha256",
     "ContentEncoding": "content-encoding",
 }
+_LEFT_TO_BOTO3: Final = 1000
 _UNSIGNED: Final = {"user-agent": f"merklelog/{__version__}", "accept-encoding": "identity"}
+_log = logging.getLogger("merklelog.publish")
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a bucket answers: the URL's part before a key, the region of its signatures, and who sends there."""
+    """Where a bucket answers: the URL's part before a key, the region of its signatures, and who sends there.
+
+    `path` is "/" where the host's name has the bucket, and else "/BUCKET/".
+    """
 
     host: str
     origin: str
@@ -72,33 +81,38 @@ class Transfer:
         self._bucket = bucket
         self._count = count
         self._place: _Place | None = None
+        self._left_to_boto3 = 0
+        self._asked = threading.local()  # `key`: what this thread asks for through boto3
         # What a client is made of is not boto3's public face: where it is not as known, boto3 does it all.
         self._credentials: Any = getattr(getattr(client, "_request_signer", None), "_credentials", None)
         self._wire = _wire_of(client)
         if self._wire is not None and self._credentials is not None:
-            client.meta.events.register("before-send.s3", self._learn)
+            for operation in ("GetObject", "PutObject"):
+                client.meta.events.register(f"before-send.s3.{operation}", self._learn)
 
     def close(self) -> None:
         """Look at no more requests of the client, which may outlive this."""
-        self._client.meta.events.unregister("before-send.s3", self._learn)
+        for operation in ("GetObject", "PutObject"):
+            self._client.meta.events.unregister(f"before-send.s3.{operation}", self._learn)
 
     def put(self, key: str, data: bytes, digest: bytes, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """PutObject of bytes whose SHA-256 is `digest`; gives ETag, VersionId, ChecksumSHA256 as boto3 does."""
         checksum = encode_base64(digest).decode("ascii")
-        place = self._place
+        place = self._way()
         if place is not None:
             headers = {_HEADERS[name]: _text(value) for name, value in parameters.items()}
             headers["x-amz-checksum-sha256"] = checksum
             reply = self._send(place, "PUT", key, {}, headers, data, digest.hex(), MAX_ERROR)
             if reply.status == 200:
-                return _parsed(reply)
+                return _whole(_parsed(reply))
             if reply.status not in _ASK_BOTO3:
                 raise _client_error(reply, "PutObject")
             self._forget("PutObject")
-        found: dict[str, Any] = self._client.put_object(
-            Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, **parameters
-        )
-        return found
+        with self._asking(key):
+            found: dict[str, Any] = self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ChecksumSHA256=checksum, **parameters
+            )
+        return _whole(found)
 
     def get(self, key: str, version_id: str | None, limit: int, name: str) -> dict[str, Any]:
         """GetObject; gives its bytes as `Body`, with ETag and ContentEncoding.
@@ -106,7 +120,7 @@ class Transfer:
         Raises DamagedError for more than `limit` bytes, and botocore's FlexibleChecksumError for others than the
         service has a checksum of.
         """
-        place = self._place
+        place = self._way()
         if place is not None:
             query = {} if version_id is None else {"versionId": version_id}
             headers = {"x-amz-checksum-mode": "ENABLED"}
@@ -114,37 +128,56 @@ class Transfer:
             if reply.status == 200:
                 if reply.is_cut:
                     raise DamagedError(f"{name}: more than {limit} bytes")
-                return _checked({**_parsed(reply), "Body": reply.body})
+                return _checked(_whole({**_parsed(reply), "Body": reply.body}))
             if reply.status not in _ASK_BOTO3:
                 raise _client_error(reply, "GetObject")
             self._forget("GetObject")
         which = {} if version_id is None else {"VersionId": version_id}
-        found: dict[str, Any] = self._client.get_object(
-            Bucket=self._bucket, Key=key, ChecksumMode="ENABLED", **which
-        )
+        with self._asking(key):
+            found: dict[str, Any] = self._client.get_object(
+                Bucket=self._bucket, Key=key, ChecksumMode="ENABLED", **which
+            )
         try:
-            return {**found, "Body": _read(found["Body"], limit, name)}
+            return _whole({**found, "Body": _read(found["Body"], limit, name)})
         finally:
             found["Body"].close()
 
     # --- where the bucket is --------------------------------------------------------------------------------
 
+    def _way(self) -> _Place | None:
+        """Where to send the next request; None: through boto3."""
+        if self._left_to_boto3 > 0:
+            self._left_to_boto3 -= 1  # threads may count it wrong, by some
+            return None
+        return self._place
+
+    @contextmanager
+    def _asking(self, key: str) -> Iterator[None]:
+        """While this thread asks for that key through boto3, see where it does."""
+        self._asked.key = key
+        try:
+            yield
+        finally:
+            self._asked.key = None
+
     def _learn(self, request: Any, **_: Any) -> None:
-        """Looks at a request that boto3 is about to send."""
-        if self._place is not None:
-            return
-        parts = urlsplit(request.url)
+        """Looks at a GetObject or PutObject that boto3 is about to send, the last of them if it was sent on.
+
+        Only one whose key is known can tell: a bucket's name alone says nothing, since a key may begin with it,
+        and so may a host.
+        """
+        key: str | None = getattr(self._asked, "key", None)
         authorization = request.headers.get("Authorization", b"")
         text = authorization.decode("latin-1") if isinstance(authorization, bytes) else authorization
         scope = _SCOPE.match(text)
-        if scope is None:
-            return
-        if f"{parts.path}/".startswith(f"/{self._bucket}/"):
-            path = f"/{self._bucket}/"
-        elif parts.netloc.startswith(f"{self._bucket}."):
-            path = "/"
+        if key is None or scope is None:
+            return  # somebody else's request, or one that is signed in another way
+        parts = urlsplit(request.url)
+        for path in ("/", f"/{self._bucket}/"):
+            if parts.path == encode_path(path + key):
+                break
         else:
-            return  # another bucket of the same client, or an endpoint of another form
+            return  # an endpoint of another form
         origin = f"{parts.scheme}://{parts.netloc}"
         if self._wire is not None and self._wire.is_direct(origin):
             self._place = _Place(parts.netloc, origin, path, scope[1], self._wire)
@@ -166,6 +199,8 @@ class Transfer:
         payload: str,
         limit: int,
     ) -> Reply:
+        from botocore.exceptions import HTTPClientError
+
         path, asked = encode_path(place.path + key), encode_query(query)
         signed = sign(
             method,
@@ -178,9 +213,18 @@ class Transfer:
             now=datetime.now(UTC),
         )
         signed |= _UNSIGNED
-        return place.wire.send(
-            method, place.origin, f"{path}?{asked}" if asked else path, signed, data, limit
-        )
+        target = f"{path}?{asked}" if asked else path
+        try:
+            return place.wire.send(method, place.origin, target, signed, data, limit)
+        except HTTPClientError as error:
+            reason: Any = error.kwargs.get("error")
+            if isinstance(reason, FormatError):
+                self._leave_to_boto3(reason)
+            raise
+
+    def _leave_to_boto3(self, error: FormatError) -> None:
+        self._left_to_boto3 = _LEFT_TO_BOTO3
+        _log.warning("s3://%s: %s; boto3 makes the next %d requests", self._bucket, error, _LEFT_TO_BOTO3)
 
 
 def _wire_of(client: Any) -> Wire | None:
@@ -205,6 +249,15 @@ def _metadata(reply: Reply) -> dict[str, Any]:
 def _parsed(reply: Reply) -> dict[str, Any]:
     found = {name: reply.headers[header] for name, header in _NAMED.items() if header in reply.headers}
     return {**found, "ResponseMetadata": _metadata(reply)}
+
+
+def _whole(found: dict[str, Any]) -> dict[str, Any]:
+    """A success as it is taken. Raises botocore's error of an answer that is none for one without an ETag."""
+    from botocore.exceptions import HTTPClientError
+
+    if "ETag" not in found:
+        raise HTTPClientError(error="an object without an ETag")
+    return found
 
 
 def _client_error(reply: Reply, operation: str) -> Exception:

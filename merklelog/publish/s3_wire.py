@@ -4,6 +4,9 @@ Between boto3's session and the socket are five layers, and more than half a mil
 the interpreter's lock for each object. What they are for stays with them: addresses, TLS, time limits and
 connections that are kept. What is left, a head and a body of known length in each direction, is written and read
 here.
+
+An answer is read as leniently as boto3's own layers do where there is no doubt what it says (lines that end in LF
+alone, a folded line, a length that is said twice), and is none where there is.
 """
 
 from __future__ import annotations
@@ -14,15 +17,22 @@ import ssl
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from merklelog.errors import FormatError
+from merklelog.errors import ConfigError, FormatError
 from merklelog.formats.wire import parse_decimal
 
 MAX_ERROR: Final = 1 << 16
 _MAX_HEAD: Final = 1 << 16
+_MAX_NOTICES: Final = 10  # answers with a status of 1xx before the one that counts
+_MAX_CHUNK_LINE: Final = 256
 _PART: Final = 1 << 16
-_JOINED: Final = 1 << 18  # a body up to here goes out with its head in one call
-_STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n]*)?")
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_JOINED: Final = 1 << 18  # a body up to here goes out with its head in one call, a longer one in such parts
+_STATUS: Final = re.compile(rb"HTTP/1\.([01])[ \t]+([1-5][0-9][0-9])(?:[ \t].*)?", re.DOTALL)
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.1
+_UNFIT: Final = re.compile("[^\t -~\x80-\xff]")  # RFC 9110, section 5.5
+_LENGTH: Final = re.compile(r"([0-9]{1,40})(?:[ \t]*,[ \t]*\1)*")  # section 8.6: it may be said twice
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_SPACE: Final = " \t\r"
 _UNFINISHED: Final = "closed before the answer was whole"
 
 
@@ -61,8 +71,9 @@ class Wire:
     ) -> Reply:
         """One attempt. Of a body with status 200 up to `limit` bytes are read, of another up to 64 KiB.
 
-        `target` is the path with its query, and `data` the body. Raises what botocore's session raises: of an
-        answer that does not come or breaks off, and of one that is none.
+        `target` is the path with its query, and `data` the body. Raises what botocore's session raises, and
+        nothing else: of an answer that does not come or breaks off, and of one that is none; its `error` is a
+        FormatError where boto3 may know better.
         """
         from botocore.exceptions import (
             BotoCoreError,
@@ -79,7 +90,7 @@ class Wire:
             raise ReadTimeoutError(endpoint_url=origin, error=error) from error
         except OSError as error:
             raise ConnectionClosedError(endpoint_url=origin, error=error) from error
-        except FormatError as error:
+        except Exception as error:
             raise HTTPClientError(error=error) from error
 
     def _exchange(self, origin: str, head: bytes, data: bytes, limit: int) -> Reply:
@@ -88,7 +99,7 @@ class Wire:
         goes_on = False
         try:
             if connection.sock is None:
-                _connect(connection, origin, pool.timeout.read_timeout)
+                _connect(connection, origin, pool.timeout)
             _write(connection.sock, head, data)
             reply, goes_on = _Incoming(connection.sock).reply(limit)
             return reply
@@ -106,28 +117,33 @@ class Wire:
         return pool
 
 
-def _connect(connection: Any, origin: str, seconds: float) -> None:
-    """From then on it waits `seconds` for each part of an answer.
+def _connect(connection: Any, origin: str, timeout: Any) -> None:
+    """From then on it waits as long as `timeout` says for each part of an answer.
 
     Nothing of a request was sent when this fails, and the errors say so by their names.
     """
     from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SSLError
     from urllib3 import exceptions as failed
+    from urllib3.util.ssl_match_hostname import CertificateError
 
     try:
+        connection.timeout = timeout.connect_timeout  # a request of boto3's leaves its own there
         connection.connect()
-        connection.sock.settimeout(seconds)
-    except (failed.SSLError, ssl.SSLError) as error:
+        connection.sock.settimeout(timeout.read_timeout)
+    except (failed.SSLError, ssl.SSLError, CertificateError) as error:  # the last is of the host's name
         raise SSLError(endpoint_url=origin, error=error) from error
     except (failed.NewConnectionError, socket.gaierror) as error:  # the first is a timeout by its class
         raise EndpointConnectionError(endpoint_url=origin, error=error) from error
     except (failed.TimeoutError, TimeoutError) as error:
         raise ConnectTimeoutError(endpoint_url=origin, error=error) from error
-    except (failed.HTTPError, OSError) as error:
+    except Exception as error:
         raise EndpointConnectionError(endpoint_url=origin, error=error) from error
 
 
 def _request(method: str, target: str, headers: dict[str, str], data: bytes) -> bytes:
+    if _UNFIT.search("".join(headers.values())):
+        named = ", ".join(name for name, value in headers.items() if _UNFIT.search(value))
+        raise ConfigError(f"header {named}: a value with characters that no header may have")
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if data or method != "GET":
         lines.append(f"content-length: {len(data)}")
@@ -139,43 +155,53 @@ def _write(sock: socket.socket, head: bytes, data: bytes) -> None:
     with suppress(BrokenPipeError):
         if len(data) <= _JOINED:
             sock.sendall(head + data)
-        else:
-            sock.sendall(head)
-            sock.sendall(data)
+            return
+        sock.sendall(head)
+        whole = memoryview(data)
+        for start in range(0, len(data), _JOINED):  # the socket's time limit is for each call
+            sock.sendall(whole[start : start + _JOINED])
 
 
 class _Incoming:
     """What comes in on a socket for one request.
 
-    Raises OSError, FormatError for what is no answer of HTTP/1.1.
+    Raises OSError, FormatError for what is no answer of HTTP/1.1. Never shows what was in it.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._data = b""
+        self._at = 0  # what stands before it in the data was read
 
     def reply(self, limit: int) -> tuple[Reply, bool]:
         """The answer, and whether another request may follow on the connection."""
-        status = 100
-        while 100 <= status < 200:
+        for _ in range(_MAX_NOTICES + 1):
             minor, status, headers = self._head()
+            if status >= 200:
+                break
+        else:
+            raise ConnectionAbortedError(f"more than {_MAX_NOTICES} answers of status 1xx")
         most = limit if status == 200 else MAX_ERROR
         body, is_whole = self._body(status, headers, most)
         goes_on = is_whole and minor == b"1" and "close" not in headers.get("connection", "").lower()
-        return Reply(status, headers, body[:most], len(body) > most), goes_on and not self._data
+        return Reply(status, headers, body[:most], len(body) > most), goes_on and not self._has_more()
 
     def _head(self) -> tuple[bytes, int, dict[str, str]]:
-        head = self._until(b"\r\n\r\n", _MAX_HEAD)
-        first, *lines = head.split(b"\r\n")
-        status = _STATUS.fullmatch(first)
+        first, *lines = self._until_empty().split(b"\n")
+        status = _STATUS.fullmatch(first.removesuffix(b"\r"))
         if status is None:
-            raise FormatError(f"no answer of HTTP/1.1: {first[:40]!r}")
+            raise FormatError("an answer that is none of HTTP/1.1")
         headers: dict[str, str] = {}
+        name = ""
         for line in lines:
-            name, colon, value = line.decode("latin-1").partition(":")
-            if not colon or not name or name[0] in " \t":
+            text = line.decode("latin-1")
+            if text[:1] in (" ", "\t") and name:  # RFC 9112, section 5.2
+                headers[name] = f"{headers[name]} {text.strip(_SPACE)}"
+                continue
+            name, colon, value = text.partition(":")
+            if not colon or not _NAME.fullmatch(name):
                 raise FormatError("an answer of HTTP/1.1 with a line that is no header")
-            name, value = name.lower(), value.strip(" \t")
+            name, value = name.lower(), value.strip(_SPACE)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return status[1], parse_decimal(status[2], "status"), headers
 
@@ -183,63 +209,82 @@ class _Incoming:
         """At least one byte more than `most` where there are more; and whether that is all that came."""
         if status in (204, 304):
             return b"", True
-        coding = headers.get("transfer-encoding")
-        if coding is not None:
-            if coding.lower() != "chunked":
-                raise FormatError(f"transfer-encoding: got {coding[:40]!r}, want chunked")
+        coding = headers.get("transfer-encoding", "identity").lower()
+        if coding == "chunked":
             return self._chunks(most)
+        if coding != "identity":
+            raise FormatError("transfer-encoding: got another, want chunked")
         length = headers.get("content-length")
         if length is None:
             return self._rest(most), False
-        count = parse_decimal(length.encode("latin-1"), "content-length")
+        said = _LENGTH.fullmatch(length)
+        if said is None:
+            raise FormatError("content-length: want one decimal number")
+        count = parse_decimal((said[1].lstrip("0") or "0").encode("ascii"), "content-length")
         taken = self._take(min(count, most + 1))
         return taken, len(taken) == count
 
     def _chunks(self, most: int) -> tuple[bytes, bool]:
-        parts: list[bytes] = []
-        total = 0
-        while total <= most:
-            size = _CHUNK.fullmatch(self._until(b"\r\n", _MAX_HEAD))
+        body = bytearray()
+        while len(body) <= most:
+            size = _CHUNK.fullmatch(self._line(_MAX_CHUNK_LINE))
             if size is None:
                 raise FormatError("an answer in chunks, and one of them without its length")
             count = int.from_bytes(bytes.fromhex(size[1].rjust(16, b"0").decode("ascii")))
             if count == 0:
                 # Lines behind the body are nothing that S3 knows: a connection that brings some is given up.
-                return b"".join(parts), not self._until(b"\r\n", _MAX_HEAD)
-            parts.append(self._take(min(count, most + 1 - total)))
-            total += len(parts[-1])
-            if total <= most and self._take(2) != b"\r\n":
+                return bytes(body), not self._line(_MAX_HEAD)
+            body += self._take(min(count, most + 1 - len(body)))
+            if len(body) <= most and self._line(2):
                 raise FormatError("an answer in chunks, and one of them longer than it says")
-        return b"".join(parts), False
+        return bytes(body), False
 
     def _rest(self, most: int) -> bytes:
-        parts, total = [self._data], len(self._data)
-        self._data = b""
-        while total <= most and (part := self._socket.recv(_PART)):
-            parts.append(part)
-            total += len(part)
-        return b"".join(parts)
+        body = bytearray(self._data[self._at :])
+        self._data, self._at = b"", 0
+        while len(body) <= most and (part := self._socket.recv(_PART)):
+            body += part
+        return bytes(body)
 
     # --- bytes ---------------------------------------------------------------------------------------------------
 
-    def _until(self, end: bytes, most: int) -> bytes:
-        while (at := self._data.find(end)) < 0:
-            if len(self._data) > most:
-                raise FormatError(f"an answer of HTTP/1.1 without an end of its head in {most} bytes")
-            self._data += self._receive(_PART)
-        found, self._data = self._data[:at], self._data[at + len(end) :]
-        return found
+    def _has_more(self) -> bool:
+        """Whether there are bytes behind the answer: here, or in what TLS has read."""
+        return self._at < len(self._data) or getattr(self._socket, "pending", int)() > 0
+
+    def _until_empty(self) -> bytes:
+        """The lines before the next empty one, without the end of the last."""
+        while (end := _HEAD_END.search(self._data, self._at)) is None:
+            self._more(_MAX_HEAD)
+        found = self._data[self._at : end.start()]
+        self._at = end.end()
+        return found.removesuffix(b"\r")
+
+    def _line(self, most: int) -> bytes:
+        """The next line, without its end."""
+        while (end := self._data.find(b"\n", self._at, self._at + most + 2)) < 0:
+            self._more(most)
+        found = self._data[self._at : end]
+        self._at = end + 1
+        return found.removesuffix(b"\r")
+
+    def _more(self, most: int) -> None:
+        """Receives some; there may be `most` bytes that were not read yet."""
+        if len(self._data) - self._at > most:
+            raise FormatError(f"an answer of HTTP/1.1 with a line or a head of more than {most} bytes")
+        self._data, self._at = self._data[self._at :] + self._receive(_PART), 0
 
     def _take(self, count: int) -> bytes:
-        found, self._data = self._data[:count], self._data[count:]
+        found = self._data[self._at : self._at + count]
+        self._at += len(found)
         if len(found) == count:
             return found
-        parts, total = [found], len(found)
-        while total < count:
+        self._data, self._at = b"", 0
+        taken = bytearray(found)
+        while len(taken) < count:
             # No more than is there is ever allocated for long: recv gives back what it did not fill.
-            parts.append(self._receive(min(count - total, 16 * _PART)))
-            total += len(parts[-1])
-        return b"".join(parts)
+            taken += self._receive(min(count - len(taken), 16 * _PART))
+        return bytes(taken)
 
     def _receive(self, most: int) -> bytes:
         part = self._socket.recv(most)

@@ -83,6 +83,8 @@ def test_a_prefix_is_a_key(text: str) -> None:
         ({"addressing": "dns"}, "addressing: got 'dns', want auto, path, virtual"),
         ({"sse": "aes"}, "sse: got 'aes'"),
         ({"sse_kms_key_id": "key"}, "sse_kms_key_id: set, but sse is none"),
+        ({"sse": "aws:kms", "sse_kms_key_id": "x\r\nx-amz-acl: public-read"}, r"sse_kms_key_id: got 'x\\r"),
+        ({"sse": "aws:kms", "sse_kms_key_id": "ключ"}, r"sse_kms_key_id: got '\\u043a"),
         ({"storage_class": "cheap one"}, "storage_class"),
         ({"parallel": 0}, "parallel: got 0, want 1 to 256"),
         ({"parallel": 1000}, "parallel: got 1000"),
