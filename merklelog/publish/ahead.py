@@ -66,6 +66,7 @@ class ReadAhead:
         self._idle = 0
         self._plan: Iterator[Wanted] = iter(())
         self._next: Wanted | None = None  # of the plan, when there was no room for it
+        self._broken: Exception | None = None  # what the plan ended with
         self._ahead: dict[str, _Fetch] = {}  # in the order of the plan
         self._queue: deque[_Fetch] = deque()
         self._held = 0
@@ -81,15 +82,21 @@ class ReadAhead:
         return self._reads.location
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
-        """These will be asked for, in about this order; what was expected before is not any more."""
+        """These will be asked for, in about this order; what was expected before is not any more.
+
+        What the iteration raises ends the plan, and is raised once, by the next `get`.
+        """
         with self._lock:
             self._forget(list(self._ahead))
-            self._plan, self._next = iter(wanted), None
+            self._plan, self._next, self._broken = iter(wanted), None, None
             self._fill()
 
     def get(self, key: str, *, limit: int = MAX_OBJECT_BYTES) -> StoredObject:
         """See ObjectReads.get."""
         with self._lock:
+            if self._broken is not None:
+                broken, self._broken = self._broken, None
+                raise broken
             fetch = self._take(key)
             if fetch is None and self._next is not None and self._next.key == key:
                 self._next = None
@@ -166,7 +173,11 @@ class ReadAhead:
 
     def _fill(self) -> None:
         while len(self._ahead) < 2 * self._width:
-            wanted = self._next or next(self._plan, None)
+            try:
+                wanted = self._next or next(self._plan, None)
+            except Exception as error:  # noqa: BLE001 - it is raised in who asks for an object
+                self._plan, self._broken = iter(()), error
+                return
             self._next = wanted
             if wanted is None:
                 return

@@ -102,15 +102,14 @@ class PastReads:
             if key in self._firsts:
                 return self._firsts[key]
         try:
-            versions = list(_versions_of(self._store, key))
+            newest, found = _ends_of(_versions_of(self._store, key))
         except UnreachableError:
             return None  # not this reader's to see, or not now: then what stands there is all there is
-        found = _first_of(versions)
-        if found is not None and versions[0].version_id != found:
-            what = "a delete marker" if versions[0].is_delete_marker else "another version"
+        if newest is not None and found is not None and newest.version_id != found:
+            what = "a delete marker" if newest.is_delete_marker else "another version"
             _log.warning(
                 "%s/%s: %s (%s) was put over it; read past it, in its first version (%s)",
-                *(self._store.location, key, what, safe(versions[0].version_id), safe(found)),
+                *(self._store.location, key, what, safe(newest.version_id), safe(found)),
             )
         with self._lock:
             self._firsts[key] = found
@@ -121,7 +120,7 @@ class PastReads:
 
 def first_version(store: VersionedStore, key: str) -> str | None:
     """The id of the first version that a key had, None where it has none. Raises as `versions`."""
-    return _first_of(_versions_of(store, key))
+    return _ends_of(_versions_of(store, key))[1]
 
 
 def _versions_of(store: VersionedStore, key: str) -> Iterator[ObjectVersion]:
@@ -129,9 +128,11 @@ def _versions_of(store: VersionedStore, key: str) -> Iterator[ObjectVersion]:
     return takewhile(lambda version: version.key == key, store.versions(key))
 
 
-def _first_of(versions: Iterable[ObjectVersion]) -> str | None:
-    first = None
+def _ends_of(versions: Iterable[ObjectVersion]) -> tuple[ObjectVersion | None, str | None]:
+    """The newest of them, and the id of the oldest that is no delete marker; what lies between is not kept."""
+    newest = first = None
     for version in versions:
+        newest = newest or version
         if not version.is_delete_marker:
             first = version.version_id
-    return first
+    return newest, first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -160,4 +161,32 @@ def test_another_expectation_takes_the_place_of_the_one_before() -> None:
     ahead.expect(Wanted(key, 4096) for key in KEYS[50:])
     assert ahead.get(KEYS[50]).data == OBJECTS[KEYS[50]]
     assert len([key for key in store.asked if key < KEYS[50]]) <= 4
+    ahead.close()
+
+
+@pytest.mark.parametrize("known", [0, 1, 4, 9, 20])
+def test_a_plan_that_breaks_is_told_to_who_asks_next(known: int) -> None:
+    def plan() -> Iterator[Wanted]:
+        yield from (Wanted(key, 4096) for key in KEYS[:known])
+        raise UnreachableError("the listing broke")
+
+    ahead = ReadAhead(Counting(OBJECTS), 1)
+    ahead.expect(plan())
+    answers: list[object] = []
+
+    def ask() -> None:
+        for key in KEYS[:40]:
+            try:
+                answers.append(ahead.get(key).data)
+            except UnreachableError as error:
+                answers.append(str(error))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(60)
+    assert not asking.is_alive()
+    assert answers.count("the listing broke") == 1
+    assert [data for data in answers if isinstance(data, bytes)] == [
+        OBJECTS[key] for number, key in enumerate(KEYS[:40]) if isinstance(answers[number], bytes)
+    ]
     ahead.close()
