@@ -76,8 +76,8 @@ class DatabaseRows:
             raise NotFoundError(f"{self._name}: no checkpoint is kept for size {size}")
         return note
 
-    def witnessed(self) -> tuple[str, bytes] | None:
-        """See AuditRows.witnessed."""
+    def witnessed(self, size: int | None) -> tuple[str, bytes] | None:  # noqa: ARG002  the seam's signature
+        """See AuditRows.witnessed: there is one."""
         note = self._store.witnessed()
         return None if note is None else (f"{self._name}: the newest cosigned checkpoint", note)
 

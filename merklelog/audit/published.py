@@ -12,6 +12,7 @@ from merklelog.audit.heads import HeadReader
 from merklelog.audit.locks import LockedStore, LockReader, merged
 from merklelog.audit.partitions import check_partitions
 from merklelog.audit.report import FindingKind, Findings, LockReport
+from merklelog.audit.rows import first_witnessed
 from merklelog.audit.trust import AuditedHead
 from merklelog.audit.versions import Looked, look_through
 from merklelog.errors import DamagedError, MerklelogError, NotALogError, NotFoundError
@@ -25,7 +26,6 @@ from merklelog.publish.layout import (
     STAGING,
     TILES,
     UNFINISHED_KEY,
-    WITNESSED_KEY,
     checkpoint_key,
     stored_checkpoint_sizes,
 )
@@ -103,13 +103,9 @@ class PublishedRows:
         """See AuditRows.kept."""
         return self._reads.get(checkpoint_key(size), limit=MAX_NOTE_BYTES).data
 
-    def witnessed(self) -> tuple[str, bytes] | None:
+    def witnessed(self, size: int | None) -> tuple[str, bytes] | None:
         """See AuditRows.witnessed."""
-        try:
-            note = self._store.get(WITNESSED_KEY, limit=MAX_NOTE_BYTES).data
-        except NotFoundError:
-            return None
-        return f"{self._store.location}/{WITNESSED_KEY}", note
+        return first_witnessed(self._reads, size)
 
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """See AuditRows.kept_sizes. Holds eight bytes a size: names in a directory are in no order of numbers."""

@@ -27,12 +27,13 @@ class FindingKind(StrEnum):
     VERSION = "version"  # something was put over an object that must never change, or a pointer was put back
     LOCK = "lock"  # an object that must never change and that nothing locks
     DATABASE = "database"  # rows that no tree is made of, or the database as a whole
+    POLICY = "policy"  # entries beyond what a quorum of the caller's policy has cosigned
     PARTITION = "partition"  # the entries once more, as lines by the time of their publication
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """One thing that is wrong, or (`disproven` is False) that could not be read.
+    """One thing that is wrong, or (`disproven` is False) that could not be read, or is beyond the policy's quorum.
 
     `where` is a file, or a place in a database; `entries` is the half-open range of entries it is about, None
     when it is about none in particular.
@@ -80,7 +81,8 @@ class AuditReport:
     even a checkpoint could be read. `seconds` and `processes` are how long it took, and how many hashed. `locks`
     is what came of reading the locks back, None when that was not asked for. `existed_by` is when a quorum of the
     caller's policy had cosigned the checkpoint of `size`, in POSIX seconds; None when no quorum was asked for, or
-    another checkpoint met it.
+    another checkpoint met it. `policy_size` is the size of the newest checkpoint that meets the policy, None
+    without a policy and where none meets it; what of the tree no quorum has cosigned is a finding too.
     """
 
     target: str
@@ -100,6 +102,7 @@ class AuditReport:
     seconds: float = 0.0
     locks: LockReport | None = None
     existed_by: int | None = None
+    policy_size: int | None = None
 
     @property
     def exit_status(self) -> int:

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 from merklelog.audit.report import Findings
 from merklelog.client import open_target
 from merklelog.client.access import Access
+from merklelog.client.source import pointer_of
 from merklelog.client.targets import HTTP_SCHEMES, S3_SCHEMES, options_of, published_store, scheme_of
 from merklelog.errors import MerklelogError, NotALogError
 from merklelog.formats import VerifierKey
+from merklelog.publish.layout import WITNESSED_KEY, cosigned_key
+from merklelog.publish.objects import ObjectReads
 from merklelog.tree import Tile
 
 if TYPE_CHECKING:
@@ -47,8 +50,10 @@ class AuditRows(Protocol):
     def kept(self, size: int) -> bytes:
         """The checkpoint kept under a size."""
 
-    def witnessed(self) -> tuple[str, bytes] | None:
-        """The newest checkpoint with its witnesses' cosignatures, behind its place, where it is kept apart."""
+    def witnessed(self, size: int | None) -> tuple[str, bytes] | None:
+        """The newest checkpoint with its witnesses' cosignatures, behind its place, where it is kept apart;
+        the one of `size` where there are several, which the caller holds against it.
+        """
 
     def kept_sizes(self, findings: Findings) -> Iterator[int]:
         """All sizes a checkpoint is kept under, smallest first; what can not be listed becomes a finding."""
@@ -88,6 +93,15 @@ class AuditRows(Protocol):
 
     def close(self) -> None:
         """Give back what is held."""
+
+
+def first_witnessed(reads: ObjectReads, size: int | None) -> tuple[str, bytes] | None:
+    """See AuditRows.witnessed, of a published copy: each that was cosigned stays under its size."""
+    keys = (WITNESSED_KEY,) if size is None else (cosigned_key(size), WITNESSED_KEY)
+    for key in keys:
+        if (note := pointer_of(reads, key)) is not None:
+            return f"{reads.location}/{key}", note
+    return None
 
 
 def open_rows(

@@ -54,7 +54,8 @@ def audit(
     level, the inner hashes kept beside them, the root that was signed, and every stored checkpoint up to that
     size. Signatures are checked with the log's own keys (a data directory has them) and with those of `policy`,
     which the newest checkpoint, or one shortly before it, must meet; with neither, the report says that they
-    were not checked. A finding does not end the audit.
+    were not checked. What a quorum of the policy has not cosigned is recomputed and not proven: a finding names
+    it. A finding does not end the audit.
 
     In a bucket every version of every object is listed too: what was put over an object that must never change is
     a finding, and read past. With `retention` the lock of each such object is read back, and one that has none, or
@@ -181,6 +182,7 @@ class _Run:
             remarks=self._head.remarks,
             processes=count,
             existed_by=self._head.existed_by,
+            policy_size=self._head.policy_size,
         )
 
     def _scan_all(self, count: int, full: int) -> Iterator[Scanned]:

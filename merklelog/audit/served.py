@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from merklelog.audit.report import Findings
+from merklelog.audit.rows import first_witnessed
 from merklelog.audit.trust import AuditedHead
 from merklelog.client.access import Access
 from merklelog.client.http_source import HttpObjects
-from merklelog.errors import MerklelogError, NotFoundError
+from merklelog.errors import MerklelogError
 from merklelog.formats import VerifierKey
 from merklelog.formats.note import MAX_NOTE_BYTES
-from merklelog.publish.layout import CHECKPOINT_KEY, WITNESSED_KEY, checkpoint_key
+from merklelog.publish.layout import CHECKPOINT_KEY, checkpoint_key
 from merklelog.publish.stored import StoredTiles, read_manifest
 from merklelog.tree import TILE_WIDTH, Tile
 
@@ -40,13 +41,9 @@ class HttpRows:
         """See AuditRows.kept."""
         return self._objects.get(checkpoint_key(size), limit=MAX_NOTE_BYTES).data
 
-    def witnessed(self) -> tuple[str, bytes] | None:
+    def witnessed(self, size: int | None) -> tuple[str, bytes] | None:
         """See AuditRows.witnessed."""
-        try:
-            note = self._objects.get(WITNESSED_KEY, limit=MAX_NOTE_BYTES).data
-        except NotFoundError:
-            return None
-        return f"{self._objects.location}/{WITNESSED_KEY}", note
+        return first_witnessed(self._objects, size)
 
     def kept_sizes(self, findings: Findings) -> Iterator[int]:  # noqa: ARG002  the seam's signature
         """See AuditRows.kept_sizes: none can be listed."""

@@ -96,6 +96,7 @@ class _Run:
             checkpoints=1,
             signatures_checked=True,
             existed_by=self._head.verdict.existed_by,
+            policy_size=checkpoint.size,
             remarks=(
                 f"{self._target}: over gRPC every entry is hashed, and tiles and earlier checkpoints are not seen",
             ),

@@ -39,6 +39,7 @@ class AuditedHead:
 
     In the data directory of a log with publish targets it is the newest receipt, of that `epoch`. `existed_by` is
     when a quorum of the policy had cosigned this very checkpoint, in POSIX seconds; None where none is asked for.
+    `policy_size` is the size of the newest checkpoint that meets the policy.
     """
 
     origin: str
@@ -49,6 +50,7 @@ class AuditedHead:
     remarks: tuple[str, ...] = ()
     epoch: int | None = None
     existed_by: int | None = None
+    policy_size: int | None = None
 
 
 def choose_head(
@@ -80,9 +82,14 @@ def _candidates(rows: AuditRows, size: int | None, findings: Findings) -> Iterat
         yield from _readable(rows, size, partial(rows.kept, size), findings)
     except NotFoundError:
         newest = rows.newest()
-        if _size_of(newest) != size:
+        if _size_of(newest) == size:
+            yield size, rows.place_of_checkpoint(None), newest
+            return
+        # A data directory keeps about one a second, and the newest that was cosigned whatever its size.
+        found = rows.witnessed(size)
+        if found is None or _size_of(found[1]) != size:
             raise
-        yield size, rows.place_of_checkpoint(None), newest
+        yield size, *found
 
 
 def _readable(
@@ -164,36 +171,59 @@ def _under_policy(
     refused: MerklelogError
     if head.epoch is None:
         try:
-            return replace(head, existed_by=evaluate_policy(policy, parse_checkpoint(note)).existed_by)
+            verdict = evaluate_policy(policy, parse_checkpoint(note))
+            return replace(head, existed_by=verdict.existed_by, policy_size=head.size)
         except (PolicyUnmetError, SignatureError, FormatError) as error:
             refused = error
     else:
         refused = PolicyUnmetError("it is a receipt, and no checkpoint of its tree meets the policy")
-    if policy.quorum != QUORUM_NONE:
-        witnessed = _under_witnesses(rows, policy, head, size, findings)
-        if witnessed is not None:
-            return witnessed
+    quorum = policy.quorum != QUORUM_NONE
+    met = _under_witnesses(rows, policy, head, size, findings) if quorum else None
     for kept in rows.newest_kept(_TRIED) if size is None else ():
+        if met is not None and kept <= met.size:
+            break
         try:
-            met = kept <= head.size and _refusal(policy, rows.kept(kept)) is None
+            if kept <= head.size and _refusal(policy, rows.kept(kept)) is None:
+                met = _Met(rows.place_of_checkpoint(kept), kept, None)
+                break
         except MerklelogError:
             continue  # it is a finding when its size comes
-        if met:
-            return _behind(head, rows.place_of_checkpoint(kept), kept)
-    findings.fault(FindingKind.SIGNATURE, head.where, refused)
-    return head
+    if met is None or (
+        quorum and met.size == 0 != head.size
+    ):  # of the empty tree it says nothing of any entry
+        findings.fault(FindingKind.SIGNATURE, head.where, refused)
+        return head
+    if met.size == head.size:
+        return replace(head, existed_by=met.existed_by, policy_size=met.size)
+    words = f"{met.where} is the newest checkpoint that meets the policy"
+    if quorum:
+        detail = f"no quorum has cosigned what is behind size {met.size}: {words}"
+        findings.add(FindingKind.POLICY, head.where, detail, (met.size, head.size), disproven=False)
+        return replace(head, policy_size=met.size)
+    signed = "the log's other keys" if head.epoch is None else "the log's receipt key"
+    words = f"{words}; what was audited behind size {met.size} is signed by {signed}"
+    return replace(head, remarks=(*head.remarks, words), policy_size=met.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """The newest checkpoint that meets the policy: where it stands, its size, and since when a quorum has it."""
+
+    where: str
+    size: int
+    existed_by: int | None
 
 
 def _under_witnesses(
     rows: AuditRows, policy: Policy, head: AuditedHead, size: int | None, findings: Findings
-) -> AuditedHead | None:
+) -> _Met | None:
     """What witnesses cosigned is kept apart: in a data directory, and where readers do not wait for them.
 
     None where there is none that meets the policy, or it is not of the audited tree, which is a finding.
     """
     where = rows.place_of_checkpoint(None)
     try:
-        if (found := rows.witnessed()) is None:
+        if (found := rows.witnessed(size)) is None:
             return None
         where, note = found
         signed = parse_checkpoint(note)
@@ -213,9 +243,7 @@ def _under_witnesses(
         )
         findings.add(FindingKind.CHECKPOINT, where, detail, (0, checkpoint.size))
         return None
-    if checkpoint.size == head.size:
-        return replace(head, existed_by=verdict.existed_by)
-    return _behind(head, where, checkpoint.size)
+    return _Met(where, checkpoint.size, verdict.existed_by)
 
 
 def _root(rows: AuditRows, head: AuditedHead, size: int) -> Hash:
@@ -226,16 +254,6 @@ def _root(rows: AuditRows, head: AuditedHead, size: int) -> Hash:
         return rows.tile(tile.level, tile.index, width)[: tile.width * HASH_SIZE]
 
     return root_hash(size, TileHashes(size, fetch))
-
-
-def _behind(head: AuditedHead, where: str, size: int) -> AuditedHead:
-    """The policy is met by a checkpoint of a smaller size."""
-    signed = "the log's other keys" if head.epoch is None else "the log's receipt key"
-    words = (
-        f"{where} is the newest checkpoint that meets the policy; what was audited behind size {size} is signed "
-        f"by {signed}"
-    )
-    return replace(head, remarks=(*head.remarks, words))
 
 
 def _refusal(policy: Policy, note: bytes) -> MerklelogError | None:

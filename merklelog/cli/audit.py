@@ -16,7 +16,7 @@ from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import read_trust, utc
 
 if TYPE_CHECKING:
-    from merklelog.audit import AuditReport, LockReport
+    from merklelog.audit import AuditFinding, AuditReport, LockReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class FindingResult:
 
     kind: Annotated[
         str,
-        "entry, bundle, tile, nodes, root, checkpoint, signature, extra, target, version, lock, partition or "
-        "database",
+        "entry, bundle, tile, nodes, root, checkpoint, signature, extra, target, version, lock, policy, partition "
+        "or database",
     ]
     where: Annotated[str, "the file, or the place in a database"]
     detail: Annotated[str, "what is wrong with it"]
     start: Annotated[int | None, "the first entry it is about; null when it is about none in particular"]
     end: Annotated[int | None, "the index after the last one"]
-    disproven: Annotated[bool, "false: it could not be read, so nothing is known of it"]
+    disproven: Annotated[bool, "false: it could not be read, or no quorum has cosigned it yet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,10 @@ class AuditResult:
     seconds: Annotated[float, "how long it took"]
     locks: Annotated[LocksResult | None, "what came of --retention; null without it"]
     existed_by: ExistedBy
+    policy_size: Annotated[
+        int | None,
+        "the size of the newest checkpoint that meets the policy; null without one, or when none does",
+    ]
 
 
 @command(
@@ -110,10 +114,11 @@ def audit(
 
     Everything stored is recomputed from the entries up, and compared with what is stored and signed. Says
     which entry or file is wrong. Exit status 0: everything leads to the signed root; 1: something does not;
-    3: nothing is wrong in what could be read, but not all could. A published copy (dir:PATH, s3://), or a server's
-    over HTTP, is compared with its own checkpoint, whose signature is verified when you say by which key. In a
-    bucket, what was put over an object that must never change is named and read past. Over gRPC there are no
-    tiles: every entry is hashed, and you have to say by which key.
+    3: nothing is wrong in what could be read, but not all could, or your policy's quorum has not cosigned all of
+    it (then --size audits up to where it has). A published copy (dir:PATH, s3://), or a server's over HTTP, is
+    compared with its own checkpoint, whose signature is verified when you say by which key. In a bucket, what was
+    put over an object that must never change is named and read past. Over gRPC there are no tiles: every entry is
+    hashed, and you have to say by which key.
     """
     from merklelog.audit import audit as run_audit
 
@@ -137,9 +142,15 @@ def _verdict(report: AuditReport) -> str:
     return {0: "proven", 1: "disproven"}.get(report.exit_status, "unknown")
 
 
+def _word(finding: AuditFinding) -> str:
+    if finding.disproven:
+        return "wrong"
+    return "unproven" if finding.kind == "policy" else "unread"
+
+
 def _lines(report: AuditReport) -> Iterator[str]:
     for finding in report.findings:
-        yield f"{'wrong' if finding.disproven else 'unread'}: {visible(str(finding))}"
+        yield f"{_word(finding)}: {visible(str(finding))}"
     if report.unlisted:
         yield f"and {report.unlisted} findings more"
     for remark in report.remarks:
@@ -150,6 +161,8 @@ def _lines(report: AuditReport) -> Iterator[str]:
     what = f"{visible(report.origin or report.target)} at size {report.size}"
     counts = f"entries {report.entries}, tiles {report.tiles}, checkpoints {report.checkpoints}"
     existed = "" if report.existed_by is None else f"; existed by {utc(report.existed_by)}"
+    if report.policy_size is not None and report.policy_size < report.size:
+        what += f", the policy is met up to size {report.policy_size}"
     yield f"{_verdict(report)}: {what} ({counts}; {signed}{existed})"
 
 
@@ -190,4 +203,5 @@ def _result(report: AuditReport) -> AuditResult:
         seconds=report.seconds,
         locks=None if report.locks is None else LocksResult(**asdict(report.locks)),
         existed_by=report.existed_by,
+        policy_size=report.policy_size,
     )

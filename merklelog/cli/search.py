@@ -17,7 +17,7 @@ from merklelog.cli.files import output
 from merklelog.cli.server import Reach, server_options
 from merklelog.cli.session import Session, visible
 from merklelog.cli.trust import is_bucket, is_server, open_verified, read_trust
-from merklelog.errors import LockedError, NotFoundError, StorageError, UsageError
+from merklelog.errors import FormatError, LockedError, NotFoundError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from merklelog.client.searching import Search, SearchAnswer
@@ -160,7 +160,7 @@ def search(
     )
     trusted = read_trust(policy, vkeys)
     answer = _ask(target, wanted, reach, _origin(trusted), no_update=no_update)
-    disproven = list(_disproven(target, trusted, reach, wanted, answer)) if verify else []
+    disproven = _disproven(target, trusted, reach, wanted, answer) if verify else []
     written = _write_proofs(proofs, answer, session) if proofs is not None else {}
     result = _result(answer, written, verified=verify and not disproven, disproven=disproven)
     session.show(result, _lines(result, answer))
@@ -210,35 +210,57 @@ def _ask(target: str, wanted: Search, reach: Reach, origin: str, *, no_update: b
 
 def _disproven(
     target: str, trusted: Policy | None, reach: Reach, wanted: Search, answer: SearchAnswer
-) -> Iterator[str]:
+) -> list[str]:
     """What does not hold of what the index said, each hit read and proven under a checkpoint that is trusted.
 
-    Raises NotFoundError for a hit behind the newest checkpoint that has its quorum: witnesses may be slower than
-    the index.
+    Raises NotFoundError when nothing is wrong with the others, for a hit behind the newest checkpoint that has its
+    quorum: witnesses may be slower than the index, which says under which checkpoint of the log its hits are.
     """
     from merklelog.formats.policy import QUORUM_NONE
     from merklelog.index.query import parse_query
     from merklelog.index.verify import judge_hit
 
     condition = parse_query(wanted.query)
+    found: list[str] = []
+    beyond: int | None = None
     with open_verified(target, trusted, reach) as reads:
         head = reads.head()
-        size = head.checkpoint.size
-        may_lag = trusted is not None and trusted.quorum != QUORUM_NONE
-        if answer.indexed_size > size and not may_lag:
-            yield f"the index says it has {answer.indexed_size} entries, the newest checkpoint is of {size}"
+        size: int = head.checkpoint.size
+        signed = size
+        if trusted is not None and trusted.quorum != QUORUM_NONE:
+            signed = max(size, _signed_size(trusted, answer.checkpoint))
+        if answer.indexed_size > signed:
+            found.append(
+                f"the index says it has {answer.indexed_size} entries, the newest checkpoint is of {signed}"
+            )
         for hit in answer.hits:
-            if not 0 < hit.entries <= size - hit.index:
-                if may_lag and hit.entries > 0:
-                    text = f"no checkpoint that meets the policy has it yet, the newest is of size {size}"
-                    raise NotFoundError(f"entry {hit.index}: {text}")
-                yield f"entry {hit.index}: it is not in the tree of size {size}"
+            if not 0 < hit.entries <= signed - hit.index:
+                found.append(f"entry {hit.index}: it is not in the tree of size {signed}")
+                continue
+            if hit.entries > size - hit.index:
+                beyond = hit.index if beyond is None else beyond
                 continue
             data = [entry for _, entry in reads.entries(head, hit.index, hit.index + hit.entries)]
             if wrong := judge_hit(condition, hit, data):
-                yield wrong
+                found.append(wrong)
             elif hit.data and list(hit.data) != data:
-                yield f"entry {hit.index}: its bytes are others in the tree"
+                found.append(f"entry {hit.index}: its bytes are others in the tree")
+    if beyond is not None and not found:
+        text = f"no checkpoint that meets the policy has it yet, the newest is of size {size}"
+        raise NotFoundError(f"entry {beyond}: {text}")
+    return found
+
+
+def _signed_size(trusted: Policy, note: str) -> int:
+    """The size of a checkpoint that the log signed, whoever cosigned it; 0 for what is none."""
+    from merklelog.formats import parse_checkpoint
+    from merklelog.protocol.verdict import is_signed_by_log
+
+    try:
+        signed = parse_checkpoint(note.encode("utf-8"))
+    except FormatError:
+        return 0
+    return signed.checkpoint.size if is_signed_by_log(trusted, signed) else 0
 
 
 def _write_proofs(folder: str, answer: SearchAnswer, session: Session) -> dict[int, str]:

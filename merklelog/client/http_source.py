@@ -15,10 +15,10 @@ from merklelog.client.access import Access, split_url
 from merklelog.client.http_wire import Connections
 from merklelog.client.retry import Attempts
 from merklelog.client.shown import ShownCheckpoints
+from merklelog.client.source import pointer_of
 from merklelog.client.statuses import HTTP, REASONS, error_for
 from merklelog.cosign.exchange import Exchange
 from merklelog.errors import DamagedError, FormatError, MerklelogError, NotFoundError, UnreachableError
-from merklelog.formats.note import MAX_NOTE_BYTES
 from merklelog.formats.wire import parse_decimal
 from merklelog.publish.objects import MAX_OBJECT_BYTES, StoredObject
 from merklelog.publish.pointer import read_head
@@ -99,6 +99,8 @@ class HttpObjects:
             return error_for(UnreachableError, f"{where}: it redirects, name that target", place, None)
         reason, message = _problem(answer)
         kind = HTTP.get(answer.status, UnreachableError) if reason is None else REASONS[reason]
+        if answer.status == 403 and reason is None:
+            return UnreachableError(f"{where}: status 403", refused=True)
         if answer.status == 404 and not issubclass(kind, NotFoundError):
             kind = NotFoundError  # what lies outside the tree is not there either
         return error_for(
@@ -146,10 +148,7 @@ class HttpSource:
 
     def pointer(self, key: str) -> bytes | None:
         """What is served under another name than `checkpoint`; None when nothing is. See Pointing."""
-        try:
-            return self._objects.get(key, limit=MAX_NOTE_BYTES).data
-        except NotFoundError:
-            return None
+        return pointer_of(self._objects, key)
 
     def stored_sizes(self) -> Iterator[int]:
         """The newest checkpoint's size."""

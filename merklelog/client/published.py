@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from merklelog.client.shown import ShownCheckpoints
-from merklelog.errors import NotALogError, NotFoundError
-from merklelog.formats.note import MAX_NOTE_BYTES
+from merklelog.client.source import pointer_of
+from merklelog.errors import NotALogError
 from merklelog.publish.ahead import ReadAhead
 from merklelog.publish.layout import CHECKPOINT_KEY, stored_checkpoint_sizes
 from merklelog.publish.objects import ObjectReads, ObjectStore
@@ -52,10 +52,7 @@ class PublishedSource:
 
     def pointer(self, key: str) -> bytes | None:
         """What the copy shows under another name than `checkpoint`; None when it does not. See Pointing."""
-        try:
-            return self._store.get(key, limit=MAX_NOTE_BYTES).data
-        except NotFoundError:
-            return None
+        return pointer_of(self._store, key)
 
     def stored_sizes(self) -> Iterator[int]:
         """The sizes that `checkpoint(size)` has, the newest first, up to the one that is shown.

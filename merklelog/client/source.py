@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from merklelog.errors import ForbiddenError, NotFoundError, UnreachableError
+from merklelog.formats.note import MAX_NOTE_BYTES
+from merklelog.publish.objects import ObjectReads
 from merklelog.publish.source import TileReads, TileSource
 
 
@@ -39,4 +42,20 @@ class Pointing(Protocol):
         """The note under that name, `checkpoint.witnessed` or its like; None when there is none."""
 
 
-__all__ = ["Dated", "Expectant", "Forgetful", "Pointing", "TileReads", "TileSource"]
+def pointer_of(reads: ObjectReads, key: str) -> bytes | None:
+    """A note that may be there or not; None as well for who is forbidden it.
+
+    A web server without listings, and a bucket to who may not list it, say 403 of what they have not. Raises as
+    `reads.get` for everything else.
+    """
+    try:
+        return reads.get(key, limit=MAX_NOTE_BYTES).data
+    except (NotFoundError, ForbiddenError):
+        return None
+    except UnreachableError as error:
+        if not error.refused:
+            raise
+        return None
+
+
+__all__ = ["Dated", "Expectant", "Forgetful", "Pointing", "TileReads", "TileSource", "pointer_of"]

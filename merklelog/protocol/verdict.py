@@ -7,9 +7,9 @@ ignored; one that claims a listed key and is wrong condemns the whole note.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from merklelog.errors import PolicyError, PolicyUnmetError, ProofError
+from merklelog.errors import PolicyError, PolicyUnmetError, ProofError, SignatureError
 from merklelog.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
 from merklelog.formats.keys import VerifierKey
 from merklelog.formats.note import VerifiedSignature, verify_note
@@ -80,6 +80,15 @@ def evaluate_policy(policy: Policy, signed: SignedCheckpoint) -> PolicyVerdict:
             f"checkpoint of {quote(origin)}: cosigned by {names}, want the quorum {quote(policy.quorum)}"
         )
     return PolicyVerdict(log_key, cosigners, _existed_by(policy, cosigners))
+
+
+def is_signed_by_log(policy: Policy, signed: SignedCheckpoint) -> bool:
+    """Whether a checkpoint meets all of a policy but its quorum: its log says so, whoever else does."""
+    try:
+        evaluate_policy(replace(policy, quorum=QUORUM_NONE), signed)
+    except (SignatureError, PolicyUnmetError):
+        return False
+    return True
 
 
 def _log_key(policy: Policy, origin: str, verified: tuple[VerifiedSignature, ...]) -> VerifierKey:

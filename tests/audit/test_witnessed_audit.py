@@ -8,6 +8,10 @@ import pytest
 
 import merklelog
 from merklelog.audit import AuditReport, FindingKind, audit
+from merklelog.cli.search import _disproven
+from merklelog.cli.server import Reach
+from merklelog.client.searching import Search, SearchAnswer, SearchHit
+from merklelog.errors import NotFoundError
 from merklelog.formats import (
     Checkpoint,
     Note,
@@ -22,7 +26,7 @@ from merklelog.formats import (
     sign_checkpoint,
 )
 from merklelog.log.create import load_signers
-from merklelog.tree import Hash, TreeSize
+from merklelog.tree import EMPTY_ROOT, Hash, TreeSize
 
 ORIGIN = "apart.example/log"
 WITNESS = generate_signing_key("w.example/w", SignatureType.COSIGNATURE_ED25519)
@@ -66,14 +70,30 @@ def test_of_the_audited_size_it_says_since_when(made: Path) -> None:
     # The stored one of a size is met by it as well, and by no other size's.
     again = audit(f"dir:{made / 'target'}", policy, size=700, processes=1)
     assert (again.findings, again.existed_by) == ((), TIME)
+    assert (again.policy_size, again.exit_status) == (700, 0)
     (finding,) = audit(f"dir:{made / 'target'}", policy, size=300, processes=1).findings
     assert finding.kind is FindingKind.SIGNATURE
 
 
-def test_of_a_smaller_size_it_is_named(made: Path) -> None:
-    report, _ = shown(made, 300)
-    assert (report.findings, report.existed_by) == ((), None)
-    assert any("behind size 300 is signed by the log's other keys" in each for each in report.remarks)
+def test_of_a_smaller_size_it_proves_no_more_than_that(made: Path) -> None:
+    report, policy = shown(made, 300)
+    (finding,) = report.findings
+    assert (finding.kind, finding.entries, finding.disproven) == (FindingKind.POLICY, (300, 700), False)
+    assert (report.size, report.policy_size, report.exit_status, report.existed_by) == (700, 300, 3, None)
+    # That size is proven, also when the witnesses have gone on: each that was cosigned is kept.
+    cosigned = made / "target" / "cosigned" / "300"
+    cosigned.parent.mkdir(exist_ok=True)
+    cosigned.write_bytes((made / "target" / "checkpoint.witnessed").read_bytes())
+    shown(made, 700)
+    again = audit(f"dir:{made / 'target'}", policy, size=300, processes=1)
+    cosigned.unlink()
+    assert (again.exit_status, again.policy_size, again.existed_by) == (0, 300, TIME)
+
+
+def test_the_empty_tree_meets_nothing(made: Path) -> None:
+    report, _ = shown(made, 0, EMPTY_ROOT)
+    (finding,) = report.findings
+    assert (finding.kind, report.policy_size, report.exit_status) == (FindingKind.SIGNATURE, None, 1)
 
 
 @pytest.mark.parametrize("size", [300, 700])
@@ -91,3 +111,30 @@ def test_bytes_that_are_no_checkpoint_are_a_finding(made: Path) -> None:
     report = audit(f"dir:{made / 'target'}", policy, processes=1)
     assert FindingKind.CHECKPOINT in {finding.kind for finding in report.findings}
     assert report.existed_by is None
+
+
+FORGED = SearchHit(5, 1, 0, {"action": "forged"})
+BEYOND = SearchHit(600, 1, 0, {})  # signed, and not cosigned
+
+
+@pytest.mark.parametrize(
+    ("hits", "wrong"),
+    [
+        ((FORGED, BEYOND), ["entry 5: action: the index says 'forged', the entry None"]),
+        ((BEYOND, FORGED), ["entry 5: action: the index says 'forged', the entry None"]),
+        ((SearchHit(10**15, 1, 0, {}),), [f"entry {10**15}: it is not in the tree of size 700"]),
+        ((SearchHit(5, 1, 0, {}),), []),
+    ],
+)
+def test_a_hit_that_witnesses_have_yet_to_cosign_hides_no_other(
+    made: Path, hits: tuple[SearchHit, ...], wrong: list[str]
+) -> None:
+    _, policy = shown(made, 300)
+    target = f"dir:{made / 'target'}"
+    note = (made / "target" / "checkpoint").read_text()
+    asked = (target, policy, Reach(), Search("event"))
+    assert _disproven(*asked, SearchAnswer(hits, len(hits), "", 700, 700, note)) == wrong
+    with pytest.raises(NotFoundError, match="entry 600: no checkpoint that meets the policy"):
+        _disproven(*asked, SearchAnswer((BEYOND,), 1, "", 700, 700, note))
+    (claimed,) = _disproven(*asked, SearchAnswer((), 0, "", 10**15, 700, note))
+    assert claimed == f"the index says it has {10**15} entries, the newest checkpoint is of 700"

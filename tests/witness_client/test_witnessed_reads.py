@@ -76,11 +76,14 @@ def test_files_are_read_under_the_newest_that_meets(behind: OneLog) -> None:
 def test_an_audit_says_what_the_policy_reaches(behind: OneLog) -> None:
     for target in targets(behind):
         report = audit(target, behind.policy)
-        assert not report.findings
+        assert report.policy_size == 3
         if report.size == 3:  # a copy that waits for its witnesses shows no more
-            assert report.existed_by
+            assert (report.findings, bool(report.existed_by)) == ((), True)
         else:
-            assert any("behind size 3 is signed" in each for each in report.remarks), report.remarks
+            (finding,) = report.findings
+            assert (finding.kind, finding.entries, report.exit_status) == (FindingKind.POLICY, (3, 4), 3)
+            proven = audit(target, behind.policy, size=3)
+            assert (proven.findings, proven.size, bool(proven.existed_by)) == ((), 3, True)
 
 
 def test_a_hit_that_witnesses_have_yet_to_cosign_is_not_disproven(behind: OneLog) -> None:
