@@ -18,11 +18,19 @@ from merklelog.client.retry import Attempts
 from merklelog.client.steps import Ask, Logic, Result, Steps
 from merklelog.client.transport import Appended, Batch
 from merklelog.client.trust import trusted_head
-from merklelog.errors import ForbiddenError, ProofError, UnauthenticatedError, UnavailableError
+from merklelog.errors import (
+    ForbiddenError,
+    PolicyUnmetError,
+    ProofError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from merklelog.formats.checkpoint import parse_checkpoint
 from merklelog.formats.receipt import is_receipt, parse_receipt
 from merklelog.log import BatchReceipt, Receipt
 from merklelog.log.receipt import ProofSource, Upgrade
 from merklelog.protocol.advance import TrustedHead
+from merklelog.protocol.verdict import is_signed_by_log
 from merklelog.tree.hashing import Hash, leaf_hash, leaf_hashes
 from merklelog.tree.verify import verify_inclusion, verify_range
 
@@ -160,7 +168,12 @@ class Appends:
         if not answer.note:
             return None
         if not is_receipt(answer.note):
-            return Under(trusted_head(self._logic.verified(answer.note)))
+            try:
+                return Under(trusted_head(self._logic.verified(answer.note)))
+            except PolicyUnmetError:
+                if not is_signed_by_log(self._logic.trust.policy, parse_checkpoint(answer.note)):
+                    raise
+                return None  # it lacks the policy's quorum alone, which may come
         if published or not self._logic.trust.epochs.keys:
             return None
         receipt = self._logic.verified_receipt(answer.note)
@@ -168,7 +181,10 @@ class Appends:
 
     def _published(self, index: int, attempts: Attempts) -> Steps[Under]:
         """The checkpoint that readers see, once it covers the entry."""
-        new = yield from self._logic.newest_beyond(index, attempts.seconds, attempts)
+        try:
+            new = yield from self._logic.newest_beyond(index, attempts.seconds, attempts)
+        except UnavailableError as error:
+            raise UnavailableError(f"entry {index} is stored: {error}", error.retry_after) from error
         if new.size <= index:
             raise UnavailableError(
                 f"entry {index} is stored and not published yet: the newest checkpoint has size {new.size}"

@@ -7,11 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from merklelog.client.source import Pointing, TileSource
-from merklelog.errors import DamagedError, FormatError, NotFoundError, PolicyUnmetError, SignatureError
+from merklelog.errors import (
+    DamagedError,
+    ForkError,
+    FormatError,
+    NotFoundError,
+    PolicyUnmetError,
+    SignatureError,
+)
 from merklelog.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
 from merklelog.formats.policy import QUORUM_NONE, Policy
 from merklelog.formats.wire import quote
-from merklelog.protocol.verdict import PolicyVerdict, evaluate_policy
+from merklelog.protocol.verdict import PolicyVerdict, evaluate_policy, is_signed_by_log
 from merklelog.publish.layout import WITNESSED_KEY, cosigned_key
 
 
@@ -41,7 +48,22 @@ def head_of_size(source: TileSource, policy: Policy, size: int) -> VerifiedHead:
         found = _cosigned(source, policy, size)
         if found is None:
             raise
+        refuse_fork(policy, note, found)
         return found
+
+
+def refuse_fork(policy: Policy, note: bytes, head: VerifiedHead) -> None:
+    """Raises ForkError where the log signed `note` too, for the same size as `head` and with another root."""
+    try:
+        signed = parse_checkpoint(note)
+    except FormatError:
+        return  # whoever read it has said so
+    one, other = signed.checkpoint, head.checkpoint
+    if (one.origin, one.size) != (other.origin, other.size) or one.root == other.root:
+        return
+    if is_signed_by_log(policy, signed):
+        text = f"two histories of {one.origin!r}: two roots for size {one.size}"
+        raise ForkError(text, note, head.note)
 
 
 def _cosigned(source: TileSource, policy: Policy, size: int) -> VerifiedHead | None:
@@ -62,10 +84,11 @@ def newest_head(source: TileSource, policy: Policy) -> VerifiedHead:
     """The newest stored checkpoint that meets the policy.
 
     One that a listed key signed wrongly, or that is no checkpoint, is an error and not passed over, and so is
-    a newer one by another name than the log's: SignatureError and DamagedError, naming the file. Raises
-    NotFoundError when no checkpoint meets the policy (design, "Formats": a reader then could not tell).
+    a newer one by another name than the log's: SignatureError and DamagedError, naming the file. ForkError, with
+    both notes, when one that lacks its quorum alone has another root for the same size. Raises NotFoundError
+    when no checkpoint meets the policy (design, "Formats": a reader then could not tell).
     """
-    passed: list[tuple[str, SignedCheckpoint]] = []
+    passed: list[tuple[str, SignedCheckpoint, bytes]] = []
     last: Exception | None = None
     for name, note in _candidates(source, policy):
         signed = _parse(note, name)
@@ -74,13 +97,14 @@ def newest_head(source: TileSource, policy: Policy) -> VerifiedHead:
         except (PolicyUnmetError, SignatureError) as error:
             if _claims_listed_key(signed, policy) and isinstance(error, SignatureError):
                 raise
-            passed.append((name, signed))
+            passed.append((name, signed, note))
             last = error
             continue
-        for other_name, other in passed:
+        for other_name, other, other_note in passed:
             if other.checkpoint.origin != head.checkpoint.origin:
                 origin = quote(other.checkpoint.origin)
                 raise DamagedError(f"{other_name}: got origin {origin}, want {quote(head.checkpoint.origin)}")
+            refuse_fork(policy, other_note, head)
         return head
     raise NotFoundError(
         f"none of {len(passed)} stored checkpoints meets the policy; the last one: {last}"

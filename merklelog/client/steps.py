@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from merklelog.client.epochs import ReceiptHead
-from merklelog.client.heads import VerifiedHead
+from merklelog.client.heads import VerifiedHead, refuse_fork
 from merklelog.client.reads import Consistency
 from merklelog.client.receipts import tree_before
 from merklelog.client.retry import Attempts, Retry
 from merklelog.client.transport import Epoch, Included, Stretch
 from merklelog.client.trust import Trust, trusted_head
 from merklelog.errors import (
+    ForbiddenError,
     ForkError,
     FormatError,
+    LevelError,
     MerklelogError,
     NotFoundError,
     PolicyUnmetError,
@@ -126,7 +128,8 @@ class Logic:
         """The checkpoint, verified. One that lacks cosignatures of the policy's witnesses gives way to the newest
         that has them, where a log shows both (`witness.mode = continue`), and `size` is that one's or None.
 
-        Raises as `verified`; NotFoundError where none that is shown has its quorum: it may come.
+        Raises as `verified`; ForkError where the log signed both, for one size; NotFoundError where none that is
+        shown has its quorum: it may come.
         """
         try:
             return self.verified(note)
@@ -136,20 +139,31 @@ class Logic:
             unmet = error
         try:
             cosigned: bytes = yield Ask("witnessed", (), attempts.seconds)
-            head = self.verified(cosigned)
-        except (NotFoundError, UsageError, PolicyUnmetError):
-            head = None  # none there, no such level, or a web server that forbids what it has not
+            head = self._beside(note, cosigned)
+        except (NotFoundError, LevelError, ForbiddenError, PolicyUnmetError):
+            head = None  # none there, no such level, or who has none forbids it
         if head is None or size not in {None, head.checkpoint.size}:
             if size is not None:
                 raise unmet
             raise NotFoundError(f"no checkpoint that is shown meets the policy: {unmet}") from unmet
         return head
 
+    def _beside(self, note: bytes, cosigned: bytes) -> VerifiedHead | None:
+        """The cosigned checkpoint that is shown beside `note`, verified."""
+        head = self.verified(cosigned)
+        refuse_fork(self.trust.policy, note, head)
+        return head
+
     def newest_beyond(self, size: int, wait: float, attempts: Attempts) -> Steps[TrustedHead]:
         """See `grown`: one try."""
         before = self.trust.head
         note: bytes = yield Ask("grown", (size,), wait)
-        head = yield from self._met(note, None, attempts)
+        try:
+            head = yield from self._met(note, None, attempts)
+        except NotFoundError as error:
+            raise UnavailableError(
+                str(error)
+            ) from error  # who waits for a larger one waits for the quorum too
         _refuse_older(head, before)
         if head.note != note and head.checkpoint.size <= size:
             yield Sleep(min(wait, _FOR_WITNESSES))  # who comes back at once would be told the same
