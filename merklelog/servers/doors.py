@@ -22,6 +22,10 @@ from .tls import TlsFiles
 
 _BACKLOG: Final = 1_024
 REFUSE_SECONDS: Final = 1.0
+# The least after which the system may end a connection whose client takes nothing, and how many `write_seconds` it
+# is. It sees a client read only as the window opens, which may be by half a megabyte at a time.
+ABANDON_SECONDS: Final = 600.0
+_ABANDON_TIMES: Final = 2.0
 # What the tasks are called that requests run in; the first is h2corn's 2.0.0.
 _REQUESTS: Final = frozenset(("h2corn.request", lean.REQUEST))
 
@@ -127,10 +131,17 @@ class NativeDoor:
         if self._address.startswith("unix:"):
             await self._begin(self._address, None)
             return self._address
-        self._socket = _listen(self._address, self._behind.limits.write_seconds)
+        patience = max(ABANDON_SECONDS, _ABANDON_TIMES * self._behind.limits.write_seconds)
+        self._socket = _listen(self._address, 0.0 if self._is_lean else patience)
         await self._begin(f"fd://{self._socket.fileno()}", self._behind.tls)
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def _is_lean(self) -> bool:
+        """Whether it is the lean front that serves, which ends by itself who does not read."""
+        at_unix = self._address.startswith("unix:")
+        return self._behind.quick is not None and self._behind.tls is None and not at_unix
 
     async def _begin(self, bind: str, tls: TlsFiles | None) -> None:
         listening: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
@@ -151,7 +162,7 @@ class NativeDoor:
         def draining() -> Awaitable[None] | None:
             return self._before_stop() if self._draining else None
 
-        if behind.quick is not None and tls is None and self._socket is not None:
+        if self._is_lean and behind.quick is not None and self._socket is not None:
             await lean.serve(
                 behind.application,
                 self._socket.dup(),
@@ -236,7 +247,8 @@ def _listen(address: str, patience: float = 0.0) -> socket.socket:
     """A socket that listens there; both kinds of IP for [::]. Raises StorageError.
 
     Where the system can do that, it ends a connection whose client takes nothing of what was sent to it for
-    `patience` seconds (0: as long as it likes), as the native front does not over HTTP/1.1.
+    `patience` seconds (0: as long as it likes), as the native front does not over HTTP/1.1. Who reads steadily
+    must not meet that: less than a window's step in so long counts as nothing.
     """
     host, _, port = address.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
