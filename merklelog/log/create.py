@@ -135,16 +135,10 @@ def create_log(
 
 def _check_targets(text: str, origin: str, path: Path) -> None:
     config = parse_config(text)
-    for target in config.publish.targets:
-        place = Path(os.path.realpath(target.removeprefix("dir:")))
-        if target.startswith("dir:") and place.is_relative_to(os.path.realpath(path)):
-            # What brings back an old copy of the directory would bring the target back with it, unnoticed.
-            raise ConfigError(
-                f"publish.targets: {target} is inside the log's own directory {path}: name another"
-            )
     if config.publish.targets:
-        from .publishing_targets import refuse_published  # brings the publisher
+        from .publishing_targets import refuse_inside, refuse_published  # brings the publisher
 
+        refuse_inside(config.publish, path)
         refuse_published(config.publish, origin)
 
 

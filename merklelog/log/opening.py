@@ -93,11 +93,11 @@ def _targets(
 ) -> Targets | None:
     if not config.publish.targets and not config.witness.policy:
         return None
-    from .publishing_targets import (
-        open_targets,
-    )  # brings the publisher, which a log without targets does without
+    # It brings the publisher, which a log without targets does without.
+    from .publishing_targets import open_targets, refuse_inside
     from .witnessing import open_witnesses
 
+    refuse_inside(config.publish, directory)
     verifiers = (signers.ed25519.verifier, signers.mldsa44.verifier)
     witnesses = open_witnesses(config.witness, directory, verifiers)
     return open_targets(config.publish, step or _no_publication_step, witnesses)

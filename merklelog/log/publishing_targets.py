@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merklelog.errors import ConfigError, NotALogError, UsageError
@@ -156,6 +158,19 @@ def open_targets(config: PublishConfig, step: Step, witnesses: Witnesses | None 
     return Targets(config, tuple(stores), step, witnesses)
 
 
+def refuse_inside(config: PublishConfig, path: Path) -> None:
+    """Refuse targets inside the log's own directory. Raises ConfigError naming the target.
+
+    What brings back an old copy of the directory would bring such a target back with it, unnoticed.
+    """
+    for target in config.targets:
+        place = Path(os.path.realpath(target.removeprefix(DIRECTORY_SCHEME)))
+        if target.startswith(DIRECTORY_SCHEME) and place.is_relative_to(os.path.realpath(path)):
+            raise ConfigError(
+                f"publish.targets: {target} is inside the log's own directory {path}: name another"
+            )
+
+
 def refuse_published(config: PublishConfig, origin: str) -> None:
     """Refuse to make a log whose target holds one already: a second history under its name would be a fork.
 
@@ -177,4 +192,4 @@ def refuse_published(config: PublishConfig, origin: str) -> None:
         targets.close()
 
 
-__all__ = ["Targets", "open_targets", "refuse_published", "s3_options"]
+__all__ = ["Targets", "open_targets", "refuse_inside", "refuse_published", "s3_options"]

@@ -107,6 +107,17 @@ def test_a_target_inside_the_log_is_refused(run: Callable[..., Any], tmp_path: P
     assert not (tmp_path / "log").exists()
 
 
+def test_a_target_inside_the_log_that_was_written_down_later_is_refused(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run("init", "log", "--origin", ORIGIN, "--set", f"publish.targets=dir:{tmp_path}/copy")
+    config = tmp_path / "log" / "merklelog.toml"
+    config.write_text(config.read_text("utf-8").replace(f"{tmp_path}/copy", f"{tmp_path}/log/copy"), "utf-8")
+    done = run("append", "log", stdin=b"one", status=2)
+    assert "is inside the log's own directory" in done.err
+    assert not (tmp_path / "log" / "copy").exists()
+
+
 def test_publish_without_targets(run: Callable[..., Any], tmp_path: Path) -> None:
     run("init", "log", "--origin", ORIGIN, "--set", "store.min_free_bytes=0")
     assert "publish.targets is empty" in run("publish", "log", status=2).err

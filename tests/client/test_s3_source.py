@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
@@ -16,6 +17,7 @@ from merklelog.formats import parse_proof
 from merklelog.protocol.publication import EpochHead
 from merklelog.publish import publish_copy
 from merklelog.publish.layout import HEAD_KEY
+from merklelog.publish.objects import StoredObject
 from merklelog.publish.past import PastReads, first_version
 from merklelog.publish.pointer import format_head
 from merklelog.publish.s3 import Retention, S3Store
@@ -213,3 +215,34 @@ def test_options_come_from_the_variables_of_the_configuration() -> None:
 def test_a_place_without_a_copy_is_said_to_be_none(bucket: Bucket, log: MemoryLog) -> None:
     with pytest.raises(NotALogError, match="no published copy"):
         connect(bucket.url("elsewhere"), log.vkeys[0], s3=bucket.server.options())
+
+
+def test_of_any_number_of_versions_two_are_held() -> None:
+    """Whoever may write to a bucket can make as many as they like."""
+    alive: WeakSet[Any] = WeakSet()
+    most = 0
+
+    class Version:
+        is_delete_marker = False
+
+        def __init__(self, key: str, version_id: str) -> None:
+            self.key = key
+            self.version_id = version_id
+
+    class Store:
+        location = "s3://b"
+
+        def versions(self, key: str) -> Iterator[Any]:
+            nonlocal most
+            for number in range(100):
+                made = Version(key, f"v{number}")
+                alive.add(made)
+                most = max(most, len(alive))
+                yield made
+
+        def get_version(self, key: str, version_id: str, *, limit: int) -> StoredObject:
+            return StoredObject(version_id.encode(), "x")
+
+    store: Any = Store()
+    assert PastReads(store, careful=True).get("tile/x").data == b"v99"
+    assert most < 10

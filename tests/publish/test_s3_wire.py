@@ -65,6 +65,12 @@ class Server:
                 else:
                     with self._tls.wrap_socket(taken, server_side=True) as secured:
                         self._answer(secured)
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Who asks for more is refused at once, and the port is nobody else's."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, taken: socket.socket) -> None:
         while self.answers:
@@ -80,9 +86,9 @@ class Server:
                 return
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._refuse()
         self._thread.join()
+        self._listener.close()
 
 
 @contextmanager
