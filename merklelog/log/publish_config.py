@@ -138,7 +138,7 @@ def publish_config(got: Settings) -> PublishConfig:
 def _days(got: Settings) -> int:
     """How long a lock lasts: of years, as many days as so many can have. Raises ConfigError for both."""
     days, years = got.number("publish.s3.retention_days"), got.number("publish.s3.retention_years")
-    if years and days != DEFAULT_DAYS:
+    if years and got.is_given("publish.s3.retention_days"):
         raise ConfigError(
             f"{got.place('publish.s3.retention_years')} is {years}, and publish.s3.retention_days is {days}: "
             "want one of the two"

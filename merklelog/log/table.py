@@ -56,15 +56,24 @@ class Settings:
     def __init__(self) -> None:
         self._values: dict[str, Value] = {}
         self._places: dict[str, str] = {}
+        self._written: set[str] = set()
 
-    def put(self, key: Key, value: object, place: str) -> None:
-        """Take a value for this key; `place` is where it stands. Raises ConfigError."""
+    def put(self, key: Key, value: object | None, place: str) -> None:
+        """Take a value for this key, or None for its default; `place` is where it stands. Raises ConfigError."""
+        if value is None:
+            value = key.default
+        else:
+            self._written.add(key.dotted)
         self._values[key.dotted] = checked(place, key, value)
         self._places[key.dotted] = place
 
     def place(self, dotted: str) -> str:
         """Where the key's value stands, as messages begin: file, line and key, or the variable."""
         return self._places[dotted]
+
+    def is_given(self, dotted: str) -> bool:
+        """Whether somebody wrote the key's value down, be it the default."""
+        return dotted in self._written
 
     def given(self, keys: Sequence[Key]) -> dict[str, Value]:
         """The values that are not their keys' defaults."""
@@ -161,12 +170,12 @@ class TomlFile:
                 listed = ", ".join(names)
                 raise ConfigError(f"{self.place(section, name)}: no key {section}.{name}; there is {listed}")
 
-    def value(self, key: Key) -> object:
-        """The value that is written down for this key, else its default."""
+    def value(self, key: Key) -> object | None:
+        """The value that is written down for this key; None where none is."""
         at: object = self.sections
         for name in (*key.section.split("."), key.name):
             if not isinstance(at, dict) or name not in at:
-                return key.default
+                return None
             at = at[name]
         return at
 
@@ -179,7 +188,7 @@ def settle(file: TomlFile | None, keys: Sequence[Key], environment: Mapping[str,
             place = f"environment {key.variable}"
             settings.put(key, parse_value(place, key, environment[key.variable]), place)
         elif file is None:
-            settings.put(key, key.default, key.dotted)
+            settings.put(key, None, key.dotted)
         else:
             settings.put(key, file.value(key), f"{file.place(key.section, key.name)}: {key.dotted}")
     return settings

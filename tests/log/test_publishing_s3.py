@@ -13,6 +13,7 @@ import pytest
 import merklelog
 from merklelog.errors import BehindError, ConfigError, NotALogError, StoppedError
 from merklelog.formats import parse_checkpoint
+from merklelog.log.publish_config import DEFAULT_DAYS
 from tests.support import targets
 from tests.support.checker import check_log
 from tests.support.s3_servers import Bucket, MakeBucket, S3Server
@@ -35,8 +36,9 @@ def make(tmp_path: Path, bucket: Bucket) -> Callable[..., Path]:
             "publish.s3.retention_mode": "GOVERNANCE",
             "publish.s3.retention_days": 1,
         }
-        given = {key.replace("__", "."): value for key, value in settings.items()}
-        return targets.make(tmp_path / name, **{"publish.targets": (bucket.url("a/log"),), **s3, **given})
+        given = s3 | {key.replace("__", "."): value for key, value in settings.items()}
+        told = {key: value for key, value in given.items() if value is not None}
+        return targets.make(tmp_path / name, **{"publish.targets": (bucket.url("a/log"),), **told})
 
     return call
 
@@ -108,7 +110,9 @@ def test_a_lock_of_years(make: Callable[..., Path], bucket: Bucket) -> None:
     years = {"publish__s3__retention_mode": "GOVERNANCE", "publish__s3__retention_years": 7}
     with pytest.raises(ConfigError, match="retention_years is 7, and"):
         make("both", **years)
-    directory = make("log", **years, publish__s3__retention_days=2557)
+    with pytest.raises(ConfigError, match=f"retention_years is 7, and .* is {DEFAULT_DAYS}"):
+        make("both", **years, publish__s3__retention_days=DEFAULT_DAYS)
+    directory = make("log", **years, publish__s3__retention_days=None)
     with merklelog.open(directory) as log:
         log.append(b"one")
         log.publish_now().result(60)
