@@ -179,6 +179,10 @@ def _under_policy(
         refused = PolicyUnmetError("it is a receipt, and no checkpoint of its tree meets the policy")
     quorum = policy.quorum != QUORUM_NONE
     met = _under_witnesses(rows, policy, head, size, findings) if quorum else None
+    if met is not None and met.size > head.size:
+        detail = f"{met.where} meets the policy at size {met.size}, and came when this had begun: audit again"
+        findings.add(FindingKind.POLICY, head.where, detail, (0, head.size), disproven=False)
+        return head
     for kept in rows.newest_kept(_TRIED) if size is None else ():
         if met is not None and kept <= met.size:
             break
@@ -207,7 +211,10 @@ def _under_policy(
 
 @dataclass(frozen=True, slots=True)
 class _Met:
-    """The newest checkpoint that meets the policy: where it stands, its size, and since when a quorum has it."""
+    """The newest checkpoint that meets the policy: where it stands, its size, and since when a quorum has it.
+
+    It may be newer than the audited one, for the log goes on.
+    """
 
     where: str
     size: int
@@ -228,9 +235,11 @@ def _under_witnesses(
         where, note = found
         signed = parse_checkpoint(note)
         checkpoint = signed.checkpoint
-        if checkpoint.size > head.size or size not in {None, checkpoint.size}:
-            return None  # it came while this began, or is not asked for
+        if size not in {None, checkpoint.size}:
+            return None
         verdict = evaluate_policy(policy, signed)
+        if checkpoint.size > head.size:
+            return _Met(where, checkpoint.size, None)  # of a tree that nothing is known of here
         root = head.root if checkpoint.size == head.size else _root(rows, head, checkpoint.size)
     except PolicyUnmetError:
         return None

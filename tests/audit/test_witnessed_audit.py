@@ -8,6 +8,7 @@ import pytest
 
 import merklelog
 from merklelog.audit import AuditReport, FindingKind, audit
+from merklelog.audit.published import PublishedRows
 from merklelog.cli.search import _disproven
 from merklelog.cli.server import Reach
 from merklelog.client.searching import Search, SearchAnswer, SearchHit
@@ -88,6 +89,19 @@ def test_of_a_smaller_size_it_proves_no_more_than_that(made: Path) -> None:
     again = audit(f"dir:{made / 'target'}", policy, size=300, processes=1)
     cosigned.unlink()
     assert (again.exit_status, again.policy_size, again.existed_by) == (0, 300, TIME)
+
+
+def test_what_came_while_the_audit_began_disproves_nothing(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with merklelog.open_reader(made / "log") as reader:
+        older = reader.checkpoint(300)
+    monkeypatch.setattr(PublishedRows, "newest", lambda _: older)
+    report, _ = shown(made, 700)
+    (finding,) = report.findings
+    assert (report.size, report.policy_size, finding.kind) == (300, None, FindingKind.POLICY)
+    assert "meets the policy at size 700, and came when this had begun: audit again" in finding.detail
+    assert report.exit_status == 3
 
 
 def test_the_empty_tree_meets_nothing(made: Path) -> None:
