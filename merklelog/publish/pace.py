@@ -2,8 +2,9 @@
 
 Appending and publishing share the processor, and the interpreter's lock. What is appended is waited for, and what
 is published is late by a second anyway. So while a log is appended to, a publication rests the longer the more the
-others of its process take: not at all beside a fifth of a core, twice as long as it works beside a whole one.
-It never stops, and takes all it can once nothing is appended.
+others of its process take: not at all beside a fifth of a core, four times as long as it works beside a whole one,
+with the square of what they take, so that it keeps up with a log of medium load. It never stops, and takes all it
+can once nothing is appended.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final, TypeVar
 
 FREE: Final = 0.2  # of a core, that other threads of this process may take without anybody resting
 WORK: Final = 0.002  # seconds of work at least between two looks
-REST: Final = 2.5  # times as long as was worked, for each core that they take beyond that
-LONGEST: Final = 0.05  # seconds of one rest
+REST: Final = 7.0  # times as long as was worked, beside one core beyond that; beside two four times as long
+LONGEST: Final = 0.1  # seconds of one rest
 
 Object = TypeVar("Object")
 
@@ -55,7 +56,7 @@ class Pace:
         others, size = self._process() - self._thread(), self._size()
         beyond = others - self._others - FREE * worked
         if size > self._seen and beyond > 0:
-            self._sleep(min(LONGEST, REST * beyond))
+            self._sleep(min(LONGEST, REST * beyond * beyond / worked))
             now, others, size = self._clock(), self._process() - self._thread(), self._size()
         self._since, self._others, self._seen = now, others, size
 
