@@ -27,7 +27,10 @@ from merklelog.tree import Hash, TreeSize, leaf_hash, root_hash
 
 def test_a_broken_signature_is_named(grown_victim: Any) -> None:
     note = (grown_victim.path / "checkpoints/700").read_bytes()
-    grown_victim.flip("checkpoints/700", note.index("— ".encode()) + 60)
+    start = note.index("— ".encode()) + 60
+    # A character of base64 that another one becomes: "A" for one would be "@", and the line no signature at all.
+    within = next(at for at in range(start, len(note)) if chr(note[at] ^ 1).isalnum())
+    grown_victim.flip("checkpoints/700", within)
     report = grown_victim.audit()
     (finding,) = report.findings
     assert (finding.kind, report.exit_status) == (FindingKind.SIGNATURE, 1)
