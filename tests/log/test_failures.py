@@ -48,6 +48,7 @@ class Told:
     acknowledged: dict[int, bytes] = field(default_factory=dict)
     seen: list[bytes] = field(default_factory=list)
     refused: list[BaseException] = field(default_factory=list)
+    keyed: bool = False
 
     def settle(self, entries: list[bytes], receipt: Receipt | BatchReceipt) -> None:
         indexes = [receipt.index] if isinstance(receipt, Receipt) else receipt.indexes
@@ -61,6 +62,7 @@ BATCHES = (1, 1, 200, 60, 1, 300, 2, 1, 1)  # one at a time, each has a sync of 
 
 def client(log: Log, told: Told) -> None:
     """One append after the other, as long as the log takes them."""
+    told.keyed = True
     told.seen.append(log.checkpoint())
     for number, count in enumerate(BATCHES):
         entries = [b"%d.%d" % (number, i) for i in range(count)]
@@ -123,17 +125,13 @@ def judge_again(log: Log, told: Told) -> None:
         number, at = 0, 0
         while at < len(told.sent):
             batch = told.sent[at : at + BATCHES[number % len(BATCHES)]]
-            if client_has_keys(told):
+            if told.keyed:
                 told.settle(batch, log.append_batch(batch, idempotency_key=b"%d" % number))
             number, at = number + 1, at + len(batch)
-        if client_has_keys(told):
+        if told.keyed:
             assert list(log.entries(0, log.size)) == told.sent
         told.settle([b"after"], log.append(b"after"))
         check_log(log, seen=told.seen, acknowledged=told.acknowledged, proofs=PROOFS)
-
-
-def client_has_keys(told: Told) -> bool:
-    return len(told.sent) <= sum(BATCHES)
 
 
 def count_operations(run: Callable[[Log, Told], None], tmp_path: Path) -> dict[str, int]:
@@ -167,7 +165,7 @@ def test_each_operation_fails_once_in_memory(
         unsynced = len(memory.written) - memory.synced
         for survivors in {0, 1, unsynced // 2, unsynced}:
             after = memory.crash(survivors)
-            copy = Told([*told.sent], {**told.acknowledged}, [*told.seen])
+            copy = Told([*told.sent], {**told.acknowledged}, [*told.seen], keyed=told.keyed)
             judge_again(logs.open_store(after, tmp_path, logs.config(), logs.FakeWorld()), copy)
 
 
@@ -238,7 +236,7 @@ def test_a_mistake_at_any_step_stops_the_log(tmp_path: Path, step: str, nth: int
             time.sleep(0.001)
     judge_stopped(log, told, mistake)
     for survivors in (0, 1, len(memory.written)):
-        copy = Told([*told.sent], {**told.acknowledged}, [*told.seen])
+        copy = Told([*told.sent], {**told.acknowledged}, [*told.seen], keyed=told.keyed)
         judge_again(logs.open_store(memory.crash(survivors), tmp_path, logs.config(), logs.FakeWorld()), copy)
 
 
