@@ -20,8 +20,8 @@ from merklelog.tree.prove import root_hash
 from merklelog.tree.tiles import BUNDLE_LEVEL, TILE_WIDTH, Tile, new_bundles, new_tiles
 
 # A publication ends at the first full bundle at or beyond this, counted as tiles and uncompressed bundles; a
-# bundle has at most 16 MiB, so what is staged has at most 48 MiB and a little for its header.
-SLICE_BYTES: Final = 32 << 20
+# bundle has at most 16 MiB, so what is staged has at most 32 MiB and a little for its header.
+SLICE_BYTES: Final = 16 << 20
 
 
 def tiles_to_put(old: int, new: int) -> Iterator[Tile]:

@@ -27,7 +27,7 @@ from merklelog.tree.hashing import HASH_SIZE, SIZE_LIMIT, Hash
 from merklelog.tree.tiles import Tile, parse_path, width_at
 
 MAX_STAGING_BYTES: Final = MAX_OBJECT_BYTES
-# Whoever reads one has no more objects to look at than this: 48 MiB of the smallest bundles are fewer.
+# Whoever reads one has no more objects to look at than this: 32 MiB of the smallest bundles are fewer.
 MAX_STAGED_OBJECTS: Final = 1 << 20
 
 _FIRST_LINE: Final = b"merklelog staging 1\n"
