@@ -105,10 +105,15 @@ def _store(target: str, directory: str) -> DirectoryStore:
             f"set publish.targets"
         )
     store = published_directory(target)
-    place = Path(store.location.removeprefix("dir:"))
-    if place.resolve().is_relative_to(Path(directory).resolve()):
+    place, log = Path(store.location.removeprefix("dir:")).resolve(), Path(directory).resolve()
+    if place.is_relative_to(log):
         raise UsageError(
             f"--to {visible(target)}: it is inside the log {visible(directory)}: a copy goes elsewhere"
+        )
+    if log.is_relative_to(place):
+        raise UsageError(
+            f"--to {visible(target)}: the log {visible(directory)} is inside it, and who serves the copy "
+            f"would serve the log's keys and database: a copy goes elsewhere"
         )
     return store
 

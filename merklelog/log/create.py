@@ -136,9 +136,9 @@ def create_log(
 def _check_targets(text: str, origin: str, path: Path) -> None:
     config = parse_config(text)
     if config.publish.targets:
-        from .publishing_targets import refuse_inside, refuse_published  # brings the publisher
+        from .publishing_targets import refuse_nested, refuse_published  # brings the publisher
 
-        refuse_inside(config.publish, path)
+        refuse_nested(config.publish, path)
         refuse_published(config.publish, origin)
 
 

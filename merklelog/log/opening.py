@@ -94,10 +94,10 @@ def _targets(
     if not config.publish.targets and not config.witness.policy:
         return None
     # It brings the publisher, which a log without targets does without.
-    from .publishing_targets import open_targets, refuse_inside
+    from .publishing_targets import open_targets, refuse_nested
     from .witnessing import open_witnesses
 
-    refuse_inside(config.publish, directory)
+    refuse_nested(config.publish, directory)
     verifiers = (signers.ed25519.verifier, signers.mldsa44.verifier)
     witnesses = open_witnesses(config.witness, directory, verifiers)
     return open_targets(config.publish, step or _no_publication_step, witnesses)

@@ -158,16 +158,25 @@ def open_targets(config: PublishConfig, step: Step, witnesses: Witnesses | None 
     return Targets(config, tuple(stores), step, witnesses)
 
 
-def refuse_inside(config: PublishConfig, path: Path) -> None:
-    """Refuse targets inside the log's own directory. Raises ConfigError naming the target.
+def refuse_nested(config: PublishConfig, path: Path) -> None:
+    """Refuse targets inside the log's own directory, or around it. Raises ConfigError naming the target.
 
-    What brings back an old copy of the directory would bring such a target back with it, unnoticed.
+    What brings back an old copy of the directory would bring a target inside it back too, unnoticed; and a web
+    server that serves a target serves all that is inside it, a log's keys and unpublished entries too.
     """
+    own = os.path.realpath(path)
     for target in config.targets:
-        place = Path(os.path.realpath(target.removeprefix(DIRECTORY_SCHEME)))
-        if target.startswith(DIRECTORY_SCHEME) and place.is_relative_to(os.path.realpath(path)):
+        if not target.startswith(DIRECTORY_SCHEME):
+            continue
+        place = os.path.realpath(target.removeprefix(DIRECTORY_SCHEME))
+        if Path(place).is_relative_to(own):
             raise ConfigError(
                 f"publish.targets: {target} is inside the log's own directory {path}: name another"
+            )
+        if Path(own).is_relative_to(place):
+            raise ConfigError(
+                f"publish.targets: the log's own directory {path} is inside {target}, and who serves that "
+                f"to readers would serve the log's keys and database: name another"
             )
 
 
@@ -192,4 +201,4 @@ def refuse_published(config: PublishConfig, origin: str) -> None:
         targets.close()
 
 
-__all__ = ["Targets", "open_targets", "refuse_inside", "refuse_published", "s3_options"]
+__all__ = ["Targets", "open_targets", "refuse_nested", "refuse_published", "s3_options"]

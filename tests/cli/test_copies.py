@@ -169,6 +169,14 @@ def test_a_copy_goes_elsewhere(
     assert snapshot(log) == before
 
 
+def test_a_copy_is_not_made_around_the_log(
+    run: Callable, log: Path, tmp_path: Path, snapshot: Callable
+) -> None:
+    before = snapshot(tmp_path)
+    assert "would serve the log's keys" in run("publish", log, "--to", f"dir:{log.parent}", status=2).err
+    assert snapshot(tmp_path) == before
+
+
 def test_a_backup_goes_elsewhere(run: Callable, log: Path, snapshot: Callable) -> None:
     before = snapshot(log)
     assert "inside the log" in run("backup", log, log / "backup", status=2).err

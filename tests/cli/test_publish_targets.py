@@ -107,6 +107,16 @@ def test_a_target_inside_the_log_is_refused(run: Callable[..., Any], tmp_path: P
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.parametrize("place", ["", "log/..", "link"])
+def test_a_target_around_the_log_is_refused(run: Callable[..., Any], tmp_path: Path, place: str) -> None:
+    """Whoever serves the target with a plain web server would serve the log's keys."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    setting = f"publish.targets=dir:{tmp_path / place}"
+    done = run("init", "log", "--origin", ORIGIN, "--set", setting, status=2)
+    assert "would serve the log's keys" in done.err
+    assert not (tmp_path / "log").exists()
+
+
 def test_a_target_inside_the_log_that_was_written_down_later_is_refused(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
