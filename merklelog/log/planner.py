@@ -7,6 +7,7 @@ A log that uses neither pays one slice a request.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -56,7 +57,9 @@ def plan(requests: list[Request], first: int, now: int, keep_seconds: int, known
         _place_all_new(requests, made)
         return made
     planner = _Planner(made, now, keep_seconds, known)
-    planner.look_up(requests)
+    if planner.look_up(requests):
+        planner.place_new(requests)
+        return made
     for request in requests:
         planner.take(request)
     return made
@@ -91,12 +94,23 @@ class _Planner:
         # for one identity as for a hundred.
         self.old: dict[bytes, int] = {}
 
-    def look_up(self, requests: list[Request]) -> None:
+    def look_up(self, requests: list[Request]) -> bool:
+        """Hash, and ask the log. True: none has a key, and no identity is in the log or here twice."""
+        asked: list[bytes] = []
         for request in requests:
             request.hashes = leaf_hashes(request.entries)
-        if self.known.duplicates is not None:
-            asked = [identity for request in requests for identity in _identities(request)]
-            self.old = {asked[at]: index for at, index in self.known.duplicates(asked).items()}
+            asked.extend(_identities(request))
+        if self.known.duplicates is None:
+            return False
+        self.old = {asked[at]: index for at, index in self.known.duplicates(asked).items()}
+        keyless = all(request.key is None and request.keys is None for request in requests)
+        return keyless and not self.old and len(set(asked)) == len(asked)
+
+    def place_new(self, requests: list[Request]) -> None:
+        """The usual end: nothing to be looked at one by one."""
+        for request in requests:
+            request.first = self._append(request.entries, request.hashes)
+            self._note_given(request.identities, request.first)
 
     def take(self, request: Request) -> None:
         try:
@@ -143,11 +157,13 @@ class _Planner:
         if self.known.duplicates is None and done is None and request.keys is None:
             request.first = self._append(request.entries, hashes)
             return
-        given = request.identities or [None] * len(hashes)
         identities = _identities(request)
         if done is None and request.keys is None and self._all_fresh(identities):
-            self._place_all(request, hashes, identities, given)
+            request.first = self._append(request.entries, hashes)
+            self.fresh.update(zip(identities, itertools.count(request.first)))
+            self._note_given(request.identities, request.first)
             return
+        given = request.identities or [None] * len(hashes)
         indexes = []
         by_key: dict[bytes, int] = {}
         for position, identity in enumerate(identities):
@@ -168,24 +184,15 @@ class _Planner:
         request.indexes = indexes
         request.hashes = [self._leaf(index) for index in indexes]
 
-    def _all_fresh(self, identities: list[bytes]) -> bool:
+    def _all_fresh(self, identities: Sequence[bytes]) -> bool:
         """None of these stands in the log or in this plan, or twice among themselves."""
         if len(set(identities)) != len(identities):
             return False
         return self.old.keys().isdisjoint(identities) and self.fresh.keys().isdisjoint(identities)
 
-    def _place_all(
-        self,
-        request: Request,
-        hashes: list[Hash],
-        identities: Sequence[bytes],
-        given: Sequence[bytes | None],
-    ) -> None:
-        first = self._append(request.entries, hashes)
-        request.first, request.hashes = first, hashes
-        self.fresh.update(zip(identities, range(first, first + len(hashes)), strict=True))
-        if request.identities is not None:
-            own = ((first + i, identity) for i, identity in enumerate(given) if identity is not None)
+    def _note_given(self, given: Sequence[bytes | None] | None, first: int) -> None:
+        if given is not None:
+            own = ((index, identity) for index, identity in enumerate(given, first) if identity is not None)
             self.made.identities.extend(own)
 
     def _append(self, entries: list[bytes], hashes: list[Hash]) -> int:
@@ -216,10 +223,10 @@ class _Planner:
                 self.made.remember[key] = format_row(self.now, [entry], [index])
 
 
-def _identities(request: Request) -> list[bytes]:
+def _identities(request: Request) -> Sequence[bytes]:
     """What each entry is told apart by: the identity given with it, else its leaf hash."""
     if request.identities is None:
-        return list(request.hashes)
+        return request.hashes
     return [own or leaf for own, leaf in zip(request.identities, request.hashes, strict=True)]
 
 

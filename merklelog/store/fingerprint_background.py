@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .fingerprint_cover import extended, still_of_use
 from .fingerprint_hash import Fingerprinter
 from .fingerprint_merge import merge_sorted, merged, runs_to_merge
 from .fingerprint_run import MAX_SPAN, Run, RunDamagedError, RunWriter, Step
@@ -26,11 +27,19 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Keys that fill a tail, parts that make a run, runs of one level that make one of the next."""
+    """Keys that fill a tail, parts that make a run, young runs that make a longer one, runs of one level that make
+    one of the next.
+    """
 
     tail_limit: int
     parts_a_run: int
+    young_runs: int
     fan_in: int
+
+    @property
+    def young(self) -> int:
+        """Keys in as many young runs as make one longer: also what a cover is for."""
+        return self.tail_limit * self.parts_a_run * self.young_runs
 
 
 class Background:
@@ -147,8 +156,7 @@ class Background:
             last = beside[-1]
             runs = runs[runs.index(last) + 1 :] if last in runs else ()
             longest = (last.end - beside[0].start) // 2
-        unit = shape.tail_limit * shape.parts_a_run
-        which = runs_to_merge([(run.start, run.end) for run in runs], unit, shape.fan_in, longest)
+        which = runs_to_merge([(run.start, run.end) for run in runs], shape.young, shape.fan_in, longest)
         return None if which is None else runs[which]
 
     def _take_tails(self) -> None:
@@ -165,7 +173,8 @@ class Background:
         with self._changed:
             view = self.view
             if full[0] in view.full:  # else the other thread was faster, or the index fell back
-                self.view = replace(view, parts=(*view.parts, part), full=view.full[1:])
+                covers = extended(view.covers, part.start, part.end, part.fingerprints, self._shape.young)
+                self.view = replace(view, parts=(*view.parts, part), full=view.full[1:], covers=covers)
                 self._changed.notify_all()
 
     def _write_parts(self, parts: tuple[Part, ...]) -> None:
@@ -203,7 +212,8 @@ class Background:
                 if wanted:
                     at = view.runs.index(olds[0])
                     runs = (*view.runs[:at], run, *view.runs[at + len(olds) :])
-                    self.view = replace(view, runs=runs)
+                    starts = [run.start for run in runs] + [part.start for part in view.parts]
+                    self.view = replace(view, runs=runs, covers=still_of_use(view.covers, starts))
                     self._changed.notify_all()
             self._tidy(run, olds, wanted=wanted)
 

@@ -25,7 +25,9 @@ PROBE_MAX: Final = 500
 
 _LINE_WORDS = 8
 _LINE_BITS = 64 * _LINE_WORDS
-_WINDOW_WORDS = 1 << 15  # a window is unpacked to one byte a bit while it is filled: 2 MiB
+# A window is unpacked to one byte a bit while it is filled: 128 KiB, which malloc gives again and again. Memory
+# that is new to the process costs more than what is done with it here.
+_WINDOW_WORDS = 1 << 11
 _SECOND = 24  # where the bits for the second word begin: three for its place, then 6 for each of three bits
 
 _U = [np.uint64(n) for n in range(64)]
@@ -58,11 +60,9 @@ class Probe:
     def __init__(self, fingerprints: Words) -> None:
         self.fingerprints = fingerprints
         self.upper = fingerprints >> _U[32]
-        self.first = _PAIRS[fingerprints & _LOW12]
-        self.first |= _PAIRS[fingerprints >> _U[12] & _LOW12]
+        self.first = _first_bits(fingerprints)
         self.step = _step(fingerprints)
-        self.second = _U[1] << (fingerprints >> _U[_SECOND + 3] & _U[63])
-        self.second |= _PAIRS[fingerprints >> _U[_SECOND + 9] & _LOW12]
+        self.second = _second_bits(fingerprints)
 
 
 class Filter:
@@ -78,6 +78,17 @@ class Filter:
         """Put sorted fingerprints in."""
         for base, bits in _windows(fingerprints, self._count):
             self.words[base : base + len(bits)] |= bits
+
+    def add_sparse(self, fingerprints: Words) -> None:
+        """The same for fewer than the filter has lines, in any order. Whoever probes meanwhile loses nothing."""
+        words = self.words
+        place = (fingerprints >> _U[32]) * self._count >> _U[32]
+        places = np.concatenate((place.view(np.int64), place.view(np.int64) ^ _step(fingerprints)))
+        bits = np.concatenate((_first_bits(fingerprints), _second_bits(fingerprints)))
+        while len(places):  # of several that share a word the last one wins; the others try again
+            words[places] |= bits
+            left = (words[places] & bits != bits).nonzero()[0]
+            places, bits = places[left], bits[left]
 
     def passing(self, probe: Probe) -> list[int]:
         """Positions of the fingerprints that may be there."""
@@ -158,6 +169,20 @@ def _bits(place: NDArray[np.int64], fingerprints: Words) -> Words:
         at |= (words << 6).view(np.uint64)
         bits[at.view(np.int64)] = 1
     return np.packbits(bits, bitorder="little").view(WORDS)
+
+
+def _first_bits(fingerprints: Words) -> Words:
+    """The four bits in the first word."""
+    bits: Words = _PAIRS[fingerprints & _LOW12]
+    bits |= _PAIRS[fingerprints >> _U[12] & _LOW12]
+    return bits
+
+
+def _second_bits(fingerprints: Words) -> Words:
+    """The three bits in the second word."""
+    bits: Words = _U[1] << (fingerprints >> _U[_SECOND + 3] & _U[63])
+    bits |= _PAIRS[fingerprints >> _U[_SECOND + 9] & _LOW12]
+    return bits
 
 
 def _step(fingerprints: Words) -> NDArray[np.int64]:

@@ -15,18 +15,19 @@ PORTION_BLOCKS = 256
 
 
 def runs_to_merge(
-    spans: Sequence[tuple[int, int]], unit: int, fan_in: int, longest: int = MAX_SPAN
+    spans: Sequence[tuple[int, int]], shortest: int, fan_in: int, longest: int = MAX_SPAN
 ) -> slice | None:
     """The adjacent runs to merge now, as a slice; None when there is nothing to do.
 
-    Spans are the half-open index ranges of the runs, in order. A run is of level n when it is at least
-    unit * fan_in**n long. Neighbours of at most some level become one as soon as that one is of a higher level
-    (and shorter than `longest`): so an entry is rewritten at most once a level, and about `fan_in - 1` runs of a
-    level stay. The highest such level is taken, which saves merging what would be merged again at once.
+    Spans are the half-open index ranges of the runs, in order. A run shorter than `shortest` is of level 0, else
+    of level n when it is at least shortest * fan_in**(n-1) long. Neighbours of at most some level become one as
+    soon as that one is of a higher level (and shorter than `longest`): so an entry is rewritten at most once a
+    level, and about `fan_in - 1` runs of a level stay. The highest such level is taken, which saves merging what
+    would be merged again at once.
     """
     best = None
     whole = spans[-1][1] - spans[0][0] if spans else 0
-    ceiling = unit * fan_in
+    ceiling = shortest
     while ceiling <= whole:
         first = total = 0
         for at, (start, end) in enumerate(spans):

@@ -38,6 +38,7 @@ from typing import Final
 from merklelog.errors import ClosedError, EntryError, RangeError
 
 from .fingerprint_background import Background, Shape
+from .fingerprint_filter import Words
 from .fingerprint_folder import Confirm, open_runs
 from .fingerprint_hash import KEY_BYTES, SEED_BYTES, Fingerprinter
 from .fingerprint_run import RunDamagedError, Step
@@ -45,6 +46,7 @@ from .fingerprint_view import Tail, View
 
 TAIL_LIMIT: Final = 1 << 14
 PARTS_A_RUN: Final = 4
+YOUNG_RUNS: Final = 16
 FAN_IN: Final = 4
 
 _KEY_LENGTHS = frozenset((KEY_BYTES,))
@@ -90,6 +92,7 @@ class FingerprintIndex:
         *,
         tail_limit: int = TAIL_LIMIT,
         parts_a_run: int = PARTS_A_RUN,
+        young_runs: int = YOUNG_RUNS,
         fan_in: int = FAN_IN,
         read_only: bool = False,
         confirm: Confirm = _confirm_any,
@@ -100,10 +103,12 @@ class FingerprintIndex:
         runs, dropped = open_runs(directory, confirm, read_only=read_only)
         view = View(runs, (), (), Tail(runs[-1].end if runs else 0))
         self._fingerprinter = Fingerprinter(runs[0].seed if runs else secrets.token_bytes(SEED_BYTES))
-        shape = Shape(tail_limit, parts_a_run, fan_in)
+        shape = Shape(tail_limit, parts_a_run, young_runs, fan_in)
         self._background = Background(directory, view, shape, self._fingerprinter, step)
         self._background.dropped.extend(dropped)
         self._fed = view.tail.end  # the highest end ever reached
+        # The newest keys looked for, and their fingerprints: mostly what is fed next.
+        self._asked: tuple[list[bytes], Words | None] = ([], None)
 
     @property
     def watermark(self) -> int:
@@ -156,9 +161,13 @@ class FingerprintIndex:
                 raise ClosedError(f"{self._directory}: the index was closed")
             end = view.tail.end  # before looking: the owner may add meanwhile
             try:
-                return view.find(keys, self._fingerprinter), end
+                found, fingerprints = view.find(keys, self._fingerprinter)
             except RunDamagedError as error:
                 self._background.fall_back(error, delete=not self._read_only)
+                continue
+            if fingerprints is not None:
+                self._asked = list(keys), fingerprints
+            return found, end
 
     # --- feeding: the owner ------------------------------------------------------------------------------------
 
@@ -169,7 +178,10 @@ class FingerprintIndex:
         `end` is not taken: feed again from `end`. Never waits or fails for a slow or full disk.
         Raises EntryError for a key that is not 32 bytes, RangeError for a gap.
         """
-        _check_keys(keys)
+        asked, fingerprints = self._asked
+        if keys != asked:
+            _check_keys(keys)
+            fingerprints = None
         if not self._read_only:
             self._background.freeze_when_full()
         tail = self._background.view.tail
@@ -180,7 +192,9 @@ class FingerprintIndex:
         if first_index > known:
             return
         if end > known:
-            tail.put(keys[known - first_index :])
+            if known > first_index:
+                keys, fingerprints = keys[known - first_index :], None
+            tail.put(keys, fingerprints)
         for key, index in extras:
             if index >= known:
                 self.add_extra(key, index)
@@ -196,8 +210,8 @@ class FingerprintIndex:
             raise RangeError(
                 f"an identity for entry {index}: only {tail.start} to {self._fed} can get one now"
             )
-        if index < tail.end and tail.keys.get(key, tail.end) > index:
-            tail.keys[key] = index
+        if index < tail.end:
+            tail.put_extra(key, index)
 
     def settle(self) -> None:
         """Wait until nothing is left to be written or merged, or a write fails."""

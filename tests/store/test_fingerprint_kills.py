@@ -30,7 +30,7 @@ def at(name):
     if seen == times:
         os.kill(os.getpid(), signal.SIGKILL)
 
-index = FingerprintIndex(folder, tail_limit=64, parts_a_run=2, fan_in=2, step=at)
+index = FingerprintIndex(folder, tail_limit=64, parts_a_run=2, young_runs=2, fan_in=2, step=at)
 keys = [hashlib.sha256(n.to_bytes(8, "big")).digest() for n in range(3000)]
 for start in range(0, 3000, 50):
     index.add(keys[start:start + 50], start)
@@ -48,7 +48,7 @@ def test_a_kill_loses_nothing_that_was_in_a_run(tmp_path: Path, step: str, times
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     left = {path.name for path in tmp_path.iterdir()}
     assert left  # killed in the middle of something
-    index = FingerprintIndex(tmp_path, tail_limit=64, parts_a_run=2, fan_in=2)
+    index = FingerprintIndex(tmp_path, tail_limit=64, parts_a_run=2, young_runs=2, fan_in=2)
     assert index.dropped == ()
     whole = [name for name in left if name.endswith(".run")]
     assert index.watermark == max((int(name[21:41]) for name in whole), default=0)

@@ -59,7 +59,7 @@ class Model(RuleBasedStateMachine):
 
     def opened(self, *, read_only: bool = False) -> FingerprintIndex:
         return FingerprintIndex(
-            self.folder / "index", tail_limit=8, parts_a_run=2, fan_in=2, read_only=read_only
+            self.folder / "index", tail_limit=8, parts_a_run=2, young_runs=3, fan_in=2, read_only=read_only
         )
 
     def feed(self, index: FingerprintIndex) -> None:
@@ -78,9 +78,12 @@ class Model(RuleBasedStateMachine):
         keys=st.lists(KEYS, min_size=1, max_size=30),
         given=st.lists(KEYS, max_size=3),
         later=st.lists(KEYS, max_size=3),
+        asked=st.booleans(),
     )
-    def add(self, keys: list[bytes], given: list[bytes], later: list[bytes]) -> None:
+    def add(self, keys: list[bytes], given: list[bytes], later: list[bytes], asked: bool) -> None:
         first = len(self.keys)
+        if asked:
+            self.index.search(keys)
         self.feed(self.index)  # when a damaged run was noticed
         extras = [(key, first + at % len(keys)) for at, key in enumerate(given)]
         self.index.add(keys, first, extras)

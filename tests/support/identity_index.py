@@ -8,7 +8,7 @@ from pathlib import Path
 
 from merklelog.store.fingerprints import FingerprintIndex
 
-SMALL = {"tail_limit": 64, "parts_a_run": 2, "fan_in": 2}
+SMALL = {"tail_limit": 64, "parts_a_run": 2, "young_runs": 2, "fan_in": 2}
 
 
 def key_of(index: int) -> bytes:
