@@ -9,6 +9,7 @@ checkpoint is shown.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from typing import Final
 
 from merklelog.audit.heads import HeadReader
@@ -38,6 +39,7 @@ from merklelog.tree import BUNDLE_LEVEL, Tile, parse_path, width_at
 
 _PARTIAL: Final = ".p/"
 _NAMED: Final = 8  # objects of one kind that are told by name; the others are counted
+_KEYS_A_BEAT: Final = 1024
 _HELD: Final = 10_000  # keys behind the tree that are remembered until it is known what they belong to
 _SINGLES: Final = frozenset(
     (
@@ -81,11 +83,16 @@ class Beside:
         self._remarks: list[str] = []
         self._pointers = Pointers(store, tiles, head, heads, findings)
 
-    def check(self) -> list[str]:
-        """Look, add findings, give remarks. What the store can not tell is a finding and never raised."""
+    def check(self, beat: Callable[[], None]) -> list[str]:
+        """Look, add findings, give remarks. What the store can not tell is a finding and never raised.
+
+        `beat` is called every so many keys.
+        """
         try:
-            for key in self._store.list_keys():
+            for at, key in enumerate(self._store.list_keys()):
                 self._sort(key)
+                if at % _KEYS_A_BEAT == 0:
+                    beat()
             named = self._pointers.check(self._staged)
             shown = self._pointers.shown()
             covered = max(self._head.size, shown or 0, named)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice, takewhile
 from pathlib import Path
@@ -32,6 +32,7 @@ from merklelog.tree import (
 _NODES_BYTES = 960
 _TILE_LEVELS = 8
 _IDENTITY_BYTES = 32
+_ROWS_A_BEAT = 1024
 
 
 class DatabaseRows:
@@ -196,7 +197,7 @@ class DatabaseRows:
         except MerklelogError as error:
             findings.fault(FindingKind.DATABASE, self._name, error, (at, end))
 
-    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:
+    def check_rest(self, head: AuditedHead, findings: Findings, beat: Callable[[], None]) -> list[str]:
         """See AuditRows.check_rest: nothing behind the signed size, and every other row can be read.
 
         One commit writes entries, tiles and checkpoint together, so a row behind that size is none that this log
@@ -210,8 +211,9 @@ class DatabaseRows:
             findings.fault(FindingKind.DATABASE, self._name, error, lost)
         for family in ("meta", "idempotency"):
             try:
-                for _ in self._store.rows(family):
-                    pass
+                for at, _ in enumerate(self._store.rows(family)):
+                    if at % _ROWS_A_BEAT == 0:
+                        beat()
             except MerklelogError as error:
                 findings.fault(FindingKind.DATABASE, self._name, error)
         try:

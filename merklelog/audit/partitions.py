@@ -7,7 +7,7 @@ index, none is left out and none stands there twice. No bundle is read again, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Final
 
@@ -35,12 +35,17 @@ _LEVELS: Final = 8
 
 
 def check_partitions(
-    store: ObjectStore, reads: ObjectReads, tiles: VerifiedTiles, size: int, findings: Findings
+    store: ObjectStore,
+    reads: ObjectReads,
+    tiles: VerifiedTiles,
+    size: int,
+    findings: Findings,
+    beat: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Check what stands below `partitions/` against the tree of `size`, whose tiles these are; gives remarks.
 
     `store` lists the files and `reads` reads them. A target without partitions costs two requests. What could
-    not be read, or is wrong, is a finding; nothing is raised.
+    not be read, or is wrong, is a finding; nothing is raised. `beat` is called behind each file.
     """
     try:
         state = _read_state(store, reads)
@@ -51,6 +56,7 @@ def check_partitions(
     try:
         for part in _in_order(_listed(store, findings)):
             check.take(part, state)
+            beat()
     except MerklelogError as error:
         findings.fault(FindingKind.PARTITION, f"{store.location}/{PARTITIONS}", error)
     else:

@@ -153,7 +153,7 @@ class PublishedRows:
     def check_beside(self, first: int, last: int, findings: Findings) -> None:
         """See AuditRows.check_beside: there is nothing beside the tree."""
 
-    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:
+    def check_rest(self, head: AuditedHead, findings: Findings, beat: Callable[[], None]) -> list[str]:
         """See AuditRows.check_rest: what the publication keeps, what is left of earlier sizes, what is too much.
 
         What stands behind the shown size is no finding as long as a publication runs or was stopped: it puts tiles
@@ -161,9 +161,9 @@ class PublishedRows:
         """
         heads = HeadReader(self, head.origin, head.keys)
         beside = Beside(self._store, self._tiles, head, heads, findings, strict=self._strict)
-        remarks = [*self._looked.remarks, *self._hidden(head.size, findings), *beside.check()]
+        remarks = [*self._looked.remarks, *self._hidden(head.size, findings), *beside.check(beat)]
         tree = VerifiedTiles(self._tiles, head.size, head.root)
-        return [*remarks, *check_partitions(self._store, self._reads, tree, head.size, findings)]
+        return [*remarks, *check_partitions(self._store, self._reads, tree, head.size, findings, beat)]
 
     def _hidden(self, size: int, findings: Findings) -> list[str]:
         """Partial tiles under a delete marker: one that the tree of `size` needs is a finding."""

@@ -6,7 +6,7 @@ which the caller turns into a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,8 +76,11 @@ class AuditRows(Protocol):
     def check_beside(self, first: int, last: int, findings: Findings) -> None:
         """Check what is kept of the entries of the bundles [first, last) beside the tree."""
 
-    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:
-        """Check what no entry and no tile of the tree under `head` accounts for; gives remarks."""
+    def check_rest(self, head: AuditedHead, findings: Findings, beat: Callable[[], None]) -> list[str]:
+        """Check what no entry and no tile of the tree under `head` accounts for; gives remarks.
+
+        Where that takes its time `beat` is called every few milliseconds: others wait for who has called this.
+        """
 
     def place(self, tile: Tile) -> str:
         """Where a tile or bundle stands, for a finding about its content."""

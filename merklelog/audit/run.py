@@ -15,18 +15,18 @@ from merklelog.audit.judge import TileJudge
 from merklelog.audit.peaks import Peaks, inner_peaks
 from merklelog.audit.report import AuditReport, FindingKind, Findings, LockReport
 from merklelog.audit.rows import AuditRows, open_rows
-from merklelog.audit.scan import TASK_BUNDLES, Scanned, Task, read_bundle, scan
+from merklelog.audit.scan import SHORT_TASK_BUNDLES, TASK_BUNDLES, Scanned, Task, read_bundle, scan
 from merklelog.audit.trust import AuditedHead, choose_head
 from merklelog.audit.upper import EdgeTile, UpperLevels, settle_edge
 from merklelog.audit.worker import Setup
-from merklelog.audit.workers import Workers, can_start
+from merklelog.audit.workers import AHEAD, Workers, can_start
 from merklelog.client.access import Access
 from merklelog.client.targets import GRPC_SCHEMES, S3_SCHEMES, scheme_of
 from merklelog.errors import DamagedError, FormatError, MerklelogError, StorageError, UsageError
 from merklelog.formats import Policy
 from merklelog.tree import BUNDLE_LEVEL, EMPTY_ROOT, TILE_HEIGHT, TILE_WIDTH, Tile, TreeSize, width_at
 
-# A process of its own costs 0.1 to 0.2 s to start, and in that time hashes about so many bundles.
+# Another process costs 0.1 to 0.2 s to start, and in that time hashes about so many bundles.
 _BUNDLES_A_PROCESS: Final = 512
 
 Progress = Callable[[int, int], None]
@@ -61,9 +61,9 @@ def audit(
     a finding, and read past. With `retention` the lock of each such object is read back, and one that has none, or
     none any more, is a finding.
 
-    `processes` is how many hash (None: as many as there are cores, fewer for a small log); with 1 no other
-    process is started. `progress(done, total)` counts entries; locks are counted anew. Memory does not grow with
-    the log, but for eight bytes a checkpoint that a published copy keeps.
+    `processes` is how many hash, this one among them (None: as many as there are cores, fewer for a small log);
+    with 1 no other process is started. `progress(done, total)` counts entries; locks are counted anew. Memory does
+    not grow with the log, but for eight bytes a checkpoint that a published copy keeps.
 
     What is wrong with the log is in the report. Raises what keeps an audit from beginning: UsageError for a
     target that can not be audited or has no locks to read back, NotALogError, FormatVersionError, NotFoundError
@@ -87,10 +87,11 @@ def audit(
         with closing(rows):
             head = choose_head(rows, policy, size, findings)
             if head is not None:
-                report = _Run(target, rows, head, findings, progress, reach).report(processes)
-                rest = rows.check_rest(head, findings) if size is None else []
+                report = _Run(target, rows, head, findings, progress, reach).report(
+                    processes, rest=size is None
+                )
                 locks = _read_locks(rows, head.size, findings, progress) if retention else None
-                report = replace(report, remarks=(*report.remarks, *rest), locks=locks)
+                report = replace(report, locks=locks)
     return _finished(report, findings, begun)
 
 
@@ -156,17 +157,18 @@ class _Run:
         self._sizes = _Sizes(rows.kept_sizes(findings), head.size)
         self._entries = self._bundles = self._tiles = self._bytes = 0
 
-    def report(self, processes: int | None) -> AuditReport:
+    def report(self, processes: int | None, *, rest: bool) -> AuditReport:
+        """Audit the tree, and with `rest` what stands beside it."""
         size, full = self._head.size, self._head.size >> TILE_HEIGHT
         self._progress(0, size)
         for kept in self._sizes.up_to(0):
             self._heads.compare(self._reader.claim(kept, EMPTY_ROOT, self._findings), Peaks())
         count = _processes(processes, full)
-        for found in self._scan_all(count, full):
-            self._take(found)
-            self._progress(min(found.task.last * TILE_WIDTH, size), size)
+        beside = Findings()
+        remarks = self._scan_all(count, full, beside if rest else None)
         self._finish_edge()
         self._heads.finish()
+        self._findings.take_all(tuple(beside.listed), beside.unlisted)
         self._progress(size, size)
         return AuditReport(
             self._target,
@@ -179,27 +181,23 @@ class _Run:
             bytes=self._bytes,
             checkpoints=self._heads.compared + 1,
             signatures_checked=bool(self._head.keys),
-            remarks=self._head.remarks,
+            remarks=(*self._head.remarks, *remarks),
             processes=count,
             existed_by=self._head.existed_by,
             policy_size=self._head.policy_size,
         )
 
-    def _scan_all(self, count: int, full: int) -> Iterator[Scanned]:
-        tasks = self._tasks(full)
-        if count == 1:
-            for task in tasks:
-                yield scan(self._rows, self._head.size, task, self._reader)
-            return
-        head = self._head
-        setup = Setup(self._target, head.size, head.origin, head.keys, self._access, self._rows.pinned)
-        with Workers(setup, count) as workers:
-            yield from workers.scan_all(tasks)
-
-    def _tasks(self, full: int) -> Iterator[Task]:
-        for first in range(0, full, TASK_BUNDLES):
-            last = min(first + TASK_BUNDLES, full)
-            yield Task(first, last, tuple(self._sizes.up_to(last << TILE_HEIGHT)))
+    def _scan_all(self, count: int, full: int, beside: Findings | None) -> list[str]:
+        """Hash all full bundles; gives remarks on the rest, what is wrong with which goes into `beside`."""
+        head, rows = self._head, self._rows
+        setup = Setup(self._target, head.size, head.origin, head.keys, self._access, rows.pinned)
+        tasks = tasks_of(full, count, self._sizes.up_to)
+        with Workers(setup, count - 1, tasks, self._take) as workers:
+            workers.beat()
+            # Now, while the workers hash, and not when they have nothing to do any more.
+            remarks = [] if beside is None else rows.check_rest(head, beside, workers.beat)
+            workers.finish(lambda task: scan(rows, head.size, task, self._reader))
+        return remarks
 
     def _take(self, found: Scanned) -> None:
         self._findings.take_all(found.findings, found.unlisted)
@@ -213,6 +211,7 @@ class _Run:
         self._entries += found.bundles * TILE_WIDTH
         self._tiles += found.tiles
         self._bytes += found.bytes
+        self._progress(min(found.task.last * TILE_WIDTH, self._head.size), self._head.size)
 
     def _finish_edge(self) -> None:
         """The entries behind the last full bundle, and the partial tiles of all levels."""
@@ -254,13 +253,26 @@ class _Sizes:
         self._size = size
         self._next = next(sizes, None)
 
-    def up_to(self, end: int) -> list[int]:
+    def up_to(self, end: int) -> tuple[int, ...]:
         """The sizes up to and with `end` that were not handed out yet."""
         taken: list[int] = []
         while self._next is not None and self._next <= min(end, self._size):
             taken.append(self._next)
             self._next = next(self._sizes, None)
-        return taken
+        return tuple(taken)
+
+
+def tasks_of(full: int, count: int, sizes: Callable[[int], tuple[int, ...]]) -> Iterator[Task]:
+    """The full bundles [0, full) as tasks for `count` processes, short ones at the end: all are done at one time.
+
+    `sizes(end)` gives the kept sizes up to `end` that it has not given before.
+    """
+    first = 0
+    while first < full:
+        is_long = first + count * AHEAD * TASK_BUNDLES < full
+        last = min(first + (TASK_BUNDLES if is_long else SHORT_TASK_BUNDLES), full)
+        yield Task(first, last, sizes(last << TILE_HEIGHT))
+        first = last
 
 
 def _processes(asked: int | None, bundles: int) -> int:

@@ -7,6 +7,7 @@ needs nothing of what stands before it. What comes back is small: a hash a tile,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from merklelog.audit.hashing import bundle_hashes, leading_hashes
 from merklelog.audit.heads import HeadClaim, HeadReader
@@ -17,7 +18,8 @@ from merklelog.audit.rows import AuditRows
 from merklelog.errors import FormatError, MerklelogError
 from merklelog.tree import BUNDLE_LEVEL, TILE_HEIGHT, TILE_WIDTH, Hash, Tile
 
-TASK_BUNDLES = 128  # 32,768 entries, some 40 ms: long beside a message, short beside what waits at the end
+TASK_BUNDLES: Final = 128  # 32,768 entries, some 40 ms: long beside a message
+SHORT_TASK_BUNDLES: Final = 16  # short beside what waits at the end; a divisor of the other
 
 
 @dataclass(frozen=True, slots=True)

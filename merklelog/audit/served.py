@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from merklelog.audit.report import Findings
@@ -88,7 +88,12 @@ class HttpRows:
     def check_beside(self, first: int, last: int, findings: Findings) -> None:
         """See AuditRows.check_beside: there is nothing beside the tree."""
 
-    def check_rest(self, head: AuditedHead, findings: Findings) -> list[str]:  # noqa: ARG002  the seam's
+    def check_rest(
+        self,
+        head: AuditedHead,  # noqa: ARG002  the seam's
+        findings: Findings,  # noqa: ARG002  as above
+        beat: Callable[[], None],  # noqa: ARG002  as above
+    ) -> list[str]:
         """See AuditRows.check_rest: says what an audit over a network can not do."""
         return [
             f"{self._objects.location}: a server lists nothing, so earlier checkpoints were not compared",

@@ -1,8 +1,11 @@
-"""Spreading an audit over processes.
+"""Spreading an audit over processes: this one, and workers beside it.
 
 Workers are interpreters of their own that run `worker`, and not `multiprocessing`: that one runs the caller's main
 script again in each child, which a script without `if __name__ == "__main__"` does not survive, or forks a process
 that has threads and an open database.
+
+This process hashes too, and sees to its workers between two tasks of its own. A worker is told its next tasks
+before it ends one, so it never waits as long as this process comes by in the time of some tasks.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from queue import SimpleQueue
+from dataclasses import dataclass
+from selectors import EVENT_READ, DefaultSelector
 from typing import Final, Self
 
 from merklelog.audit.scan import Scanned, Task
@@ -32,9 +35,9 @@ from merklelog.errors import (
 
 # The child looks for modules where this process does, in that order, so that both run the same code.
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from merklelog.audit.worker import main; main()"
-_AHEAD: Final = (
-    3  # tasks given out for each worker: one it works on, and a wait as long as two others costs nothing
-)
+AHEAD: Final = 3  # tasks that a worker holds: one it works on, and the next ones
+_SIZES: Final = 128  # checkpoints of the tasks that a worker holds; of a task alone there may be more
+_READ: Final = 1 << 16
 _SHOWN: Final = 2000
 
 
@@ -43,17 +46,37 @@ def can_start() -> bool:
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
-class Workers:
-    """A number of worker processes. They end when this is closed, or when this process does."""
+@dataclass(slots=True, eq=False)
+class _Given:
+    """A task that somebody works on, and what came of it once it is done."""
 
-    def __init__(self, setup: Setup, count: int) -> None:
-        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+    task: Task
+    found: Scanned | None = None
+
+
+class Workers:
+    """A number of worker processes, perhaps none. They end when this is closed, or when this process does.
+
+    `take` gets the results in the order of the tasks, from within `attend` and `finish`; a few tasks and results a
+    worker are held, however many there are. Both raise StorageError when a worker died, what it ended with when it
+    could not open the target, and what `take` raises.
+    """
+
+    def __init__(
+        self, setup: Setup, count: int, tasks: Iterable[Task], take: Callable[[Scanned], None]
+    ) -> None:
+        self._tasks = iter(tasks)
+        self._upcoming: Task | None = None
+        self._take = take
+        self._given: deque[_Given] = deque()  # in the order of the tasks
         self._all: list[_Worker] = []
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="merklelog-audit")
+        self._problem: MerklelogError | None = None
+        self._most = AHEAD * (count + 1)
+        self._selector = DefaultSelector()
         try:
             for _ in range(count):
                 self._all.append(_Worker(setup))
-                self._idle.put(self._all[-1])
+                self._selector.register(self._all[-1].answers, EVENT_READ, self._all[-1])
         except BaseException:
             self.close()
             raise
@@ -64,36 +87,58 @@ class Workers:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def scan_all(self, tasks: Iterable[Task]) -> Iterator[Scanned]:
-        """The results in the order of the tasks; holds a few tasks and results a worker, however many there are.
+    def attend(self, *, wait: bool = False) -> None:
+        """Take the answers that are there (`wait`: one at least), and give out tasks. To be called often."""
+        for key, _ in self._selector.select(None if wait else 0) if self._all else ():
+            key.data.read()
+        while self._given and (found := self._given[0].found) is not None:
+            self._given.popleft()
+            self._take(found)
+        for worker in self._all:
+            while (given := self._next(worker)) is not None:
+                worker.give(given)
 
-        Raises StorageError when a worker died, and what it ended with when it could not open the target.
-        """
-        waiting: deque[Future[Scanned]] = deque()
-        for task in tasks:
-            waiting.append(self._threads.submit(self._scan, task))
-            if len(waiting) >= _AHEAD * len(self._all):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    def beat(self) -> None:
+        """`attend`, for who handles errors of its own: what stands in the way here is raised by `finish`."""
+        if self._problem is None:
+            try:
+                self.attend()
+            except MerklelogError as error:
+                self._problem = error
 
-    def _scan(self, task: Task) -> Scanned:
-        worker = self._idle.get()  # there are as many threads as workers
-        try:
-            return worker.scan(task)
-        finally:
-            self._idle.put(worker)
+    def finish(self, scan: Callable[[Task], Scanned]) -> None:
+        """Have all tasks done, some by `scan`, in this process."""
+        if self._problem is not None:
+            raise self._problem
+        while True:
+            self.attend()
+            if (given := self._next()) is not None:
+                given.found = scan(given.task)
+            elif self._given:
+                self.attend(wait=True)  # the first of them is with a worker
+            else:
+                return
+
+    def _next(self, worker: _Worker | None = None) -> _Given | None:
+        """The next task; None when there is none, too many wait for one before them, or it is not for `worker`."""
+        if self._upcoming is None:
+            self._upcoming = next(self._tasks, None)
+        task = self._upcoming
+        if task is None or len(self._given) >= self._most or not (worker is None or worker.has_room(task)):
+            return None
+        self._upcoming = None
+        self._given.append(_Given(task))
+        return self._given[-1]
 
     def close(self) -> None:
         """End every worker, whatever it does; safe to call twice."""
-        # Workers first: the threads wait for their answers.
+        self._selector.close()
         for worker in self._all:
             worker.close()
-        self._threads.shutdown(cancel_futures=True)
 
 
 class _Worker:
-    """One worker process, used by one thread at a time."""
+    """One worker process."""
 
     def __init__(self, setup: Setup) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
@@ -108,25 +153,53 @@ class _Worker:
             raise StorageError(
                 f"no audit process can be started: {error.strerror}: {sys.executable}"
             ) from error
-        self._first = format_setup(setup)
-
-    def scan(self, task: Task) -> Scanned:
-        """Have one task done. Raises as `Workers.scan_all` says."""
         lines, answers = self._process.stdin, self._process.stdout
         if lines is None or answers is None:
             raise StorageError("an audit process without pipes")
-        try:
-            lines.write(self._first + format_task(task))
-            lines.flush()
-            answer = answers.readline()
-        except (OSError, ValueError):  # ValueError: it was closed meanwhile
-            answer = b""
+        self._lines, self.answers = lines, answers
+        self._first = format_setup(setup)
+        self._given: deque[_Given] = deque()
+        self._partial = bytearray()
+
+    def has_room(self, task: Task) -> bool:
+        """Whether it is to get this task beside those that it has.
+
+        What is told ahead has to fit any pipe: who tells more than that would wait for a process that itself waits
+        until its last answer is read.
+        """
+        if not self._given:
+            return True
+        return (
+            len(self._given) < AHEAD
+            and sum(len(g.task.sizes) for g in self._given) + len(task.sizes) <= _SIZES
+        )
+
+    def give(self, given: _Given) -> None:
+        """Give it one more task."""
+        self._given.append(given)
+        with suppress(OSError):  # it is gone: `read` says why
+            self._lines.write(self._first + format_task(given.task))
+            self._lines.flush()
         self._first = b""
-        if not answer.endswith(b"\n"):
+
+    def read(self) -> None:
+        """Take the answers that are there. Raises as `Workers` says."""
+        chunk = os.read(self.answers.fileno(), _READ)
+        if not chunk:
             raise self._death()
-        if answer.startswith(b'{"%s"' % ERROR.encode()):
-            raise _error(*json.loads(answer)[ERROR])
-        return parse_scanned(answer, task)
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._answered(bytes(self._partial) + line)
+            self._partial.clear()
+        self._partial += rest
+
+    def _answered(self, line: bytes) -> None:
+        if line.startswith(b'{"%s"' % ERROR.encode()):
+            raise _error(*json.loads(line)[ERROR])
+        if not self._given:
+            raise StorageError("an audit process answered what nobody asked")
+        given = self._given.popleft()
+        given.found = parse_scanned(line, given.task)
 
     def _death(self) -> StorageError:
         status = self._process.wait()

@@ -239,7 +239,7 @@ def test_workers_end_with_the_audit_that_started_them(data: Callable[[int], Path
         "    start(self, setup)\n"
         "    print(self._process.pid, flush=True)\n"
         "workers._Worker.__init__ = told\n"
-        "audit(sys.argv[1], processes=2, progress=lambda done, total: done and os.kill(os.getpid(), 9))\n"
+        "audit(sys.argv[1], processes=3, progress=lambda done, total: done and os.kill(os.getpid(), 9))\n"
     )
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     done = subprocess.run(
@@ -283,6 +283,6 @@ def test_an_interrupted_audit_ends_its_workers(
 
     monkeypatch.setattr(workers._Worker, "__init__", told)
     with pytest.raises(KeyboardInterrupt):
-        audit(str(data(70_000)), processes=2, progress=interrupt)
+        audit(str(data(70_000)), processes=3, progress=interrupt)
     assert len(started) == 2
     assert all(process.poll() is not None for process in started)
