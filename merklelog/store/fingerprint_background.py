@@ -173,7 +173,7 @@ class Background:
         with self._changed:
             view = self.view
             if full[0] in view.full:  # else the other thread was faster, or the index fell back
-                covers = extended(view.covers, part.start, part.end, part.fingerprints, self._shape.young)
+                covers = extended(view.covers, part.start, part.fingerprints, self._shape.young)
                 self.view = replace(view, parts=(*view.parts, part), full=view.full[1:], covers=covers)
                 self._changed.notify_all()
 
@@ -212,8 +212,8 @@ class Background:
                 if wanted:
                     at = view.runs.index(olds[0])
                     runs = (*view.runs[:at], run, *view.runs[at + len(olds) :])
-                    starts = [run.start for run in runs] + [part.start for part in view.parts]
-                    self.view = replace(view, runs=runs, covers=still_of_use(view.covers, starts))
+                    begun = [run.start for run in runs], [part.start for part in view.parts]
+                    self.view = replace(view, runs=runs, covers=still_of_use(view.covers, *begun))
                     self._changed.notify_all()
             self._tidy(run, olds, wanted=wanted)
 

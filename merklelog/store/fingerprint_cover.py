@@ -8,7 +8,7 @@ entries stand in one run, which has a filter of its own; a run that was there at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .fingerprint_filter import Filter, Words, empty_words, filter_words
@@ -16,36 +16,35 @@ from .fingerprint_filter import Filter, Words, empty_words, filter_words
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """All fingerprints of the indexes [start, end), among others: a later one of the same filter holds more."""
+    """The fingerprints of the indexes from `start` to where the next cover starts, or of all so far."""
 
     start: int
-    end: int
     count: int
     filter: Filter
 
 
-def extended(
-    covers: tuple[Cover, ...], start: int, end: int, fingerprints: Words, capacity: int
-) -> tuple[Cover, ...]:
-    """The covers with the sorted fingerprints of the indexes [start, end), which follow theirs.
+def extended(covers: tuple[Cover, ...], start: int, fingerprints: Words, capacity: int) -> tuple[Cover, ...]:
+    """The covers with the fingerprints of the indexes from `start` on, which follow theirs.
 
     A cover is for `capacity` fingerprints, or for the first that came when those are more. One caller at a time:
     the filter of the last cover is written to, while others may probe it.
     """
     count = len(fingerprints)
     if not covers or covers[-1].count + count > capacity:
-        covers = (*covers, Cover(start, end, 0, Filter(empty_words(filter_words(max(capacity, count))))))
+        covers = (*covers, Cover(start, 0, Filter(empty_words(filter_words(max(capacity, count))))))
     last = covers[-1]
     last.filter.add_sparse(fingerprints)
-    return (*covers[:-1], replace(last, end=end, count=last.count + count))
+    return (*covers[:-1], replace(last, count=last.count + count))
 
 
-def still_of_use(covers: tuple[Cover, ...], starts: Iterable[int]) -> tuple[Cover, ...]:
-    """The covers without the oldest, while at most one of what begins at these indexes begins in that.
+def still_of_use(covers: tuple[Cover, ...], runs: Sequence[int], parts: Sequence[int]) -> tuple[Cover, ...]:
+    """The covers without the oldest that at most one run begins in, and no part, which has no other filter.
 
-    The last one always stays: it is what the next part goes into.
+    `runs` and `parts` are the indexes that those begin at. The last cover stays: the next part goes into it.
     """
-    begun = sorted(starts)
-    while len(covers) > 1 and sum(covers[0].start <= start < covers[1].start for start in begun) <= 1:
+    while len(covers) > 1:
+        first, second = covers[0].start, covers[1].start
+        if sum(first <= start < second for start in runs) > 1 or any(start < second for start in parts):
+            break
         covers = covers[1:]
     return covers

@@ -8,8 +8,9 @@ a miss, and the design is about that:
 
 - The newest identities, the *tail*, are a dict in memory. When it is full, a thread in the background sorts
   it into a *part*, several parts become a *run*, a sorted file with a filter in memory, and runs are merged,
-  so that about a dozen are left at 10^7 entries. The oldest indexes stand in the first run, the newest in the
-  tail.
+  so that about a dozen are left at 10^7 entries, most of them young and short. A *cover* is one filter for the
+  young ones, so that a new identity is looked for in half as many filters. The oldest indexes stand in the
+  first run, the newest in the tail.
 - The index covers the indexes below `end`: what the runs on the disk hold (`watermark`) and what was fed
   since. After opening it the owner feeds [watermark, size of the log) again.
 - A run that is missing or damaged is dropped, at opening or by the lookup or merge that finds out, and with

@@ -35,27 +35,40 @@ def test_covers_follow_one_another_and_each_holds_no_more_than_it_is_for() -> No
     at = 0
     for n, count in enumerate([10, 20, 30, 100, 250, 5]):
         fingerprints = np.arange(count, dtype=WORDS) << np.uint64(50 + n)
-        covers = extended(covers, at, at + count, fingerprints, 100)
+        covers = extended(covers, at, fingerprints, 100)
         fed += [(at, number) for number in fingerprints.tolist()]
         at += count
-    assert [(cover.start, cover.end, cover.count) for cover in covers] == [
-        (0, 60, 60),
-        (60, 160, 100),
-        (160, 410, 250),
-        (410, 415, 5),
-    ]
+    assert [(cover.start, cover.count) for cover in covers] == [(0, 60), (60, 100), (160, 250), (410, 5)]
     for start, number in fed:
-        [cover] = [cover for cover in covers if cover.start <= start < cover.end]
+        cover = [cover for cover in covers if cover.start <= start][-1]
         assert cover.filter.may_hold(number)
 
 
 def test_a_cover_goes_when_at_most_one_run_begins_in_it() -> None:
-    nothing = Filter(empty_words(1))
-    covers = tuple(Cover(start, start + 10, 10, nothing) for start in (0, 10, 20))
-    assert still_of_use(covers, [0, 5, 10, 20]) == covers
-    assert still_of_use(covers, [5, 10, 15, 20]) == covers[1:]
-    assert still_of_use(covers, [0, 12, 20, 21]) == covers[2:]
-    assert still_of_use(covers, []) == covers[2:], "the next part goes into the last"
+    covers = tuple(Cover(start, 10, Filter(empty_words(1))) for start in (0, 10, 20))
+    assert still_of_use(covers, [0, 5, 10, 20], []) == covers
+    assert still_of_use(covers, [5, 10, 15, 20], [22]) == covers[1:]
+    assert still_of_use(covers, [0, 12, 20, 21], [22]) == covers[2:]
+    assert still_of_use(covers, [], []) == covers[2:], "the next part goes into the last"
+
+
+def test_a_cover_stays_while_a_part_has_no_other_filter() -> None:
+    covers = tuple(Cover(start, 10, Filter(empty_words(1))) for start in (0, 10, 20))
+    assert still_of_use(covers, [0], [5, 10, 20]) == covers
+    assert still_of_use(covers, [0, 10], [15]) == covers[1:]
+
+
+def test_a_part_that_fills_a_cover_by_itself_is_found_while_runs_are_merged(tmp_path: Path) -> None:
+    index = FingerprintIndex(tmp_path, **SMALL)
+    size = 0
+    for count in (300, 64, 300, 500, 64, 300, 300, 64, 700, 300):
+        index.search(keys_of(size, size + count))
+        index.add(keys_of(size, size + count), size)
+        size += count
+        assert_finds_all(index, size)
+    index.settle()
+    assert_finds_all(index, size)
+    index.close()
 
 
 def test_runs_of_one_level_are_in_one_cover_and_long_ones_in_none(tmp_path: Path) -> None:
