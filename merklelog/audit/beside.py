@@ -35,7 +35,7 @@ from merklelog.publish.layout import (
 from merklelog.publish.manifest import MANIFEST_KEY
 from merklelog.publish.partitions_layout import PARTITIONS, STATE_KEY
 from merklelog.publish.stored import StoredTiles
-from merklelog.tree import BUNDLE_LEVEL, Tile, parse_path, width_at
+from merklelog.tree import BUNDLE_LEVEL, TILE_HEIGHT, Tile, parse_path, width_at
 
 _PARTIAL: Final = ".p/"
 _NAMED: Final = 8  # objects of one kind that are told by name; the others are counted
@@ -72,6 +72,8 @@ class Beside:
         self._heads = heads
         self._findings = findings
         self._strict = strict
+        self._folder = ""  # of the newest full tile
+        self._full = 0  # how many full tiles of the tree there are from its "000" on
         self._behind: list[str] = []
         self._more_behind = 0
         self._kept = array("q")
@@ -90,7 +92,8 @@ class Beside:
         """
         try:
             for at, key in enumerate(self._store.list_keys()):
-                self._sort(key)
+                if not self._is_next(key):
+                    self._sort(key)
                 if at % _KEYS_A_BEAT == 0:
                     beat()
             named = self._pointers.check(self._staged)
@@ -104,6 +107,13 @@ class Beside:
             self._findings.fault(FindingKind.EXTRA, f"{self._store.location}/{TILES}", error)
         return [*self._pointers.remarks, *self._remarks]
 
+    def _is_next(self, key: str) -> bool:
+        """Whether it is one more full tile of the tree, in the folder of the one before: nearly all keys are."""
+        number = key[-3:]
+        if key[:-3] != self._folder or not (len(number) == 3 and number.isascii() and number.isdigit()):
+            return False
+        return int(number) < self._full
+
     def _sort(self, key: str) -> None:
         if key.startswith(TILES):
             tile = tile_of(key)
@@ -113,8 +123,13 @@ class Beside:
             known = width_at(tile.level, tile.index, self._head.size)
             if tile.width > known:
                 self._hold(key)
-            elif _PARTIAL in key and tile.width < known:
-                self._check_leftover(tile, known)
+            elif _PARTIAL in key:
+                if tile.width < known:
+                    self._check_leftover(tile, known)
+            else:
+                # Below a folder that one good name has, every three digits are the name of a full tile.
+                count = self._head.size >> TILE_HEIGHT * (max(tile.level, 0) + 1)
+                self._folder, self._full = key[:-3], count - tile.index // 1000 * 1000
         elif key.startswith(CHECKPOINTS):
             size = kept_size(key)
             if size is None:
