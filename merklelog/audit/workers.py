@@ -36,6 +36,10 @@ from merklelog.errors import (
 # The child looks for modules where this process does, in that order, so that both run the same code.
 _BOOT: Final = "import sys; sys.path[:] = sys.argv[1:]; from merklelog.audit.worker import main; main()"
 AHEAD: Final = 3  # tasks that a worker holds: one it works on, and the next ones
+# Tasks for each process that are begun before the first of them is done: who is quick must not wait for a worker
+# that still starts, which takes the time of some ten; and their checkpoints, which make the most of a result.
+_HELD: Final = 16
+_SIZES_HELD: Final = 1 << 17
 _SIZES: Final = 128  # checkpoints of the tasks that a worker holds; of a task alone there may be more
 _READ: Final = 1 << 16
 _SHOWN: Final = 2000
@@ -71,7 +75,7 @@ class Workers:
         self._given: deque[_Given] = deque()  # in the order of the tasks
         self._all: list[_Worker] = []
         self._problem: MerklelogError | None = None
-        self._most = AHEAD * (count + 1)
+        self._most = _HELD * (count + 1)
         self._selector = DefaultSelector()
         try:
             for _ in range(count):
@@ -124,11 +128,15 @@ class Workers:
         if self._upcoming is None:
             self._upcoming = next(self._tasks, None)
         task = self._upcoming
-        if task is None or len(self._given) >= self._most or not (worker is None or worker.has_room(task)):
+        if task is None or self._is_full() or not (worker is None or worker.has_room(task)):
             return None
         self._upcoming = None
         self._given.append(_Given(task))
         return self._given[-1]
+
+    def _is_full(self) -> bool:
+        sizes = sum(len(given.task.sizes) for given in self._given)
+        return len(self._given) >= self._most or sizes >= _SIZES_HELD
 
     def close(self) -> None:
         """End every worker, whatever it does; safe to call twice."""

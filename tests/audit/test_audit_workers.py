@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,19 +76,23 @@ def test_results_come_in_order_however_long_the_messages_are(
     assert (by_workers > 0) == (count > 0)
 
 
-def test_no_more_is_held_than_a_few_tasks_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_BOOT", "import sys; sys.stdin.read()")  # it never answers
-    begun: list[Task] = []
-
-    def tasks() -> Iterator[Task]:
-        for n in range(1000):
-            begun.append(Task(n, n + 1))
-            yield begun[-1]
-
-    with Workers(SETUP, 2, tasks(), lambda _found: None) as spread:
-        for _ in range(50):
+@pytest.mark.parametrize(
+    ("sizes", "most"), [(0, 2 * workers._HELD), (TASK_BUNDLES * 256, 4), (workers._SIZES_HELD + 1, 1)]
+)
+def test_beside_a_worker_that_does_not_answer_so_much_is_begun_and_no_more(
+    sizes: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that still starts keeps nobody waiting, and what waits for it is bounded."""
+    monkeypatch.setattr(workers, "_BOOT", "import sys; sys.stdin.readline(); sys.stdin.read()")
+    checkpoints = tuple(range(sizes))
+    tasks = (Task(n, n + 1, checkpoints) for n in range(1000))
+    with Workers(SETUP, 1, tasks, lambda _found: None) as spread:
+        for _ in range(3):
             spread.attend()
-        assert len(begun) <= 2 * AHEAD + 1
+        told = len(spread._all[0]._given)
+        assert told == (AHEAD if not sizes else 1)
+        here = iter(spread._next, None)
+        assert told + len(list(here)) == most
 
 
 def test_what_stands_in_the_way_while_others_look_is_raised_by_finish(
