@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .fingerprint_cover import extended, still_of_use
+from .fingerprint_cover import Cover, extended, still_of_use
 from .fingerprint_hash import Fingerprinter
-from .fingerprint_merge import merge_sorted, merged, runs_to_merge
+from .fingerprint_merge import fingerprints_of, merge_sorted, merged, runs_to_merge
 from .fingerprint_run import MAX_SPAN, Run, RunDamagedError, RunWriter, Step
 from .fingerprint_view import Part, Tail, View
 
@@ -161,10 +161,26 @@ class Background:
 
     def _take_tails(self) -> None:
         """All full tails become parts, and the parts runs when there are enough."""
+        if self.view.full and not self.view.covers:
+            self._cover_young()
         while self.view.full:
             self._take_tail()
         while len(parts := self.view.parts[:_PARTS_AT_ONCE]) >= self._shape.parts_a_run:
             self._write_parts(parts)
+
+    def _cover_young(self) -> None:
+        """The short runs that an opening found get a cover too, before the first part needs one."""
+        runs = self.view.runs
+        first = len(runs)
+        while first and runs[first - 1].count <= self._shape.young // 2:
+            first -= 1
+        covers: tuple[Cover, ...] = ()
+        for run in runs[first:]:
+            covers = extended(covers, run.start, run.count, fingerprints_of(run), self._shape.young)
+        with self._changed:
+            view = self.view
+            if view.runs == runs and not view.covers:  # else the index fell back, or the owner helped out
+                self.view = replace(view, covers=covers)
 
     def _take_tail(self) -> None:
         if not (full := self.view.full):
@@ -173,7 +189,8 @@ class Background:
         with self._changed:
             view = self.view
             if full[0] in view.full:  # else the other thread was faster, or the index fell back
-                covers = extended(view.covers, part.start, part.fingerprints, self._shape.young)
+                portions = (part.fingerprints,)
+                covers = extended(view.covers, part.start, part.count, portions, self._shape.young)
                 self.view = replace(view, parts=(*view.parts, part), full=view.full[1:], covers=covers)
                 self._changed.notify_all()
 

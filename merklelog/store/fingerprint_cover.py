@@ -3,12 +3,12 @@
 A probe costs the same for a short run as for a long one, and most runs are short. So what a tail becomes is put
 into a cover as well, which goes on growing until it is full, and only what passes there is looked for in the
 young runs and parts one by one. Merging does not change what a cover holds. It is of no use any more when its
-entries stand in one run, which has a filter of its own; a run that was there at opening is in no cover.
+entries stand in one run, which has a filter of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .fingerprint_filter import Filter, Words, empty_words, filter_words
@@ -23,17 +23,19 @@ class Cover:
     filter: Filter
 
 
-def extended(covers: tuple[Cover, ...], start: int, fingerprints: Words, capacity: int) -> tuple[Cover, ...]:
-    """The covers with the fingerprints of the indexes from `start` on, which follow theirs.
+def extended(
+    covers: tuple[Cover, ...], start: int, count: int, portions: Iterable[Words], capacity: int
+) -> tuple[Cover, ...]:
+    """The covers with `count` more fingerprints, of the indexes from `start` on, which follow theirs.
 
     A cover is for `capacity` fingerprints, or for the first that came when those are more. One caller at a time:
     the filter of the last cover is written to, while others may probe it.
     """
-    count = len(fingerprints)
     if not covers or covers[-1].count + count > capacity:
         covers = (*covers, Cover(start, 0, Filter(empty_words(filter_words(max(capacity, count))))))
     last = covers[-1]
-    last.filter.add_sparse(fingerprints)
+    for portion in portions:
+        last.filter.add_sparse(portion)
     return (*covers[:-1], replace(last, count=last.count + count))
 
 

@@ -66,6 +66,12 @@ def merged(runs: Sequence[Run]) -> Iterator[tuple[Words, Offsets]]:
         low = high
 
 
+def fingerprints_of(run: Run) -> Iterator[Words]:
+    """All fingerprints of a run, in order, a portion at a time. Raises RunDamagedError."""
+    for at in range(0, run.blocks, PORTION_BLOCKS):
+        yield run.read(at, min(at + PORTION_BLOCKS, run.blocks))[0]
+
+
 def merge_sorted(parts: Sequence[tuple[Words, Offsets]]) -> tuple[Words, Offsets]:
     """Sorted sequences as one."""
     fingerprints = np.concatenate([part[0] for part in parts])

@@ -109,7 +109,7 @@ class View:
     """Runs on the disk, parts and full tails that wait to become one, and the tail that grows: oldest first.
 
     Swapped whole, so that a lookup sees each entry in one place. What begins in a cover is asked only for what
-    passes there; all parts do, and the runs that were made of them until they are long.
+    passes there: all parts, and the runs that are made of them until they are long.
     """
 
     runs: tuple[Run, ...]

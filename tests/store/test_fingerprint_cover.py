@@ -35,7 +35,7 @@ def test_covers_follow_one_another_and_each_holds_no_more_than_it_is_for() -> No
     at = 0
     for n, count in enumerate([10, 20, 30, 100, 250, 5]):
         fingerprints = np.arange(count, dtype=WORDS) << np.uint64(50 + n)
-        covers = extended(covers, at, fingerprints, 100)
+        covers = extended(covers, at, count, np.array_split(fingerprints, 3), 100)
         fed += [(at, number) for number in fingerprints.tolist()]
         at += count
     assert [(cover.start, cover.count) for cover in covers] == [(0, 60), (60, 100), (160, 250), (410, 5)]
@@ -82,6 +82,24 @@ def test_runs_of_one_level_are_in_one_cover_and_long_ones_in_none(tmp_path: Path
         assert sum(run.start >= edge for run in view.runs) <= 3
         assert len(view.covers) <= 2
     assert_finds_all(index, size)
+    index.close()
+
+
+def test_short_runs_of_before_an_opening_get_a_cover_with_the_first_part(tmp_path: Path) -> None:
+    shape = {**SMALL, "young_runs": 4}
+    index = FingerprintIndex(tmp_path, **shape)
+    for size in range(64, 64 * 2 * (4 + 3) + 1, 64):
+        feed(index, size)
+        index.settle()
+    assert [run.count for run in index._background.view.runs] == [512, 128, 128]
+    index.close()
+    index = FingerprintIndex(tmp_path, **shape)
+    assert index._background.view.covers == ()
+    assert_finds_all(index, index.end)
+    feed(index, 64 * 2 * 8, step=32)
+    index.settle()
+    assert [cover.start for cover in index._background.view.covers] == [512]
+    assert_finds_all(index, 64 * 2 * 8)
     index.close()
 
 
