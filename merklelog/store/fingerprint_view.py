@@ -43,9 +43,8 @@ class Tail:
         """The keys of the next entries. `end` moves last: who read it before finds all below it."""
         end = self.end + len(keys)
         before = len(self.keys)
-        deque(
-            map(self.keys.setdefault, keys, range(self.end, end)), maxlen=0
-        )  # a loop without a line of Python
+        # Of a key that is here the smaller index stays; a deque of no length goes through them without a loop of ours.
+        deque(map(self.keys.setdefault, keys, range(self.end, end)), maxlen=0)
         if fingerprints is None or len(self.keys) - before != len(keys):
             self.fingerprints = None
         elif self.fingerprints is not None:
