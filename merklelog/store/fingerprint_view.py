@@ -43,7 +43,7 @@ class Tail:
         """The keys of the next entries. `end` moves last: who read it before finds all below it."""
         end = self.end + len(keys)
         before = len(self.keys)
-        # Of a key that is here the smaller index stays; a deque of no length goes through them without a loop of ours.
+        # Of a key that is here the smaller index stays. A deque of no length is the loop: no line of Python runs.
         deque(map(self.keys.setdefault, keys, range(self.end, end)), maxlen=0)
         if fingerprints is None or len(self.keys) - before != len(keys):
             self.fingerprints = None
