@@ -202,12 +202,16 @@ class _Worker:
         self._partial += rest
 
     def _answered(self, line: bytes) -> None:
-        if line.startswith(b'{"%s"' % ERROR.encode()):
-            raise _error(*json.loads(line)[ERROR])
-        if not self._given:
-            raise StorageError("an audit process answered what nobody asked")
-        given = self._given.popleft()
-        given.found = parse_scanned(line, given.task)
+        try:
+            if line.startswith(b'{"%s"' % ERROR.encode()):
+                name, text = json.loads(line)[ERROR]
+                raise _error(name, text)
+            if not self._given:
+                raise StorageError("an audit process answered what nobody asked")
+            given = self._given.popleft()
+            given.found = parse_scanned(line, given.task)
+        except (ValueError, LookupError, TypeError) as error:  # or what else prints as an interpreter starts
+            raise StorageError(f"an audit process wrote what is no answer: {line[:200]!r}") from error
 
     def _death(self) -> StorageError:
         status = self._process.wait()

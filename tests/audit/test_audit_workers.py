@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from merklelog.audit import audit, workers
+from merklelog.audit.database import DatabaseRows
+from merklelog.audit.heads import HeadReader
 from merklelog.audit.run import tasks_of
-from merklelog.audit.scan import SHORT_TASK_BUNDLES, TASK_BUNDLES, Scanned, Task
+from merklelog.audit.scan import SHORT_TASK_BUNDLES, TASK_BUNDLES, Scanned, Task, scan
 from merklelog.audit.worker import Setup
 from merklelog.audit.workers import AHEAD, Workers
 from merklelog.errors import DamagedError, StorageError
@@ -113,6 +116,33 @@ def test_an_answer_that_nobody_asked_for_is_an_error(monkeypatch: pytest.MonkeyP
         select.select([spread._all[0].answers], [], [])
         with pytest.raises(StorageError, match="nobody asked"):
             spread.attend()
+
+
+@pytest.mark.parametrize(
+    "line", ["", "printed by an interpreter that starts", "{}", "[]", '{"roots":["zz"]}', '{"error":[1]}']
+)
+def test_what_is_no_answer_is_an_error_of_this_project(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_BOOT", f"import os, sys; os.write(1, {line!r}.encode() + b'\\n'); input()")
+    with Workers(SETUP, 1, [Task(0, 1), Task(1, 2)], lambda _found: None) as spread:
+        spread.attend()
+        with pytest.raises(StorageError, match="no answer"):
+            spread.attend(wait=True)
+
+
+@pytest.mark.parametrize("length", [TASK_BUNDLES, SHORT_TASK_BUNDLES])
+def test_what_stands_beside_the_tree_is_looked_at_in_stretches_that_no_task_moves(
+    length: int, data: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a finding about a stretch would say another one in an audit by another number of processes."""
+    stretches: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        DatabaseRows, "check_beside", lambda _rows, first, last, _findings: stretches.append((first, last))
+    )
+    with closing(DatabaseRows(data(70_000))) as rows:
+        for first in range(0, 273, length):
+            task = Task(first, min(first + length, 273))
+            scan(rows, 70_000, task, HeadReader(rows, "example.com/audited", ()))
+    assert stretches == [(at, min(at + SHORT_TASK_BUNDLES, 273)) for at in range(0, 273, SHORT_TASK_BUNDLES)]
 
 
 def test_the_rest_of_a_copy_is_looked_at_while_workers_hash(
