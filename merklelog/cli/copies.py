@@ -79,6 +79,7 @@ def publish(
         raise UsageError("--refill is for the log's own targets, not for a copy (--to)")
     store = _store(target, directory)
     with open_reader(directory) as reader, progress_bar("publishing") as advance:
+        _refuse_around(store, target, reader.config.keys_path(reader.path))
         report = publish_copy(
             reader, store, verifiers=reader.vkeys, bundle_encoding=encoding, progress=advance
         )
@@ -116,6 +117,15 @@ def _store(target: str, directory: str) -> DirectoryStore:
             f"would serve the log's keys and database: a copy goes elsewhere"
         )
     return store
+
+
+def _refuse_around(store: DirectoryStore, target: str, keys: Path) -> None:
+    """Raises UsageError for a copy around the log's private keys, wherever they are kept."""
+    if keys.resolve().is_relative_to(Path(store.location.removeprefix("dir:")).resolve()):
+        raise UsageError(
+            f"--to {visible(target)}: the log's keys in {visible(str(keys))} are inside it, and who serves the "
+            f"copy would serve them: a copy goes elsewhere"
+        )
 
 
 def _publish_line(result: PublishResult) -> str:

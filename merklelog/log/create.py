@@ -138,7 +138,7 @@ def _check_targets(text: str, origin: str, path: Path) -> None:
     if config.publish.targets:
         from .publishing_targets import refuse_nested, refuse_published  # brings the publisher
 
-        refuse_nested(config.publish, path)
+        refuse_nested(config.publish, path, config.keys_path(path))
         refuse_published(config.publish, origin)
 
 

@@ -97,7 +97,7 @@ def _targets(
     from .publishing_targets import open_targets, refuse_nested
     from .witnessing import open_witnesses
 
-    refuse_nested(config.publish, directory)
+    refuse_nested(config.publish, directory, config.keys_path(directory))
     verifiers = (signers.ed25519.verifier, signers.mldsa44.verifier)
     witnesses = open_witnesses(config.witness, directory, verifiers)
     return open_targets(config.publish, step or _no_publication_step, witnesses)

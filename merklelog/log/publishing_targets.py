@@ -158,8 +158,8 @@ def open_targets(config: PublishConfig, step: Step, witnesses: Witnesses | None 
     return Targets(config, tuple(stores), step, witnesses)
 
 
-def refuse_nested(config: PublishConfig, path: Path) -> None:
-    """Refuse targets inside the log's own directory, or around it. Raises ConfigError naming the target.
+def refuse_nested(config: PublishConfig, path: Path, keys: Path) -> None:
+    """Refuse targets inside the log's own directory, around it or around its `keys`. Raises ConfigError naming it.
 
     What brings back an old copy of the directory would bring a target inside it back too, unnoticed; and a web
     server that serves a target serves all that is inside it, a log's keys and unpublished entries too.
@@ -177,6 +177,11 @@ def refuse_nested(config: PublishConfig, path: Path) -> None:
             raise ConfigError(
                 f"publish.targets: the log's own directory {path} is inside {target}, and who serves that "
                 f"to readers would serve the log's keys and database: name another"
+            )
+        if Path(os.path.realpath(keys)).is_relative_to(place):
+            raise ConfigError(
+                f"publish.targets: the log's keys in {keys} are inside {target}, and who serves that to readers "
+                f"would serve them: name another"
             )
 
 

@@ -177,6 +177,22 @@ def test_a_copy_is_not_made_around_the_log(
     assert snapshot(tmp_path) == before
 
 
+def test_a_copy_is_not_made_around_keys_that_are_kept_elsewhere(
+    run: Callable, tmp_path: Path, snapshot: Callable
+) -> None:
+    """Not one that is there already either, in which they were put since."""
+    run("init", "other", "--origin", "cli.example/other", "--keys", "secret")
+    run("append", "other", stdin=b"one")
+    run("publish", "other", "--to", "dir:public")
+    (tmp_path / "secret").rename(tmp_path / "public" / "secret")
+    config = tmp_path / "other" / "merklelog.toml"
+    config.write_text(config.read_text("utf-8").replace("secret", "public/secret"), "utf-8")
+    run("append", "other", stdin=b"two")
+    before = snapshot(tmp_path / "public")
+    assert "the log's keys in" in run("publish", "other", "--to", "dir:public", status=2).err
+    assert snapshot(tmp_path / "public") == before
+
+
 def test_a_backup_goes_elsewhere(run: Callable, log: Path, snapshot: Callable) -> None:
     before = snapshot(log)
     assert "inside the log" in run("backup", log, log / "backup", status=2).err

@@ -117,6 +117,17 @@ def test_a_target_around_the_log_is_refused(run: Callable[..., Any], tmp_path: P
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.parametrize("place", ["public", "public/keys", "link"])
+def test_a_target_around_keys_that_are_kept_elsewhere_is_refused(
+    run: Callable[..., Any], tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "public")
+    setting = f"publish.targets=dir:{tmp_path / place}"
+    done = run("init", "log", "--origin", ORIGIN, "--keys", "public/keys", "--set", setting, status=2)
+    assert "the log's keys in" in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link"]
+
+
 def test_a_target_inside_the_log_that_was_written_down_later_is_refused(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
