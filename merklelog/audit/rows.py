@@ -79,7 +79,8 @@ class AuditRows(Protocol):
     def check_rest(self, head: AuditedHead, findings: Findings, beat: Callable[[], None]) -> list[str]:
         """Check what no entry and no tile of the tree under `head` accounts for; gives remarks.
 
-        Where that takes its time `beat` is called every few milliseconds: others wait for who has called this.
+        Where that takes its time `beat` is called every few milliseconds, or behind each file of a partition:
+        others wait for who has called this.
         """
 
     def place(self, tile: Tile) -> str:
