@@ -20,9 +20,7 @@ WRITERS = 32
 PIPELINED = 5
 A_CONNECTION = 40  # requests, then a new one
 CROWD = 500  # clients that connect and say nothing
-# Beyond what it holds at rest, for the database: its block cache of 32 MiB, four buffers of 12 for entries and
-# four of 8 for tiles while a flush falls behind, two of 8 for the write-ahead log, and 32 for what else there is.
-GROWTH = 160 << 20
+GROWTH = 128 << 20  # beyond what it holds at rest: the database has buffers of its own
 
 
 class Clients(Load):
